@@ -1,0 +1,200 @@
+//! Events: what the kernel tells user space about one packet.
+
+use bytemuck::{Pod, Zeroable};
+
+/// What happened.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A flow began.
+    ConnectionOpened = 1,
+    /// A flow ended by its own ends.
+    ConnectionClosed = 2,
+    /// A filter or an administrator ended a flow.
+    ConnectionKilled = 3,
+    /// A packet was refused.
+    PacketDropped = 4,
+    /// A filter found something that is only reported.
+    FilterFinding = 5,
+}
+
+impl EventKind {
+    /// The kind that `raw` stands for.
+    pub const fn from_raw(raw: u8) -> Option<Self> {
+        match raw {
+            1 => Some(Self::ConnectionOpened),
+            2 => Some(Self::ConnectionClosed),
+            3 => Some(Self::ConnectionKilled),
+            4 => Some(Self::PacketDropped),
+            5 => Some(Self::FilterFinding),
+            _ => None,
+        }
+    }
+
+    /// The name in events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ConnectionOpened => "connection_opened",
+            Self::ConnectionClosed => "connection_closed",
+            Self::ConnectionKilled => "connection_killed",
+            Self::PacketDropped => "packet_dropped",
+            Self::FilterFinding => "filter_finding",
+        }
+    }
+}
+
+/// Most bytes of payload that a finding quotes.
+pub const EXCERPT_MAX: usize = 64;
+/// Most bytes of the packet that follow a record in the ring.
+pub const SNAP_MAX: usize = 128;
+
+/// One record of the ring. The first [`Record::captured`] bytes of the packet follow it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Record {
+    /// Nanoseconds of the kernel's monotonic clock; in replay, of the capture.
+    pub timestamp: u64,
+    /// Unique number of this event.
+    pub id: u64,
+    /// Number of the flow; 0: none.
+    pub flow_id: u64,
+    /// Number of the kill event that explains a drop; 0: none.
+    pub caused_by: u64,
+    /// Events of this reason that were not sent since the last one on this CPU.
+    pub suppressed: u64,
+    /// Finding: offset in the stream of this direction.
+    pub offset: u64,
+    /// Source address, in network byte order; an IPv4 address takes the first word.
+    pub source: [u32; 4],
+    /// Destination address, likewise.
+    pub destination: [u32; 4],
+    /// TCP sequence number.
+    pub seq: u32,
+    /// TCP acknowledgment number.
+    pub ack: u32,
+    /// Interface index.
+    pub interface: u32,
+    /// Rule that let the flow in, counted from 1; 0: the default.
+    pub rule: u32,
+    /// Source port in host order.
+    pub source_port: u16,
+    /// Destination port in host order.
+    pub destination_port: u16,
+    /// TCP window, unscaled.
+    pub window: u16,
+    /// Code of the finding within its filter.
+    pub finding: u16,
+    /// An [`EventKind`].
+    pub kind: u8,
+    /// Index of a [`crate::reason::Reason`].
+    pub reason: u8,
+    /// A [`crate::flow::Direction`].
+    pub direction: u8,
+    /// 4 or 6; 0: the packet could not be parsed.
+    pub version: u8,
+    /// IP protocol.
+    pub ip_protocol: u8,
+    /// TCP flags.
+    pub tcp_flags: u8,
+    /// Protocol by the policy; 0: none.
+    pub protocol: u8,
+    /// Number of the filter; 0: none took part.
+    pub filter: u8,
+    /// The filter's [`crate::policy::Mode`].
+    pub mode: u8,
+    /// The filter's [`crate::policy::Profile`].
+    pub profile: u8,
+    /// Bytes of `excerpt` in use.
+    pub excerpt_len: u8,
+    /// A [`crate::flow::State`].
+    pub state: u8,
+    /// Bytes of the packet that follow this record.
+    pub captured: u32,
+    /// What the finding objects to.
+    pub excerpt: [u8; EXCERPT_MAX],
+}
+
+/// What a flow knows, and what else an event says, is filled in by the caller; this is the packet's part.
+impl Record {
+    /// Copies what the packet says about itself.
+    #[inline(always)]
+    pub fn describe(&mut self, packet: &crate::wire::Packet) {
+        self.source = packet.source;
+        self.destination = packet.destination;
+        self.seq = packet.seq;
+        self.ack = packet.ack;
+        self.source_port = packet.source_port;
+        self.destination_port = packet.destination_port;
+        self.window = packet.window;
+        self.version = packet.version;
+        self.ip_protocol = packet.protocol;
+        self.tcp_flags = packet.flags;
+    }
+}
+
+/// A token bucket that keeps drop events of one reason from filling the ring: [`Bucket::RATE`] a second
+/// with bursts of [`Bucket::BURST`], for each CPU. Counters stay exact; what it holds back is counted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Bucket {
+    /// Time of the last refill, nanoseconds.
+    pub refilled: u64,
+    /// Tokens used since the bucket was full. Counted down so that all zeros is a full bucket.
+    pub used: u64,
+    /// Events held back since the last that passed.
+    pub suppressed: u64,
+}
+
+impl Bucket {
+    /// Events a second.
+    pub const RATE: u64 = 200;
+    /// Events at once.
+    pub const BURST: u64 = 200;
+
+    /// Asks to send one event at `now` (nanoseconds). `Some(n)`: send it, and say that `n` before it were
+    /// not sent.
+    #[inline(always)]
+    pub fn admit(&mut self, now: u64) -> Option<u64> {
+        const INTERVAL: u64 = 1_000_000_000 / Bucket::RATE;
+        let refill = now.saturating_sub(self.refilled) / INTERVAL;
+        if refill > 0 {
+            self.used = self.used.saturating_sub(refill);
+            self.refilled = now;
+        }
+        if self.used >= Self::BURST {
+            self.suppressed += 1;
+            return None;
+        }
+        self.used += 1;
+        let suppressed = self.suppressed;
+        self.suppressed = 0;
+        Some(suppressed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_lets_a_burst_pass_and_counts_the_rest() {
+        let mut bucket = Bucket::default();
+        let now = 5_000_000_000;
+        let passed = (0..1000).filter(|_| bucket.admit(now).is_some()).count();
+        assert_eq!(passed as u64, Bucket::BURST);
+        assert_eq!(bucket.admit(now + 1_000_000_000 / Bucket::RATE), Some(1000 - Bucket::BURST));
+        assert_eq!(bucket.suppressed, 0);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_no_harm() {
+        let mut bucket = Bucket { refilled: 100, used: Bucket::BURST, suppressed: 3 };
+        assert_eq!(bucket.admit(50), None);
+        assert_eq!(bucket.suppressed, 4);
+    }
+
+    #[test]
+    fn the_record_has_no_padding() {
+        assert_eq!(size_of::<Record>() % 8, 0);
+    }
+}

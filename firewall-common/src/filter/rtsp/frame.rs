@@ -1,0 +1,57 @@
+//! Interleaved frames (RFC 2326 §10.12): `$`, a channel, a 16-bit length and as many bytes of media; and
+//! the stretches whose bytes are not looked at.
+
+use super::super::finding::Findings;
+use super::{About, Finding, Flags, INTERLEAVED_BEFORE_SETUP_MAX, Parser, State};
+
+impl Parser {
+    #[inline(always)]
+    pub(super) fn begin_frame(&mut self) {
+        self.begin_unit();
+        self.set(Flags::MEDIA);
+        self.start.push(b'$');
+        self.remaining = 0;
+        self.length = 0;
+        self.state = State::FRAME;
+    }
+
+    /// Channel and 16-bit length of an interleaved frame (RFC 2326 §10.12).
+    #[inline(never)]
+    pub(super) fn frame(&mut self, byte: u8) -> Findings {
+        self.start.push(byte);
+        self.length = self.length.wrapping_add(1);
+        if self.length == 1 {
+            return Findings::EMPTY;
+        }
+        self.remaining = self.remaining << 8 | u32::from(byte);
+        if self.length == 2 {
+            return Findings::EMPTY;
+        }
+        self.state = if self.remaining > 0 { State::PAYLOAD } else { State::BETWEEN };
+        self.media_before_setup()
+    }
+
+    /// Only one direction is known here: the one that asks for the SETUP, or answers it with a Transport
+    /// or Session header. What was said before a join is not known at all.
+    #[inline(always)]
+    fn media_before_setup(&mut self) -> Findings {
+        if self.has(Flags::SETUP) || self.has(Flags::JOINED) {
+            return Findings::EMPTY;
+        }
+        self.unexpected_media =
+            self.unexpected_media.saturating_add(4).saturating_add(self.remaining);
+        if self.unexpected_media <= INTERLEAVED_BEFORE_SETUP_MAX {
+            return Findings::EMPTY;
+        }
+        self.report(Finding::InterleavedBeforeSetup.bit(), About::Start)
+    }
+
+    #[inline(always)]
+    pub(super) fn payload(&mut self) -> Findings {
+        self.remaining = self.remaining.saturating_sub(1);
+        if self.remaining == 0 {
+            self.state = State::BETWEEN;
+        }
+        Findings::EMPTY
+    }
+}

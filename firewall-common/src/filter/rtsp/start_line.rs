@@ -1,0 +1,279 @@
+//! Start lines: what tells requests, responses, HTTP and everything else apart.
+//!
+//! RFC 2326 §6.1: `Method SP Request-URI SP RTSP-Version CRLF`, §7.1: `RTSP-Version SP Status-Code SP
+//! Reason-Phrase CRLF`. Only the whole line tells a request from other text, so objections wait in
+//! `pending` until it has ended.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::super::finding::Findings;
+use super::token::{CR, HT, LF, SP, Token, is_token};
+use super::{About, Finding, Flags, METHOD_MAX, Parser, State, URL_MAX};
+
+/// Longest rest of a start line after its first word: a blank, the URL, a blank and the version.
+const REST_MAX: u16 = URL_MAX + " ".len() as u16 + " RTSP/1.0".len() as u16;
+
+/// What a message is.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct Kind(u8);
+
+impl Kind {
+    pub(super) const REQUEST: Self = Self(0);
+    pub(super) const RESPONSE: Self = Self(1);
+    pub(super) const HTTP_REQUEST: Self = Self(2);
+    pub(super) const HTTP_RESPONSE: Self = Self(3);
+
+    #[inline(always)]
+    pub(super) const fn is_http(self) -> bool {
+        self.0 >= Self::HTTP_REQUEST.0
+    }
+
+    #[inline(always)]
+    const fn is_request(self) -> bool {
+        self.0 == Self::REQUEST.0
+    }
+}
+
+/// What a word names as version, if it begins as one does.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct Protocol(u8);
+
+impl Protocol {
+    const NONE: Self = Self(0);
+    const RTSP: Self = Self(1);
+    const HTTP: Self = Self(2);
+
+    /// What stands before the `/` of a version.
+    #[inline(always)]
+    const fn of(word: Token) -> Self {
+        if word.is_ignoring_case(u32::from_be_bytes(*b"rtsp")) {
+            Self::RTSP
+        } else if word.is_ignoring_case(u32::from_be_bytes(*b"http")) {
+            Self::HTTP
+        } else {
+            Self::NONE
+        }
+    }
+}
+
+impl Parser {
+    #[inline(always)]
+    pub(super) fn begin_message(&mut self) {
+        self.begin_unit();
+        self.flags.0 &= Flags::OF_STREAM.0;
+        self.clear(Flags::MEDIA);
+        // A stream that goes on after this finding, in monitor mode, is not to repeat it endlessly.
+        self.reported &= Finding::InterleavedBeforeSetup.bit();
+        self.pending = Findings::EMPTY;
+        self.content_length = 0;
+        self.headers = 0;
+        self.length = 0;
+        self.words = 0;
+        self.kind = Kind::REQUEST;
+        self.protocol = Protocol::NONE;
+        self.state = State::START_LINE;
+    }
+
+    #[inline(never)]
+    pub(super) fn start_line(&mut self, byte: u8) -> Findings {
+        if matches!(byte, CR | LF) {
+            return self.end_start_line(byte);
+        }
+        self.start.push(byte);
+        let valid = match byte {
+            SP | HT => self.blank(byte),
+            0..SP | 0x7f => false,
+            _ => self.word_byte(byte),
+        };
+        if !valid {
+            return self.not_rtsp();
+        }
+        let limit = if self.words <= 1 { METHOD_MAX } else { REST_MAX };
+        self.count(limit, About::Start)
+    }
+
+    /// A blank between words: exactly one SP, except in a reason phrase, which is free text.
+    #[inline(always)]
+    fn blank(&mut self, byte: u8) -> bool {
+        let inside = self.has(Flags::IN_WORD);
+        let begun = if inside { self.words > 2 } else { self.words >= 2 };
+        let in_reason = !self.kind.is_request() && begun;
+        if !in_reason && (byte == HT || !inside) {
+            self.pending |= Finding::OddSpacing.bit();
+        }
+        !inside || self.end_word()
+    }
+
+    #[inline(always)]
+    fn word_byte(&mut self, byte: u8) -> bool {
+        if !self.has(Flags::IN_WORD) {
+            self.set(Flags::IN_WORD);
+            self.words = self.words.saturating_add(1);
+            self.token = Token::EMPTY;
+            self.protocol = Protocol::NONE;
+        }
+        if byte == b'/' && self.protocol == Protocol::NONE {
+            self.protocol = Protocol::of(self.token);
+        }
+        self.token.push(byte);
+        if self.words == 1 {
+            return self.protocol != Protocol::NONE || is_token(byte);
+        }
+        if self.words == 2 && self.kind.is_request() {
+            if byte >= 0x80 {
+                self.pending |= Finding::MalformedStartLine.bit();
+            }
+            if byte == b'/' && self.token.ends_a_scheme() {
+                self.set(Flags::ABSOLUTE_URL);
+            }
+        }
+        true
+    }
+
+    /// Returns whether the line can still be the start of a message, or while joining proves to be one.
+    #[inline(never)]
+    fn end_word(&mut self) -> bool {
+        self.clear(Flags::IN_WORD);
+        match self.words {
+            1 => self.end_first_word(),
+            2 => {
+                self.end_second_word();
+                true
+            }
+            _ => true,
+        }
+    }
+
+    #[inline(always)]
+    fn end_first_word(&mut self) -> bool {
+        let proof = match self.protocol {
+            Protocol::RTSP => {
+                self.kind = Kind::RESPONSE;
+                self.check_version();
+                self.token.is_known_version()
+            }
+            Protocol::HTTP => {
+                self.kind = Kind::HTTP_RESPONSE;
+                false
+            }
+            _ => {
+                self.check_method();
+                self.token.is_known_method()
+            }
+        };
+        self.length = 0;
+        proof || !self.has(Flags::JOINING)
+    }
+
+    #[inline(never)]
+    fn check_method(&mut self) {
+        if !self.token.is_known_method() {
+            self.pending |= Finding::UnknownMethod.bit();
+        }
+        if self.token.is(const { Token::of("SETUP") }) {
+            self.set(Flags::SETUP);
+        }
+        if self.token.is(const { Token::of("GET") }) || self.token.is(const { Token::of("POST") }) {
+            self.set(Flags::MAY_TUNNEL);
+        }
+    }
+
+    #[inline(always)]
+    fn check_version(&mut self) {
+        if !self.token.is_known_version() {
+            self.pending |= Finding::UnknownVersion.bit();
+        }
+    }
+
+    #[inline(always)]
+    fn end_second_word(&mut self) {
+        let good = if self.kind.is_request() {
+            self.has(Flags::ABSOLUTE_URL) || self.token.is(const { Token::of("*") })
+        } else {
+            let class = self.token.status_class();
+            if class == Some(b'2') {
+                self.set(Flags::MAY_TUNNEL);
+            }
+            class.is_some()
+        };
+        if !good {
+            self.pending |= Finding::MalformedStartLine.bit();
+        }
+    }
+
+    #[inline(never)]
+    fn end_start_line(&mut self, byte: u8) -> Findings {
+        if self.words == 0 {
+            // A line of blanks where a message would begin is as good as a blank line.
+            self.state = State::BETWEEN;
+            return self.report_pending(About::Start);
+        }
+        let in_word = self.has(Flags::IN_WORD);
+        if in_word && !self.end_word() {
+            return self.not_rtsp();
+        }
+        let valid = if self.kind.is_request() {
+            self.end_request_line(in_word)
+        } else {
+            self.end_status_line(in_word)
+        };
+        if !valid || self.has(Flags::JOINING) && self.kind.is_http() {
+            return self.not_rtsp();
+        }
+        self.clear(Flags::JOINING);
+        self.state = State::HEADER_START;
+        if self.kind.is_http() {
+            return self.begin_http(byte);
+        }
+        self.set(Flags::SPOKEN);
+        self.report_pending(About::Start) | self.line_end(byte)
+    }
+
+    /// The version stands last. A URL with blanks in it, which careless devices send, makes more words
+    /// than three.
+    #[inline(always)]
+    fn end_request_line(&mut self, in_word: bool) -> bool {
+        if !in_word || self.words > 3 {
+            self.pending |= Finding::OddSpacing.bit();
+        }
+        match self.protocol {
+            // Two words are a request without URL, or a path in other text.
+            Protocol::RTSP
+                if self.words >= 3 || self.words == 2 && self.token.is_known_version() =>
+            {
+                self.check_version();
+                true
+            }
+            Protocol::HTTP if self.words >= 3 => {
+                self.kind = Kind::HTTP_REQUEST;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
+    fn end_status_line(&mut self, in_word: bool) -> bool {
+        if self.words < 2 {
+            self.pending |= Finding::MalformedStartLine.bit();
+        } else if self.words == 2 && in_word {
+            // The blank after the code is missing; a reason may be empty.
+            self.pending |= Finding::OddSpacing.bit();
+        }
+        true
+    }
+
+    /// HTTP may only tunnel RTSP: by GET and POST, and not on a connection that RTSP was spoken on.
+    /// A response is judged by its headers.
+    #[inline(always)]
+    fn begin_http(&mut self, byte: u8) -> Findings {
+        self.pending = Findings::EMPTY;
+        let may_tunnel = self.has(Flags::MAY_TUNNEL) && !self.has(Flags::SPOKEN);
+        if self.kind == Kind::HTTP_REQUEST && !may_tunnel {
+            return self.give_up(Finding::HttpWithoutTunnel);
+        }
+        self.line_end(byte)
+    }
+}

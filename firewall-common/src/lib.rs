@@ -1,0 +1,14 @@
+//! What the kernel programs and the controller share.
+//!
+//! Everything here is plain data and pure functions over it, so that the same code runs in the kernel,
+//! in the controller and in the host's unit tests. Nothing here knows of maps, hooks or system calls.
+#![cfg_attr(not(test), no_std)]
+
+pub mod event;
+pub mod filter;
+pub mod flow;
+pub mod layout;
+pub mod policy;
+pub mod reason;
+pub mod reset;
+pub mod wire;

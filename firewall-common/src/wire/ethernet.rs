@@ -1,0 +1,54 @@
+//! Ethernet with up to two VLAN tags (IEEE 802.3, 802.1Q, 802.1ad).
+
+use network_types::{eth::EthHdr, vlan::VlanHdr};
+
+use super::{Bytes, Packet, Parsed, ipv4, ipv6};
+use crate::reason::Reason;
+
+/// How many VLAN tags are looked through: one customer and one service tag.
+pub const MAX_VLAN_TAGS: usize = 2;
+
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const VLAN: u16 = 0x8100;
+const SERVICE_VLAN: u16 = 0x88a8;
+
+/// Parses a frame from its first byte and describes it in `packet`, whatever stood there before. Unless the
+/// answer is [`Parsed::Ip`], `packet` holds only as much as was understood.
+#[inline(always)]
+pub fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Parsed {
+    *packet = Packet::default();
+    let Some(ethernet) = frame.read::<EthHdr>(0) else {
+        return Parsed::Refused(Reason::BadLength);
+    };
+    let mut ether_type = u16::from_be(ethernet.ether_type);
+    let mut offset = EthHdr::LEN;
+    for _ in 0..MAX_VLAN_TAGS {
+        if !is_vlan(ether_type) {
+            break;
+        }
+        let Some(tag) = frame.read::<VlanHdr>(offset) else {
+            return Parsed::Refused(Reason::BadLength);
+        };
+        ether_type = u16::from_be(tag.ether_type);
+        offset += VlanHdr::LEN;
+    }
+
+    packet.ip_offset = offset as u16;
+    let parsed = match ether_type {
+        IPV4 => ipv4::parse(frame, offset, packet),
+        IPV6 => ipv6::parse(frame, offset, packet),
+        // A tag too many hides what the packet is; passing it unseen would be a way around the rules.
+        VLAN | SERVICE_VLAN => Err(Reason::VlanDepth),
+        _ => return Parsed::NotIp,
+    };
+    match parsed {
+        Ok(()) => Parsed::Ip,
+        Err(reason) => Parsed::Refused(reason),
+    }
+}
+
+#[inline(always)]
+fn is_vlan(ether_type: u16) -> bool {
+    ether_type == VLAN || ether_type == SERVICE_VLAN
+}

@@ -1,0 +1,101 @@
+//! From bytes to a [`Packet`]: the facts that the rest of the firewall judges by.
+//!
+//! The parser runs on anything that can hand out bytes at an offset ([`Bytes`]): a slice on the host, the
+//! packet's memory in the kernel. It never looks at a byte that it was not given, and each header's
+//! lengths are checked against what is really there.
+
+mod bytes;
+pub mod checksum;
+mod ethernet;
+mod ipv4;
+mod ipv6;
+mod transport;
+
+pub use bytes::{Bytes, Header};
+pub use ethernet::{MAX_VLAN_TAGS, parse};
+pub use ipv6::MAX_EXTENSION_HEADERS;
+pub use transport::tcp_flags;
+
+use crate::reason::Reason;
+
+/// IP protocol numbers that the firewall knows by name (IANA "Assigned Internet Protocol Numbers").
+pub mod ip_protocol {
+    /// RFC 792
+    pub const ICMP: u8 = 1;
+    /// RFC 9293
+    pub const TCP: u8 = 6;
+    /// RFC 768
+    pub const UDP: u8 = 17;
+    /// RFC 4443
+    pub const ICMPV6: u8 = 58;
+}
+
+/// Where in its datagram a packet stands.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fragment {
+    /// Not a fragment.
+    #[default]
+    Whole = 0,
+    /// Begins a datagram; holds the transport header.
+    First = 1,
+    /// Continues a datagram; holds no ports.
+    Later = 2,
+}
+
+/// What one packet says about itself.
+///
+/// Addresses are in network byte order as they stand in the packet; an IPv4 address takes the first word
+/// and leaves the others 0. All other numbers are in host order, all offsets count from the first byte of
+/// the frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// Source address.
+    pub source: [u32; 4],
+    /// Destination address.
+    pub destination: [u32; 4],
+    /// Source port; for an ICMP echo its identifier; 0 where there is none.
+    pub source_port: u16,
+    /// Destination port; for an ICMP echo its identifier; 0 where there is none.
+    pub destination_port: u16,
+    /// TCP sequence number.
+    pub seq: u32,
+    /// TCP acknowledgment number.
+    pub ack: u32,
+    /// TCP window, unscaled.
+    pub window: u16,
+    /// TCP flags, see [`tcp_flags`]; for ICMP its type.
+    pub flags: u8,
+    /// 4 or 6.
+    pub version: u8,
+    /// IP protocol of the transport header.
+    pub protocol: u8,
+    /// Place in the datagram.
+    pub fragment: Fragment,
+    /// Start of the IP header.
+    pub ip_offset: u16,
+    /// Start of the transport header.
+    pub transport_offset: u16,
+    /// Start of the payload.
+    pub payload_offset: u16,
+    /// Bytes of payload, by the IP header's length field.
+    pub payload_len: u32,
+    /// Bytes of the IP packet, by its own length field.
+    pub ip_len: u32,
+    /// Identification of the datagram that a fragment belongs to.
+    pub fragment_id: u32,
+}
+
+/// What the parser makes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// An IP packet, now described.
+    Ip,
+    /// Something the firewall has no opinion about: ARP, LLDP, spanning tree, ….
+    NotIp,
+    /// Refused for this reason.
+    Refused(Reason),
+}
+
+/// The parser's inner result: what a header says, or why the packet is refused.
+type Result<T> = core::result::Result<T, Reason>;
