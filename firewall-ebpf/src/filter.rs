@@ -1,0 +1,50 @@
+//! Handing a segment over to the filter that is bound to its protocol.
+
+use firewall_common::{policy::Mode, reason::Reason, wire::Fragment};
+
+use crate::{
+    frame::Frame,
+    hook,
+    maps::{BINDINGS, RTSP_CONNECTIONS},
+    report,
+    work::Work,
+};
+
+/// Whether a filter is bound to the flow's protocol. Lays its binding on the desk.
+#[inline(always)]
+pub fn wants(work: &mut Work) -> bool {
+    if work.protocol == 0 {
+        return false;
+    }
+    let Some(binding) = BINDINGS.get(u32::from(work.protocol)) else {
+        return false;
+    };
+    work.binding = *binding;
+    work.binding.filter != 0 && work.binding.mode != Mode::Off as u8
+}
+
+/// Goes on in the filter. Where that cannot be, the packet is dropped if the filter is to enforce, and
+/// passes with a word if it only watches.
+#[inline(always)]
+pub fn hand_over<F: Frame>(frame: &F, work: &mut Work) -> i32 {
+    let reason = if work.packet.fragment == Fragment::Whole {
+        frame.tail_call(u32::from(work.binding.filter));
+        Reason::FilterUnavailable
+    } else {
+        // The rest of the segment would pass unread in the later fragments.
+        Reason::FragmentDropped
+    };
+    work.refuse(reason);
+    if work.binding.mode == Mode::Enforce as u8 {
+        return hook::drop(frame, work);
+    }
+    report::passed_unread(frame, work);
+    hook::pass::<F>(work)
+}
+
+/// Forgets what filters know of a flow that is no more.
+#[inline(always)]
+pub fn forget(flow_id: u64) {
+    // Most flows were never read by a filter and have no entry.
+    let _ = RTSP_CONNECTIONS.remove(flow_id);
+}

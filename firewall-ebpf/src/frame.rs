@@ -1,0 +1,253 @@
+//! The two kinds of packet memory: XDP's and traffic control's.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    helpers::{
+        bpf_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+        bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+        bpf_xdp_store_bytes,
+    },
+    programs::{TcContext, XdpContext},
+};
+use core::ffi::c_void;
+use firewall_common::{
+    layout::Hook,
+    wire::{Bytes, Header},
+};
+
+use crate::maps::{FILTERS_TC, FILTERS_XDP};
+
+/// Headers are looked for this far into a frame. The verifier needs a bound; longer chains of extension
+/// headers are refused.
+const MAX_HEADER_OFFSET: usize = 2047;
+
+/// Headers that traffic control makes linear before they are read.
+const LINEAR: u32 = 256;
+
+/// A packet in the kernel.
+pub trait Frame: Bytes {
+    /// The program's return value for a packet that goes on its way.
+    const PASS: i32;
+    /// The program's return value for a packet that does not.
+    const DROP: i32;
+    /// Whether a frame that is sent back keeps a checksum that is left to the device to finish.
+    const SENT_BACK_KEEPS_PARTIAL_CHECKSUM: bool;
+
+    /// The context that helpers want.
+    fn context(&self) -> *mut c_void;
+    /// Index of the interface.
+    fn interface(&self) -> u32;
+    /// Copies `len` bytes from `offset` to `to`, wherever they lie. Needs `1 <= len`.
+    ///
+    /// # Safety
+    ///
+    /// `to` points to at least `len` bytes.
+    unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool;
+    /// Overwrites the bytes at `offset`. Headers that were read before are stale then.
+    fn store<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> bool;
+    /// Cuts the frame to `len` bytes.
+    fn truncate(&self, len: u32) -> bool;
+    /// Sends the frame out by the interface that it came in on.
+    fn send_back(&self, hook: Hook) -> i32;
+    /// Goes on in the filter with this number; comes back only if there is none.
+    fn tail_call(&self, filter: u32);
+}
+
+/// A packet before the kernel made an skb of it.
+pub struct XdpFrame {
+    context: XdpContext,
+    start: usize,
+    end: usize,
+    len: usize,
+}
+
+impl XdpFrame {
+    #[inline(always)]
+    pub fn new(context: XdpContext) -> Self {
+        let (start, end) = (context.data(), context.data_end());
+        // SAFETY: the context is the program's own.
+        let len = unsafe { bpf_xdp_get_buff_len(context.ctx) } as usize;
+        Self { context, start, end, len }
+    }
+}
+
+impl Bytes for XdpFrame {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    fn read<H: Header>(&self, offset: usize) -> Option<H> {
+        read_linear(self.start, self.end, offset)
+    }
+}
+
+impl Frame for XdpFrame {
+    const PASS: i32 = xdp_action::XDP_PASS as i32;
+    const DROP: i32 = xdp_action::XDP_DROP as i32;
+    const SENT_BACK_KEEPS_PARTIAL_CHECKSUM: bool = false;
+
+    #[inline(always)]
+    fn context(&self) -> *mut c_void {
+        self.context.as_ptr()
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool {
+        // SAFETY: the caller vouches for `to`; the helper checks offset and length.
+        unsafe { bpf_xdp_load_bytes(self.context.ctx, offset, to.cast(), len) == 0 }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> bool {
+        let from = bytes.as_ptr().cast_mut().cast();
+        // SAFETY: `bytes` has N bytes; the helper checks the offset.
+        unsafe { bpf_xdp_store_bytes(self.context.ctx, offset, from, N as u32) == 0 }
+    }
+
+    #[inline(always)]
+    fn truncate(&self, len: u32) -> bool {
+        let delta = len as i32 - self.len as i32;
+        // SAFETY: the helper checks the length.
+        delta == 0 || unsafe { bpf_xdp_adjust_tail(self.context.ctx, delta) == 0 }
+    }
+
+    #[inline(always)]
+    fn send_back(&self, _hook: Hook) -> i32 {
+        xdp_action::XDP_TX as i32
+    }
+
+    #[inline(always)]
+    fn tail_call(&self, filter: u32) {
+        // SAFETY: every program in the array has this program's type.
+        unsafe { FILTERS_XDP.tail_call(&self.context, filter) }
+    }
+}
+
+/// An skb.
+pub struct TcFrame {
+    context: TcContext,
+    start: usize,
+    end: usize,
+    len: usize,
+}
+
+impl TcFrame {
+    #[inline(always)]
+    pub fn new(context: TcContext) -> Self {
+        let len = context.len();
+        let (mut start, mut end) = (context.data(), context.data_end());
+        let wanted = if len < LINEAR { len } else { LINEAR };
+        if start + wanted as usize > end {
+            // The headers lie in page fragments: bring them together. Should that fail, they will be
+            // found missing and the packet is refused with a reason.
+            // SAFETY: the context is the program's own.
+            unsafe { bpf_skb_pull_data(context.skb.skb, wanted) };
+            (start, end) = (context.data(), context.data_end());
+        }
+        Self { context, start, end, len: len as usize }
+    }
+
+    /// A frame whose headers were read before: only its payload is of interest.
+    #[inline(always)]
+    pub fn without_headers(context: TcContext) -> Self {
+        let len = context.len() as usize;
+        Self { context, start: 0, end: 0, len }
+    }
+
+    /// Index of the interface that the packet came in by; 0 if it began on this machine.
+    #[inline(always)]
+    pub fn came_in_by(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { (*self.context.skb.skb).ingress_ifindex }
+    }
+}
+
+impl Bytes for TcFrame {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    fn read<H: Header>(&self, offset: usize) -> Option<H> {
+        read_linear(self.start, self.end, offset)
+    }
+}
+
+impl Frame for TcFrame {
+    /// "Unspecified": programs of others behind this one still get their say.
+    const PASS: i32 = TC_ACT_UNSPEC;
+    const DROP: i32 = TC_ACT_SHOT;
+    const SENT_BACK_KEEPS_PARTIAL_CHECKSUM: bool = true;
+
+    #[inline(always)]
+    fn context(&self) -> *mut c_void {
+        self.context.as_ptr()
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { (*self.context.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    unsafe fn load(&self, offset: u32, to: *mut u8, len: u32) -> bool {
+        // SAFETY: the caller vouches for `to`; the helper checks offset and length.
+        unsafe { bpf_skb_load_bytes(self.context(), offset, to.cast(), len) == 0 }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> bool {
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+        let from = bytes.as_ptr().cast();
+        // SAFETY: `bytes` has N bytes; the helper checks the offset.
+        unsafe { bpf_skb_store_bytes(self.context.skb.skb, offset, from, N as u32, flags) == 0 }
+    }
+
+    #[inline(always)]
+    fn truncate(&self, len: u32) -> bool {
+        // SAFETY: the helper checks the length.
+        unsafe { bpf_skb_change_tail(self.context.skb.skb, len, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn send_back(&self, hook: Hook) -> i32 {
+        const INTO_INGRESS: u64 = aya_ebpf::bindings::BPF_F_INGRESS as u64;
+        let flags = match hook {
+            Hook::Ingress => 0,
+            // What this machine itself sent comes back to it as if from the wire.
+            Hook::Egress => INTO_INGRESS,
+        };
+        // SAFETY: the helper only notes where to.
+        unsafe { bpf_redirect(self.interface(), flags) as i32 }
+    }
+
+    #[inline(always)]
+    fn tail_call(&self, filter: u32) {
+        // SAFETY: every program in the array has this program's type.
+        unsafe { FILTERS_TC.tail_call(&self.context, filter) }
+    }
+}
+
+/// A header in the linear part, by direct access.
+#[inline(always)]
+fn read_linear<H: Header>(start: usize, end: usize, offset: usize) -> Option<H> {
+    if offset > MAX_HEADER_OFFSET {
+        return None;
+    }
+    let at = start + offset;
+    if at + size_of::<H>() > end {
+        return None;
+    }
+    // SAFETY: the bytes lie before the end, as the verifier checks too; a Header is valid for any.
+    Some(unsafe { (at as *const H).read_unaligned() })
+}

@@ -1,0 +1,72 @@
+//! The kernel programs of fwx.
+//!
+//! A packet's way: a [`hook`], [`wire::parse`](firewall_common::wire::parse), [`track`] with its
+//! [`tables`], [`judge`] for a new flow, [`filter`] where one is bound, and [`report`] for what is to be
+//! said about it. All that can be decided without the kernel is decided in `firewall-common`.
+#![no_std]
+#![no_main]
+
+mod clock;
+mod filter;
+mod frame;
+mod hook;
+mod judge;
+mod maps;
+mod report;
+mod reset;
+mod rtsp;
+mod tables;
+mod track;
+mod work;
+
+use aya_ebpf::{
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use firewall_common::layout::Hook;
+use frame::{TcFrame, XdpFrame};
+
+/// Ingress, native or generic XDP.
+#[xdp(frags)]
+pub fn fwx_xdp(context: XdpContext) -> u32 {
+    hook::packet(&XdpFrame::new(context), Hook::Ingress) as u32
+}
+
+/// Ingress, traffic control.
+#[classifier]
+pub fn fwx_ingress(context: TcContext) -> i32 {
+    hook::packet(&TcFrame::new(context), Hook::Ingress)
+}
+
+/// Egress, traffic control.
+#[classifier]
+pub fn fwx_egress(context: TcContext) -> i32 {
+    let frame = TcFrame::new(context);
+    if hook::was_judged_on_ingress(&frame) {
+        return hook::forwarded(&frame);
+    }
+    hook::packet(&frame, Hook::Egress)
+}
+
+/// The RTSP filter, reached by tail call.
+#[xdp(frags)]
+pub fn rtsp_xdp(context: XdpContext) -> u32 {
+    rtsp::segment(&XdpFrame::new(context)) as u32
+}
+
+/// The RTSP filter, reached by tail call.
+#[classifier]
+pub fn rtsp_tc(context: TcContext) -> i32 {
+    rtsp::segment(&TcFrame::without_headers(context))
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program that could get here: it would not end.
+    loop {}
+}

@@ -1,0 +1,104 @@
+//! The tables that the programs share with each other and with user space.
+//!
+//! Sizes here are the least that makes sense; the loader sets the real ones. What happens when a table is
+//! full stands at each.
+
+use aya_ebpf::{
+    btf_maps::{
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerfEventByteArray, ProgramArray,
+    },
+    macros::btf_map,
+};
+use firewall_common::{
+    event::Bucket,
+    flow::{Flow, FragmentKey, KeyV4, KeyV6},
+    layout::{Counter, FILTERS_MAX, FilterCounters, INTERFACES_MAX, ReplayInput, ReplayOutput},
+    policy::{Binding, NetworkWords, PREFIXES_MAX, PROTOCOLS_MAX, PolicyHead, RULES_MAX, Rule},
+    reason::Reason,
+};
+
+use crate::{rtsp::Connection, work::Work};
+
+/// Flows with an answer. Never evicts: when it is full, a new flow is refused with
+/// [`Reason::OutOfResources`].
+#[btf_map]
+pub static FLOWS_V4: HashMap<KeyV4, Flow, 1024> = HashMap::new();
+/// As [`FLOWS_V4`].
+#[btf_map]
+pub static FLOWS_V6: HashMap<KeyV6, Flow, 1024> = HashMap::new();
+/// Flows without an answer yet. When it is full the one longest unused makes room, so that a flood only
+/// churns itself.
+#[btf_map]
+pub static HALF_OPEN_V4: LruHashMap<KeyV4, Flow, 1024> = LruHashMap::new();
+/// As [`HALF_OPEN_V4`].
+#[btf_map]
+pub static HALF_OPEN_V6: LruHashMap<KeyV6, Flow, 1024> = LruHashMap::new();
+/// Datagrams whose first fragment passed, and when. When it is full the one longest unused makes room;
+/// its later fragments are then refused.
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, u64, 4096> = LruHashMap::new();
+/// The RTSP filter's state by flow number. When it is full, an enforcing filter refuses the segment with
+/// [`Reason::OutOfResources`].
+#[btf_map]
+pub static RTSP_CONNECTIONS: HashMap<u64, Connection, 16_384> = HashMap::new();
+/// One all-zero value: what a new entry of [`RTSP_CONNECTIONS`] begins as. It is too big for the stack.
+#[btf_map]
+pub static RTSP_START: Array<Connection, 1> = Array::new();
+
+/// The policy's head.
+#[btf_map]
+pub static POLICY: Array<PolicyHead, 1> = Array::new();
+/// The rules, of which the head says how many count.
+#[btf_map]
+pub static RULES: Array<Rule, RULES_MAX> = Array::new();
+/// The networks that an IPv4 address lies in.
+#[btf_map]
+pub static NETWORKS_V4: LpmTrie<[u8; 4], NetworkWords, PREFIXES_MAX> = LpmTrie::new();
+/// The networks that an IPv6 address lies in.
+#[btf_map]
+pub static NETWORKS_V6: LpmTrie<[u8; 16], NetworkWords, PREFIXES_MAX> = LpmTrie::new();
+/// The protocol by destination port: TCP's 65,536 ports, then UDP's.
+#[btf_map]
+pub static PROTOCOL_BY_PORT: Array<u8, 131_072> = Array::new();
+/// The filter that is bound to each protocol.
+#[btf_map]
+pub static BINDINGS: Array<Binding, PROTOCOLS_MAX> = Array::new();
+/// The filters for XDP, by number.
+#[btf_map]
+pub static FILTERS_XDP: ProgramArray<FILTERS_MAX> = ProgramArray::new();
+/// The filters for traffic control, by number.
+#[btf_map]
+pub static FILTERS_TC: ProgramArray<FILTERS_MAX> = ProgramArray::new();
+/// Interfaces that have an ingress hook: what came in there was judged there.
+#[btf_map]
+pub static INTERFACES: HashMap<u32, u32, INTERFACES_MAX> = HashMap::new();
+
+/// Packets refused, and events, by reason.
+#[btf_map]
+pub static REASONS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
+/// Everything else that is counted.
+#[btf_map]
+pub static COUNTERS: PerCpuArray<u64, { Counter::COUNT }> = PerCpuArray::new();
+/// What filters did, by protocol.
+#[btf_map]
+pub static FILTER_COUNTERS: PerCpuArray<FilterCounters, PROTOCOLS_MAX> = PerCpuArray::new();
+/// Rate limits of drop events, by reason.
+#[btf_map]
+pub static BUCKETS: PerCpuArray<Bucket, { Reason::COUNT }> = PerCpuArray::new();
+/// Last number given to a flow and to an event on this CPU.
+#[btf_map]
+pub static NUMBERS: PerCpuArray<u64, 2> = PerCpuArray::new();
+/// The ring of each CPU. What finds no room is counted in [`Counter::EventsLost`].
+#[btf_map]
+pub static EVENTS: PerfEventByteArray = PerfEventByteArray::new();
+
+/// What one packet is worked on with; also how a program hands it to a filter.
+#[btf_map]
+pub static WORK: PerCpuArray<Work, 1> = PerCpuArray::new();
+
+/// Replay only: the packet's time and interface.
+#[btf_map]
+pub static REPLAY_INPUT: Array<ReplayInput, 1> = Array::new();
+/// Replay only: what was decided.
+#[btf_map]
+pub static REPLAY_OUTPUT: Array<ReplayOutput, 1> = Array::new();

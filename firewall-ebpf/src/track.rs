@@ -1,0 +1,223 @@
+//! Which flow a packet belongs to, and what it does to it.
+//!
+//! Nothing here looks at the packet's bytes: all facts lie on the [`Work`] desk. The verifier therefore
+//! walks this part once for each program, however many ways led through the parser.
+
+use firewall_common::{
+    event::EventKind,
+    flow::{self, Direction, Flow, FragmentKey, Half, State, Step},
+    layout::Counter,
+    policy::Action,
+    reason::Reason,
+    wire::{Fragment, Packet, ip_protocol, tcp_flags},
+};
+
+use crate::{
+    filter, judge,
+    maps::FRAGMENTS,
+    report,
+    tables::{self, FlowRef},
+    work::{Decision, Work},
+};
+
+/// How long later fragments may follow the first: the kernel's own reassembly time (`ipfrag_time`).
+const FRAGMENT_TIMEOUT_NS: u64 = 30_000_000_000;
+
+/// Decides about the IP packet on the desk.
+#[inline(never)]
+pub fn decide(work: &mut Work) -> Decision {
+    if is_link_signalling(&work.packet) {
+        return Decision::Pass;
+    }
+    if work.packet.source == work.packet.destination {
+        return work.refuse(Reason::LandAttack);
+    }
+    if work.packet.fragment == Fragment::Later {
+        return later_fragment(work);
+    }
+    if is_icmp_error(&work.packet) {
+        return Decision::Pass;
+    }
+    tables::note_key(work);
+    match tables::find(work) {
+        Some(flow) if !flow.expired(work.now) => known_flow(work, flow),
+        Some(flow) => {
+            forget(work, flow);
+            new_flow(work)
+        }
+        None => new_flow(work),
+    }
+}
+
+/// A packet of a flow in the table.
+#[inline(always)]
+fn known_flow(work: &mut Work, flow: FlowRef) -> Decision {
+    let state = flow.state();
+    work.direction = flow.direction(work.source_is_second);
+    work.note_flow(flow);
+    let step = match work.packet.protocol {
+        ip_protocol::TCP => flow::advance(state, work.direction, work.packet.flags),
+        _ if work.direction == Direction::Reply => Step::To(State::Assured),
+        _ => Step::To(state),
+    };
+    let next = match step {
+        Step::To(next) => next,
+        Step::Reopen => {
+            forget(work, flow);
+            return new_flow(work);
+        }
+        Step::Refuse(reason) => {
+            // After a kill, drops point back to it, and the sender learns of it by a RST.
+            work.caused_by = flow.killed_by;
+            let refused = work.refuse(reason);
+            let is_reset = work.packet.flags & tcp_flags::RST != 0;
+            return if state == State::Killed && !is_reset { Decision::Answer } else { refused };
+        }
+    };
+
+    flow.last_seen = work.now;
+    note_packet(flow, work.direction, &work.packet);
+    if next != state {
+        flow.state = next as u8;
+        work.state = next;
+        if state.is_half_open() && !next.is_half_open() && !tables::promote(work, flow) {
+            flow.state = state as u8;
+            return work.refuse(Reason::OutOfResources);
+        }
+        note_change(work, next);
+    }
+    if work.packet.protocol == ip_protocol::TCP && work.packet.payload_len > 0 {
+        if filter::wants(work) {
+            return Decision::Read;
+        }
+        flow.half(work.direction).flags |= Half::UNREAD;
+    }
+    remember_first_fragment(work);
+    Decision::Pass
+}
+
+/// The first packet of a flow, or one that belongs to none.
+#[inline(always)]
+fn new_flow(work: &mut Work) -> Decision {
+    work.forget_flow();
+    let is_tcp = work.packet.protocol == ip_protocol::TCP;
+    if is_tcp && let Err(reason) = flow::opens(work.packet.flags) {
+        return work.refuse(reason);
+    }
+    let Some(judgement) = judge::new_flow(&work.packet) else {
+        return work.refuse(Reason::NoPolicy);
+    };
+    work.rule = judgement.rule;
+    work.protocol = judgement.protocol;
+    match judgement.action {
+        Action::Allow => {}
+        Action::Reject if is_tcp => {
+            work.refuse(Reason::PolicyRulesDenied);
+            return Decision::Answer;
+        }
+        Action::Deny | Action::Reject => return work.refuse(Reason::PolicyRulesDenied),
+    }
+
+    work.flow_id = report::next_flow_number();
+    work.state = if is_tcp { State::SynSent } else { State::Unreplied };
+    work.flow = Flow {
+        last_seen: work.now,
+        created: work.now,
+        id: work.flow_id,
+        killed_by: 0,
+        state: work.state as u8,
+        originator_is_second: u8::from(work.source_is_second),
+        protocol: judgement.protocol,
+        ip_protocol: work.packet.protocol,
+        interface: work.interface,
+        rule: judgement.rule,
+        reserved: 0,
+        halves: [Half::default(); 2],
+    };
+    note_packet(&mut work.flow, Direction::Original, &work.packet);
+    if !tables::insert_half_open(work) {
+        return work.refuse(Reason::OutOfResources);
+    }
+    report::count(Counter::FlowsOpened, 1);
+    remember_first_fragment(work);
+    Decision::Pass
+}
+
+/// Counts a packet that passes; for TCP learns where the stream of its direction begins and how far the
+/// other one was received.
+#[inline(always)]
+fn note_packet(flow: &mut Flow, direction: Direction, packet: &Packet) {
+    let half = flow.half(direction);
+    half.packets += 1;
+    half.bytes += u64::from(packet.ip_len);
+    if packet.protocol != ip_protocol::TCP {
+        return;
+    }
+    if packet.flags & tcp_flags::SYN != 0 {
+        half.first_seq = packet.seq.wrapping_add(1);
+        half.flags |= Half::SEQ_KNOWN;
+    }
+    if packet.flags & tcp_flags::ACK != 0 {
+        flow.half(direction.reversed()).acked = packet.ack;
+    }
+}
+
+/// Forgets a flow that is over or was silent for too long, with what a filter knew of it.
+#[inline(always)]
+fn forget(work: &Work, flow: &Flow) {
+    filter::forget(flow.id);
+    tables::remove(work);
+}
+
+/// Lays out what there is to say about a flow that began or ended.
+#[inline(always)]
+fn note_change(work: &mut Work, next: State) {
+    (work.change, work.reason) = match next {
+        State::Established | State::Assured => {
+            (EventKind::ConnectionOpened as u8, Reason::None as u8)
+        }
+        State::TimeWait => (EventKind::ConnectionClosed as u8, Reason::GracefulShutdown as u8),
+        State::Closed => (EventKind::ConnectionClosed as u8, Reason::AbortiveShutdown as u8),
+        _ => return,
+    };
+}
+
+/// A fragment without a transport header goes the way its datagram's first fragment went.
+#[inline(always)]
+fn later_fragment(work: &mut Work) -> Decision {
+    // SAFETY: the time is read at once.
+    let first_seen = unsafe { FRAGMENTS.get(FragmentKey::of(&work.packet)) }.copied();
+    match first_seen {
+        Some(at) if work.now.saturating_sub(at) < FRAGMENT_TIMEOUT_NS => Decision::Pass,
+        _ => work.refuse(Reason::FragmentDropped),
+    }
+}
+
+#[inline(always)]
+fn remember_first_fragment(work: &Work) {
+    const BPF_ANY: u64 = 0;
+    if work.packet.fragment == Fragment::First {
+        // A table that is full makes room by itself; should that fail, the later fragments are refused
+        // with a reason.
+        let _ = FRAGMENTS.insert(FragmentKey::of(&work.packet), work.now, BPF_ANY);
+    }
+}
+
+/// ICMPv6 that a link needs to work at all: neighbour discovery (RFC 4861) and multicast listener
+/// discovery (RFC 2710, RFC 3810). It never leaves its link.
+#[inline(always)]
+fn is_link_signalling(packet: &Packet) -> bool {
+    packet.protocol == ip_protocol::ICMPV6
+        && packet.fragment == Fragment::Whole
+        && matches!(packet.flags, 130..=137 | 143)
+}
+
+/// ICMP errors (RFC 792, RFC 4443 §2.1): without them path MTU discovery fails.
+#[inline(always)]
+fn is_icmp_error(packet: &Packet) -> bool {
+    match packet.protocol {
+        ip_protocol::ICMP => matches!(packet.flags, 3 | 11 | 12),
+        ip_protocol::ICMPV6 => matches!(packet.flags, 1..=4),
+        _ => false,
+    }
+}

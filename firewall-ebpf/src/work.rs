@@ -1,0 +1,136 @@
+//! The desk a packet is worked on at: one for each CPU, in a map, because the stack has 512 bytes and a
+//! tail call leaves it behind.
+//!
+//! Programs run with softirqs disabled, so nothing else works at the same desk meanwhile.
+
+use firewall_common::{
+    event::Record,
+    filter::finding::Findings,
+    flow::{Direction, Flow, KeyV4, KeyV6, State},
+    layout::Hook,
+    policy::Binding,
+    reason::Reason,
+    wire::Packet,
+};
+
+use crate::maps::WORK;
+
+/// Bytes of payload that are fetched at once for a filter. A power of two.
+pub const CHUNK: usize = 128;
+
+/// What is to be done with a packet.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It goes on its way.
+    Pass = 0,
+    /// The filter that is bound has to read it first.
+    Read = 1,
+    /// It is dropped for the reason on the desk.
+    Drop = 2,
+    /// It is dropped for the reason on the desk, and its sender gets a RST.
+    Answer = 3,
+}
+
+/// One packet at work.
+#[repr(C)]
+pub struct Work {
+    /// The packet.
+    pub packet: Packet,
+    /// When it was caught.
+    pub now: u64,
+    /// Interface it is on.
+    pub interface: u32,
+    /// Where it was caught.
+    pub hook: Hook,
+    /// Its key, if it is IPv4.
+    pub key_v4: KeyV4,
+    /// Its key, if it is IPv6.
+    pub key_v6: KeyV6,
+    /// Its source is the key's second endpoint.
+    pub source_is_second: bool,
+
+    /// Its direction in its flow.
+    pub direction: Direction,
+    /// The flow's state after it.
+    pub state: State,
+    /// Protocol by the policy; 0: none.
+    pub protocol: u8,
+    /// Rule that let the flow in or refused it, counted from 1; 0: the default.
+    pub rule: u32,
+    /// Number of the flow; 0: none.
+    pub flow_id: u64,
+    /// Number of the kill event that explains a drop; 0: none.
+    pub caused_by: u64,
+    /// Index of the [`Reason`] of a drop or a change.
+    pub reason: u8,
+    /// The [`firewall_common::event::EventKind`] of a flow's beginning or end; 0: neither.
+    pub change: u8,
+    /// How the filter that is to read the packet is bound.
+    pub binding: Binding,
+
+    /// A flow in the making.
+    pub flow: Flow,
+    /// The event to be sent.
+    pub record: Record,
+    /// Offset in the frame of the next byte that a filter reads.
+    pub at: u32,
+    /// Offset in the frame behind the last byte that it reads.
+    pub end: u32,
+    /// Offset in the frame of the first byte of `chunk`.
+    pub chunk_at: u32,
+    /// How many bytes of `chunk` count.
+    pub chunk_len: u32,
+    /// Findings about the last byte that are still to be reported.
+    pub noted: Findings,
+    /// Payload on its way to a filter.
+    pub chunk: [u8; CHUNK],
+}
+
+impl Work {
+    /// This CPU's desk. `None` cannot happen: the map has an entry 0.
+    #[inline(always)]
+    pub fn desk() -> Option<&'static mut Self> {
+        // SAFETY: the entry lives as long as the program, and no other program runs on this CPU until
+        // this one ends.
+        WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
+    }
+
+    /// Clears the desk for a new packet.
+    #[inline(always)]
+    pub fn begin(&mut self, hook: Hook, interface: u32, now: u64) {
+        self.hook = hook;
+        self.interface = interface;
+        self.now = now;
+        self.change = 0;
+        self.reason = Reason::None as u8;
+        self.forget_flow();
+    }
+
+    /// Lays out what the packet's flow says about it.
+    #[inline(always)]
+    pub fn note_flow(&mut self, flow: &Flow) {
+        self.flow_id = flow.id;
+        self.rule = flow.rule;
+        self.protocol = flow.protocol;
+        self.state = flow.state();
+    }
+
+    /// The packet belongs to no flow, or not to the one that was found.
+    #[inline(always)]
+    pub fn forget_flow(&mut self) {
+        self.direction = Direction::Original;
+        self.state = State::None;
+        self.protocol = 0;
+        self.rule = 0;
+        self.flow_id = 0;
+        self.caused_by = 0;
+    }
+
+    /// Lays out why the packet is dropped.
+    #[inline(always)]
+    pub fn refuse(&mut self, reason: Reason) -> Decision {
+        self.reason = reason as u8;
+        Decision::Drop
+    }
+}
