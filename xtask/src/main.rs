@@ -1,0 +1,161 @@
+//! `cargo xtask`: everything one does with this repository, from installing the tools to the demo.
+
+use std::{ffi::OsString, os::unix::process::CommandExt as _, process::ExitCode};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+
+use setup::Needs;
+use workspace::{Profile, Workspace};
+
+mod bpf;
+mod checks;
+mod debian;
+mod linker;
+mod process;
+mod progress;
+mod setup;
+mod toolchain;
+mod version;
+mod workspace;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Set-up, build, demo, tests and benchmarks of fwx",
+    after_help = "Examples:\n  \
+        cargo xtask demo                 install, build and watch fwx at work (root)\n  \
+        cargo xtask test                 everything that must hold, step by step (root)\n  \
+        cargo xtask test -- rtsp         only the tests with `rtsp` in their name\n  \
+        cargo xtask build --release      the fwx binary with its kernel programs inside\n\n\
+        Every command installs what it needs first and says so; `cargo xtask setup` does only that."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing: compiler and linker for the kernel programs, tools of the lab
+    #[command(after_help = "Examples:\n  \
+        cargo xtask setup                everything\n  \
+        cargo xtask setup --build-only   no GStreamer, ffmpeg and so on: enough for `build`")]
+    Setup {
+        /// Leave out what only the lab needs (demo, test, bench)
+        #[arg(long)]
+        build_only: bool,
+    },
+    /// Build the kernel programs, then fwx
+    #[command(after_help = "Examples:\n  \
+        cargo xtask build\n  \
+        cargo xtask build --release")]
+    Build {
+        /// Optimised, as it is shipped
+        #[arg(long)]
+        release: bool,
+    },
+    /// A camera plays through the gateway: each step is checked and printed (root)
+    #[command(after_help = "Examples:\n  \
+        cargo xtask demo\n  \
+        cargo xtask demo -- --help       options of the demo itself")]
+    Demo(Passed),
+    /// Formatting, lints, build, tests on the host and in the kernel (root)
+    #[command(after_help = "Examples:\n  \
+        cargo xtask test\n  \
+        cargo xtask test -- rtsp         only the tests with `rtsp` in their name\n  \
+        cargo xtask test -- --nocapture  show what the tests print")]
+    Test(Passed),
+    /// Cost of a packet and throughput (root)
+    #[command(after_help = "Examples:\n  \
+        cargo xtask bench --quick        a rough answer, soon\n  \
+        cargo xtask bench")]
+    Bench {
+        /// Fewer repetitions
+        #[arg(long)]
+        quick: bool,
+        #[command(flatten)]
+        passed: Passed,
+    },
+    /// Formatting and lints alone: the quick part of `test` (no root)
+    Lint,
+    /// Format Rust and, where taplo is installed, TOML files
+    Fmt,
+}
+
+#[derive(Args)]
+struct Passed {
+    /// Handed on to the program as they are
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not anyhow's own form: that one adds a backtrace whenever RUST_BACKTRACE is set.
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Setup { build_only } => setup::report(&setup::ensure(if build_only {
+            Needs::Build
+        } else {
+            Needs::BuildAndLab
+        })?),
+        Command::Build { release } => {
+            let profile = if release { Profile::Release } else { Profile::Dev };
+            let fwx = build_fwx(&Workspace::locate()?, Needs::Build, profile)?;
+            println!("{}", fwx.display());
+            Ok(())
+        }
+        Command::Demo(passed) => run_in_lab("demo", passed.args),
+        Command::Bench { quick, passed } => {
+            let quick = quick.then(|| OsString::from("--quick"));
+            run_in_lab("bench", quick.into_iter().chain(passed.args).collect())
+        }
+        Command::Test(passed) => {
+            require_root("test")?;
+            checks::test(&passed.args)
+        }
+        Command::Lint => checks::lint(),
+        Command::Fmt => checks::format(),
+    }
+}
+
+/// Builds all in release mode and becomes the binary `name` of firewall-tests, so that signals and
+/// the exit code are that program's own.
+fn run_in_lab(name: &str, args: Vec<OsString>) -> Result<()> {
+    require_root(name)?;
+    let workspace = Workspace::locate()?;
+    let fwx = build_fwx(&workspace, Needs::BuildAndLab, Profile::Release)?;
+    let program = workspace.build_executable("firewall-tests", name, Profile::Release)?;
+    let error = std::process::Command::new(&program).args(args).env("FWX", fwx).exec();
+    Err(error).with_context(|| format!("could not start {}", program.display()))
+}
+
+/// Kernel programs first: the build script of firewall-user embeds them.
+fn build_fwx(workspace: &Workspace, needs: Needs, profile: Profile) -> Result<std::path::PathBuf> {
+    let ready = setup::ensure(needs)?;
+    bpf::build(workspace, &ready)?;
+    workspace.build_executable("firewall-user", "fwx", profile)
+}
+
+/// Fails before anything is installed or built: nobody should wait for minutes to read this.
+fn require_root(command: &str) -> Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "`cargo xtask {command}` needs root: it makes network namespaces and loads programs into \
+         the kernel. As root, or: sudo env \"PATH=$PATH\" cargo xtask {command}"
+    );
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! `cargo xtask setup`: from whatever the machine has to everything that the commands need.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    debian, linker, process,
+    toolchain::{self, Choice, Facts, LinkerSource, Toolchain},
+};
+
+/// What a command cannot do without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Build,
+    BuildAndLab,
+}
+
+/// What there is once set-up is done.
+pub(crate) struct Ready {
+    pub(crate) toolchain: Toolchain,
+    pub(crate) linker: PathBuf,
+    lab: bool,
+}
+
+/// Installs what is missing and says so; when all is there, it is quick and silent.
+pub(crate) fn ensure(needs: Needs) -> Result<Ready> {
+    let choice = toolchain::choose(Facts::gather()?)?;
+    let lab = needs == Needs::BuildAndLab;
+    ensure_packages(&choice, lab)?;
+
+    let (toolchain, source) = match choice {
+        Choice::Nightly { sysroot, linker, .. } => (Toolchain::nightly(&sysroot)?, linker),
+        Choice::Debian => (Toolchain::debian()?, LinkerSource::Own),
+    };
+    let linker = match source {
+        LinkerSource::OnPath(path) => path,
+        LinkerSource::Own => linker::ensure(&toolchain)?,
+    };
+    Ok(Ready { toolchain, linker, lab })
+}
+
+/// Says what is there, for those who asked for the set-up itself.
+pub(crate) fn report(ready: &Ready) -> Result<()> {
+    println!("kernel programs: {} (LLVM {})", ready.toolchain.name, ready.toolchain.llvm);
+    println!("bpf-linker:      {}", ready.linker.display());
+    println!("lab:             {}", if ready.lab { "complete" } else { "not looked at" });
+    println!("Nothing is missing.");
+    Ok(())
+}
+
+/// All in one go where possible: apt-get takes its time to start.
+fn ensure_packages(choice: &Choice, lab: bool) -> Result<()> {
+    let mut packages = Vec::new();
+    match choice {
+        Choice::Debian => {
+            packages.extend(debian::rust());
+            packages.push(debian::llvm(debian::LLVM));
+        }
+        // Chosen without a linker and without its LLVM only where Debian has that LLVM.
+        Choice::Nightly { llvm, linker: LinkerSource::Own, .. }
+            if !linker::is_obtainable(*llvm)? =>
+        {
+            packages.push(debian::llvm(*llvm));
+        }
+        Choice::Nightly { .. } => {}
+    }
+    if lab && debian::has_apt() {
+        packages.extend(debian::lab());
+    } else if lab {
+        check_lab_by_hand()?;
+    }
+    if packages.is_empty() { Ok(()) } else { debian::ensure(&packages) }
+}
+
+/// On a system whose packages we do not know: is all that the lab starts there?
+fn check_lab_by_hand() -> Result<()> {
+    let commands = ["ip", "nft", "tcpdump", "ethtool", "ffmpeg", "gst-inspect-1.0"];
+    let mut missing: Vec<&str> =
+        commands.into_iter().filter(|name| process::find_on_path(name).is_none()).collect();
+    let import = "import gi; gi.require_version('GstRtspServer', '1.0')";
+    if !process::succeeds(process::isolated("/usr/bin/python3").args(["-c", import])) {
+        missing.push("GStreamer's RTSP server with its Python binding (GstRtspServer 1.0)");
+    }
+    if !missing.is_empty() {
+        bail!(
+            "the lab needs what is not on this machine, and without apt-get it cannot be installed \
+             from here: {}",
+            missing.join(", ")
+        );
+    }
+    Ok(())
+}
