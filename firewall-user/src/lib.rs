@@ -1,0 +1,3 @@
+//! The controller of fwx as a library.
+pub mod capture;
+pub mod policy;

@@ -1,0 +1,2 @@
+//! The `fwx` command.
+fn main() {}

@@ -1,0 +1,34 @@
+//! The policy that applies where none is given.
+
+use firewall_common::{
+    filter::FilterId,
+    policy::{Action, Mode, Profile},
+};
+
+use super::{FilterSettings, Policy, Protocol, Transport};
+
+/// See [`Policy::builtin`].
+pub(super) fn policy() -> Policy {
+    let usual_protocol = |filter: FilterId| Protocol {
+        name: filter.name().to_owned(),
+        transport: Transport::OF_FILTERS,
+        ports: filter.usual_ports().iter().map(|&port| port..=port).collect(),
+        filter: Some(filter),
+    };
+    Policy {
+        interfaces: Vec::new(),
+        default_action: Action::Allow,
+        networks: Vec::new(),
+        protocols: FilterId::ALL.into_iter().map(usual_protocol).collect(),
+        filters: default_settings(),
+        rules: Vec::new(),
+    }
+}
+
+/// Every filter as it behaves where the policy says nothing about it. A filter that has never seen
+/// this network's traffic should first show what it would kill, so it only monitors.
+pub(super) fn default_settings() -> Vec<FilterSettings> {
+    let settings =
+        |filter| FilterSettings { filter, mode: Mode::Monitor, profile: Profile::Standard };
+    FilterId::ALL.into_iter().map(settings).collect()
+}

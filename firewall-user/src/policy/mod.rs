@@ -1,0 +1,31 @@
+//! The policy: what its file may say, what it means, and what the kernel's tables hold of it.
+//!
+//! A policy is a TOML file. Its text goes through three forms, each of which can express less
+//! nonsense than the one before:
+//!
+//! 1. the TOML document with the place of every value (`document`),
+//! 2. the [`Policy`], in which each name is an index and each prefix and port is a checked number
+//!    (`parse`),
+//! 3. the [`Compiled`] tables, plain data for the kernel's maps (`compile`).
+//!
+//! Whoever holds a [`Policy`] holds a sound one: it compiles, and nothing has to be checked again.
+//! Everything wrong with a file is in one [`PolicyError`], each [`Problem`] with its place.
+
+mod builtin;
+mod compile;
+mod document;
+mod error;
+mod model;
+mod parse;
+mod ports;
+mod source;
+mod summary;
+mod value;
+
+pub use compile::{Compiled, Names, PortEntry, Prefix};
+pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind};
+pub use model::{FilterSettings, Network, Policy, PolicyRule, Protocol, Transport};
+pub use summary::Summary;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! A sound policy, with every name resolved.
+
+use std::{ops::RangeInclusive, path::Path};
+
+use firewall_common::{
+    filter::FilterId,
+    policy::{Action, Mode, Profile},
+};
+use ipnet::IpNet;
+
+use super::{PolicyError, builtin, parse, source};
+
+/// A policy that can be put into force.
+///
+/// Networks, protocols, filters and rules refer to each other by their index in this policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub(super) interfaces: Vec<String>,
+    pub(super) default_action: Action,
+    pub(super) networks: Vec<Network>,
+    pub(super) protocols: Vec<Protocol>,
+    pub(super) filters: Vec<FilterSettings>,
+    pub(super) rules: Vec<PolicyRule>,
+}
+
+impl Policy {
+    /// The policy that `text` describes. `name` is what messages call the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with `text`, in the order of the file.
+    pub fn parse(name: &str, text: &str) -> Result<Self, PolicyError> {
+        parse::parse(name, text)
+    }
+
+    /// The policy in the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`]; also a file that cannot be read, is larger than 4 MiB or not UTF-8.
+    pub fn load(path: &Path) -> Result<Self, PolicyError> {
+        let name = path.display().to_string();
+        let text = source::read(&name, path)?;
+        Self::parse(&name, &text)
+    }
+
+    /// The policy that applies where no file is given: every new flow is allowed, every filter is
+    /// bound to its usual ports in monitor mode. It names no interfaces.
+    pub fn builtin() -> Self {
+        builtin::policy()
+    }
+
+    /// The same policy for other interfaces, such as those of the command line.
+    #[must_use]
+    pub fn with_interfaces(mut self, interfaces: Vec<String>) -> Self {
+        self.interfaces = interfaces;
+        self
+    }
+
+    /// Interfaces that the firewall sits on; empty only in a built-in policy.
+    pub fn interfaces(&self) -> &[String] {
+        &self.interfaces
+    }
+
+    /// What a new flow gets that no rule speaks about.
+    pub fn default_action(&self) -> Action {
+        self.default_action
+    }
+
+    /// Networks; the index is the bit in a [`firewall_common::policy::NetworkSet`].
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
+    }
+
+    /// Protocols; the index plus one is the number in the kernel's tables.
+    pub fn protocols(&self) -> &[Protocol] {
+        &self.protocols
+    }
+
+    /// One entry for each filter there is, whether the file speaks about it or not.
+    pub fn filters(&self) -> &[FilterSettings] {
+        &self.filters
+    }
+
+    /// How `filter` behaves wherever it is bound.
+    pub fn filter_settings(&self, filter: FilterId) -> Option<&FilterSettings> {
+        self.filters.iter().find(|settings| settings.filter == filter)
+    }
+
+    /// Rules in the order in which they are tried.
+    pub fn rules(&self) -> &[PolicyRule] {
+        &self.rules
+    }
+}
+
+/// A named set of prefixes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The name in the policy.
+    pub name: String,
+    /// Prefixes without host bits.
+    pub prefixes: Vec<IpNet>,
+}
+
+/// A transport protocol that has ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Transmission Control Protocol.
+    Tcp,
+    /// User Datagram Protocol.
+    Udp,
+}
+
+impl Transport {
+    /// What every filter reads: filters are parsers over the byte stream of a connection.
+    pub(super) const OF_FILTERS: Self = Self::Tcp;
+    /// Every transport.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// The name in policies and events.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// The number in the IP header (IANA, Assigned Internet Protocol Numbers).
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+/// A named set of ports, and the filter that reads what is sent to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// The name in the policy.
+    pub name: String,
+    /// The transport that the ports belong to.
+    pub transport: Transport,
+    /// Destination ports from 1 to 65535. No port belongs to two protocols of one transport.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// The filter that is bound to the protocol.
+    pub filter: Option<FilterId>,
+}
+
+/// How a filter behaves wherever it is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterSettings {
+    /// The filter.
+    pub filter: FilterId,
+    /// The mode; monitor unless the policy says otherwise.
+    pub mode: Mode,
+    /// The profile; standard unless the policy says otherwise.
+    pub profile: Profile,
+}
+
+/// One rule. An empty list stands for "any".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRule {
+    /// The name in events; no two rules share one.
+    pub name: String,
+    /// What a flow gets that the rule speaks about.
+    pub action: Action,
+    /// Indices into [`Policy::networks`], for the source.
+    pub from: Vec<usize>,
+    /// Indices into [`Policy::networks`], for the destination.
+    pub to: Vec<usize>,
+    /// Indices into [`Policy::protocols`].
+    pub protocols: Vec<usize>,
+}
+
+/// The name of `action` in policies and events.
+pub(super) const fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::Deny => "deny",
+        Action::Allow => "allow",
+        Action::Reject => "reject",
+    }
+}

@@ -1,0 +1,317 @@
+//! From the TOML document to the [`Policy`]: each table and key, what it may hold and what it means.
+
+use std::{collections::HashMap, sync::Arc};
+
+use firewall_common::{
+    filter::FilterId,
+    policy::{Action, Mode, NETWORKS_MAX, PREFIXES_MAX, PROTOCOLS_MAX, Profile, RULES_MAX},
+};
+use ipnet::IpNet;
+
+use super::{
+    FilterSettings, Network, Policy, PolicyError, PolicyRule, Protocol, builtin,
+    document::{self, Section, Span},
+    error::{ProblemKind, Problems, quote},
+    model::action_name,
+    ports::{PortClaims, protocol},
+    source::PolicySource,
+    value::{self, Refusal},
+};
+
+const INTERFACES_HELP: &str =
+    "a policy has at least `[gateway]` with `interfaces = [\"lan0\", \"wan0\"]`";
+
+/// See [`Policy::parse`].
+pub(super) fn parse(name: &str, text: &str) -> Result<Policy, PolicyError> {
+    let mut problems = Problems::new(Arc::new(PolicySource::new(name, text)));
+    if text.trim_start_matches('\u{feff}').trim().is_empty() {
+        problems.add_for_file(ProblemKind::Empty, Some(INTERFACES_HELP.to_owned()));
+        return Err(problems.into_error());
+    }
+    let Some(document) = document::parse(text, &mut problems) else {
+        return Err(problems.into_error());
+    };
+    let policy = policy(&Section::root(&document), &mut problems);
+    problems.none_or_error(policy)
+}
+
+/// Reads section after section. What is wrong goes to `problems`, and the reading goes on with
+/// something in its place, which [`parse`] lets nobody see.
+fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
+    root.deny_unknown_keys(&["gateway", "network", "protocol", "filter", "rule"], problems);
+    let (interfaces, default_action) = gateway(root, problems);
+    let networks = networks(root, problems);
+    let filters = filters(root, problems);
+    let protocols = protocols(root, problems);
+    let scope = Scope {
+        networks: indices(networks.iter().map(|network| network.name.as_str())),
+        protocols: indices(protocols.iter().map(|protocol| protocol.name.as_str())),
+    };
+    let rules = rules(root, &scope, problems);
+    Policy { interfaces, default_action, networks, protocols, filters, rules }
+}
+
+fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> (Vec<String>, Action) {
+    let nothing = (Vec::new(), Action::Deny);
+    let Some(table) = root.value("gateway") else {
+        problems.add(0..0, ProblemKind::NoInterfaces, Some(INTERFACES_HELP.to_owned()));
+        return nothing;
+    };
+    let Some(section) = Section::new("[gateway]".to_owned(), table, problems) else {
+        return nothing;
+    };
+    section.deny_unknown_keys(&["interfaces", "default"], problems);
+    let interfaces = interfaces(&section, problems);
+    // A policy that does not say denies: what was forgotten must not stand open.
+    let choices = [Action::Deny, Action::Allow].map(|action| (action_name(action), action));
+    let default_action = section
+        .value("default")
+        .and_then(|value| document::choice("default", &choices, value, problems))
+        .unwrap_or(Action::Deny);
+    (interfaces, default_action)
+}
+
+fn interfaces(gateway: &Section<'_, '_>, problems: &mut Problems) -> Vec<String> {
+    let value = gateway.value("interfaces");
+    let Some(value) = value else {
+        let help = Some(INTERFACES_HELP.to_owned());
+        problems.add(gateway.span.clone(), ProblemKind::NoInterfaces, help);
+        return Vec::new();
+    };
+    let Some(items) = document::strings("interfaces", value, problems) else {
+        return Vec::new();
+    };
+    if value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
+        let help = Some(INTERFACES_HELP.to_owned());
+        problems.add(value.span(), ProblemKind::NoInterfaces, help);
+    }
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    let mut interfaces = Vec::new();
+    for (name, span) in items {
+        report(value::check_interface_name(name), &span, problems);
+        match seen.get(name) {
+            Some(first) => {
+                let kind = ProblemKind::DuplicateInterface { name: quote(name) };
+                problems.add_with(span, kind, (first.clone(), "first listed here"), None);
+            }
+            None => {
+                seen.insert(name, span);
+                interfaces.push(name.to_owned());
+            }
+        }
+    }
+    interfaces
+}
+
+fn networks(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<Network> {
+    let mut networks = Vec::new();
+    let sections = root.named_sections("network", problems);
+    check_count("networks", NETWORKS_MAX, sections.iter().map(|(name, _)| name.span()), problems);
+    let mut totals = [0, 0];
+    for (name, section) in sections {
+        report(value::check_section_name("network", name.get_ref()), &name.span(), problems);
+        section.deny_unknown_keys(&["prefixes"], problems);
+        let prefixes = prefixes(&section, &mut totals, problems);
+        networks.push(Network { name: name.get_ref().to_string(), prefixes });
+    }
+    networks
+}
+
+/// The prefixes of one network, which may be none. `totals` counts those of all networks, by family.
+fn prefixes(
+    section: &Section<'_, '_>,
+    totals: &mut [usize; 2],
+    problems: &mut Problems,
+) -> Vec<IpNet> {
+    let items = section
+        .required("prefixes", problems)
+        .and_then(|value| document::strings("prefixes", value, problems));
+    let mut prefixes = Vec::new();
+    for (text, span) in items.unwrap_or_default() {
+        let Some(prefix) = report(value::prefix(text), &span, problems) else { continue };
+        prefixes.push(prefix);
+        let (family, what) = match prefix {
+            IpNet::V4(_) => (0, "IPv4 prefixes"),
+            IpNet::V6(_) => (1, "IPv6 prefixes"),
+        };
+        totals[family] += 1;
+        // Said once, at the first prefix that is too many.
+        if totals[family] == PREFIXES_MAX + 1 {
+            let kind = ProblemKind::TooMany { what, count: totals[family], max: PREFIXES_MAX };
+            problems.add(span, kind, None);
+        }
+    }
+    prefixes
+}
+
+/// Every filter, as the policy wants it or as it is by default.
+fn filters(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<FilterSettings> {
+    let modes = Mode::ALL.map(|mode| (mode.name(), mode));
+    let profiles = Profile::ALL.map(|profile| (profile.name(), profile));
+    let mut all_settings = builtin::default_settings();
+    for (name, section) in root.named_sections("filter", problems) {
+        section.deny_unknown_keys(&["mode", "profile"], problems);
+        let mode = section
+            .value("mode")
+            .and_then(|value| document::choice("mode", &modes, value, problems));
+        let profile = section
+            .value("profile")
+            .and_then(|value| document::choice("profile", &profiles, value, problems));
+        let filter = filter_named(name.get_ref(), &name.span(), problems);
+        let settings = all_settings.iter_mut().find(|known| Some(known.filter) == filter);
+        if let Some(settings) = settings {
+            settings.mode = mode.unwrap_or(settings.mode);
+            settings.profile = profile.unwrap_or(settings.profile);
+        }
+    }
+    all_settings
+}
+
+/// The filter that `name`, at `span`, stands for.
+pub(super) fn filter_named(name: &str, span: &Span, problems: &mut Problems) -> Option<FilterId> {
+    let filter = FilterId::from_name(name);
+    if filter.is_none() {
+        let known = FilterId::ALL.map(FilterId::name);
+        let kind = ProblemKind::UnknownName { what: "filter", name: quote(name) };
+        let help = document::help_for_name(name, &known, "the filters there are");
+        problems.add(span.clone(), kind, help);
+    }
+    filter
+}
+
+fn protocols(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<Protocol> {
+    let sections = root.named_sections("protocol", problems);
+    // Protocol 0 is "none of them" in the kernel's tables.
+    let headers = sections.iter().map(|(name, _)| name.span());
+    check_count("protocols", PROTOCOLS_MAX - 1, headers, problems);
+    let mut claims = PortClaims::default();
+    sections
+        .iter()
+        .map(|(name, section)| {
+            report(value::check_section_name("protocol", name.get_ref()), &name.span(), problems);
+            protocol(name.get_ref(), section, &mut claims, problems)
+        })
+        .collect()
+}
+
+/// The names that rules can refer to, each with its index.
+struct Scope<'a> {
+    networks: HashMap<&'a str, usize>,
+    protocols: HashMap<&'a str, usize>,
+}
+
+fn indices<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
+    names.enumerate().map(|(index, name)| (name, index)).collect()
+}
+
+fn rules(root: &Section<'_, '_>, scope: &Scope<'_>, problems: &mut Problems) -> Vec<PolicyRule> {
+    let Some(value) = root.value("rule") else { return Vec::new() };
+    let tables =
+        document::array("rule", "a list of tables, each headed `[[rule]]`", value, problems);
+    let tables = tables.unwrap_or_default();
+    check_count("rules", RULES_MAX, tables.iter().map(|table| table.span()), problems);
+    let mut names: HashMap<&str, Span> = HashMap::new();
+    let mut rules = Vec::new();
+    for table in tables {
+        let Some(section) = Section::new("[[rule]]".to_owned(), table, problems) else { continue };
+        section.deny_unknown_keys(&["name", "action", "from", "to", "protocols"], problems);
+        let name = rule_name(&section, &mut names, problems);
+        let actions = [Action::Allow, Action::Deny, Action::Reject];
+        let actions = actions.map(|action| (action_name(action), action));
+        let action = section
+            .required("action", problems)
+            .and_then(|value| document::choice("action", &actions, value, problems));
+        rules.push(PolicyRule {
+            name,
+            action: action.unwrap_or(Action::Deny),
+            from: references("from", "network", &section, &scope.networks, problems),
+            to: references("to", "network", &section, &scope.networks, problems),
+            protocols: references("protocols", "protocol", &section, &scope.protocols, problems),
+        });
+    }
+    rules
+}
+
+fn rule_name<'a>(
+    section: &Section<'a, '_>,
+    names: &mut HashMap<&'a str, Span>,
+    problems: &mut Problems,
+) -> String {
+    let Some(value) = section.required("name", problems) else { return String::new() };
+    let Some(name) = document::string("name", value, problems) else { return String::new() };
+    report(value::check_rule_name(name), &value.span(), problems);
+    match names.get(name) {
+        Some(first) => {
+            let kind = ProblemKind::DuplicateRule { name: quote(name) };
+            let help = "events name the rule that let a flow in, so each needs its own name";
+            let first = (first.clone(), "first used here");
+            problems.add_with(value.span(), kind, first, Some(help.to_owned()));
+        }
+        None => {
+            names.insert(name, value.span());
+        }
+    }
+    name.to_owned()
+}
+
+/// The indices of what the list `key` of a rule names; none if the rule has no such key.
+fn references(
+    key: &'static str,
+    what: &'static str,
+    section: &Section<'_, '_>,
+    scope: &HashMap<&str, usize>,
+    problems: &mut Problems,
+) -> Vec<usize> {
+    let Some(value) = section.value(key) else { return Vec::new() };
+    let Some(names) = document::strings(key, value, problems) else { return Vec::new() };
+    // In the kernel's tables an empty set stands for "any", the opposite of what is written here.
+    if value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
+        let help = format!("for any {what} leave `{key}` out");
+        problems.add(value.span(), ProblemKind::EmptyList { key }, Some(help));
+    }
+    let mut indices = Vec::with_capacity(names.len());
+    for (name, span) in names {
+        match scope.get(name) {
+            Some(&index) => indices.push(index),
+            None => {
+                let kind = ProblemKind::UnknownName { what, name: quote(name) };
+                problems.add(span, kind, Some(help_for_reference(key, what, name, scope)));
+            }
+        }
+    }
+    indices.sort_unstable();
+    indices.dedup();
+    indices
+}
+
+fn help_for_reference(key: &str, what: &str, name: &str, scope: &HashMap<&str, usize>) -> String {
+    if matches!(name, "any" | "all" | "*") {
+        return format!("for any {what} leave `{key}` out");
+    }
+    let mut known: Vec<&str> = scope.keys().copied().collect();
+    known.sort_unstable();
+    document::help_for_name(name, &known, &format!("each {what} of this policy"))
+        .unwrap_or_else(|| format!("this policy has no `[{what}.NAME]`"))
+}
+
+/// Reports, at the first that is too many, that there are more than `max`.
+fn check_count(
+    what: &'static str,
+    max: usize,
+    mut spans: impl ExactSizeIterator<Item = Span>,
+    problems: &mut Problems,
+) {
+    let count = spans.len();
+    if let Some(span) = spans.nth(max) {
+        problems.add(span, ProblemKind::TooMany { what, count, max }, None);
+    }
+}
+
+/// What `checked` holds; what is wrong with it is reported for `span`.
+pub(super) fn report<T>(
+    checked: Result<T, Refusal>,
+    span: &Span,
+    problems: &mut Problems,
+) -> Option<T> {
+    checked.map_err(|(kind, help)| problems.add(span.clone(), kind, help)).ok()
+}

@@ -1,0 +1,108 @@
+//! A policy as `fwx check -o json` shows it: as it was understood, with names and defaults.
+
+use firewall_common::filter::FilterId;
+use serde::Serialize;
+
+use super::{Policy, model::action_name};
+
+/// What a policy says, with every default filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary<'a> {
+    interfaces: &'a [String],
+    default: &'static str,
+    networks: Vec<NetworkSummary<'a>>,
+    protocols: Vec<ProtocolSummary<'a>>,
+    filters: Vec<FilterSummary>,
+    rules: Vec<RuleSummary<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct NetworkSummary<'a> {
+    name: &'a str,
+    prefixes: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct ProtocolSummary<'a> {
+    name: &'a str,
+    transport: &'static str,
+    ports: Vec<Ports>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filter: Option<&'static str>,
+}
+
+/// Ports as a policy writes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Ports {
+    One(u16),
+    Range(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct FilterSummary {
+    name: &'static str,
+    mode: &'static str,
+    profile: &'static str,
+}
+
+/// Lists that are left out stand for "any".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct RuleSummary<'a> {
+    name: &'a str,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    from: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    to: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    protocols: Vec<&'a str>,
+}
+
+impl Policy {
+    /// What this policy says.
+    pub fn summary(&self) -> Summary<'_> {
+        let network_names = |indices: &[usize]| -> Vec<&str> {
+            let networks = indices.iter().filter_map(|&index| self.networks.get(index));
+            networks.map(|network| network.name.as_str()).collect()
+        };
+        let protocol_names = |indices: &[usize]| -> Vec<&str> {
+            let protocols = indices.iter().filter_map(|&index| self.protocols.get(index));
+            protocols.map(|protocol| protocol.name.as_str()).collect()
+        };
+        let networks = self.networks.iter().map(|network| NetworkSummary {
+            name: &network.name,
+            prefixes: network.prefixes.iter().map(ToString::to_string).collect(),
+        });
+        let protocols = self.protocols.iter().map(|protocol| ProtocolSummary {
+            name: &protocol.name,
+            transport: protocol.transport.name(),
+            ports: protocol.ports.iter().map(|range| ports(*range.start(), *range.end())).collect(),
+            filter: protocol.filter.map(FilterId::name),
+        });
+        let filters = self.filters.iter().map(|filter| FilterSummary {
+            name: filter.filter.name(),
+            mode: filter.mode.name(),
+            profile: filter.profile.name(),
+        });
+        let rules = self.rules.iter().map(|rule| RuleSummary {
+            name: &rule.name,
+            action: action_name(rule.action),
+            from: network_names(&rule.from),
+            to: network_names(&rule.to),
+            protocols: protocol_names(&rule.protocols),
+        });
+        Summary {
+            interfaces: &self.interfaces,
+            default: action_name(self.default_action),
+            networks: networks.collect(),
+            protocols: protocols.collect(),
+            filters: filters.collect(),
+            rules: rules.collect(),
+        }
+    }
+}
+
+fn ports(first: u16, last: u16) -> Ports {
+    if first == last { Ports::One(first) } else { Ports::Range(format!("{first}-{last}")) }
+}

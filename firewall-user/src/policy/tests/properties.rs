@@ -1,0 +1,181 @@
+//! What holds for any policy, and for any text at all.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use firewall_common::policy::NetworkSet;
+use ipnet::IpNet;
+use proptest::prelude::*;
+
+use super::*;
+
+/// The networks of the longest prefix around `address`, as the kernel's lookup finds them.
+fn lookup<const N: usize>(prefixes: &[Prefix<N>], address: [u8; N]) -> NetworkSet {
+    let covers = |prefix: &&Prefix<N>| {
+        (0..prefix.prefix_len as usize)
+            .all(|bit| (prefix.address[bit / 8] ^ address[bit / 8]) >> (7 - bit % 8) & 1 == 0)
+    };
+    let longest = prefixes.iter().filter(covers).max_by_key(|prefix| prefix.prefix_len);
+    longest.map_or(0, |prefix| prefix.networks)
+}
+
+/// The networks of `policy` that hold `address`, by looking at each.
+fn networks_of(policy: &Policy, address: IpAddr) -> NetworkSet {
+    let holds = |network: &Network| network.prefixes.iter().any(|prefix| prefix.contains(&address));
+    let bits = policy.networks().iter().enumerate();
+    bits.filter(|(_, network)| holds(network)).fold(0, |set, (bit, _)| set | 1 << bit)
+}
+
+/// Addresses with few different bits, so that prefixes often lie in each other.
+fn address() -> impl Strategy<Value = IpAddr> {
+    let bits = prop::sample::select(vec![0, 1, 1 << 9, 1 << 24, 1 << 31, (1 << 31) | 1, u32::MAX]);
+    (any::<bool>(), bits.clone(), bits).prop_map(|(is_v4, high, low)| {
+        if is_v4 {
+            IpAddr::V4(Ipv4Addr::from_bits(high ^ low))
+        } else {
+            IpAddr::V6(Ipv6Addr::from_bits(u128::from(high) << 96 | u128::from(low)))
+        }
+    })
+}
+
+fn prefix() -> impl Strategy<Value = IpNet> {
+    (address(), 0..=128u8).prop_map(|(address, length)| {
+        let length_max = if address.is_ipv4() { 32 } else { 128 };
+        IpNet::new(address, length.min(length_max)).expect("the length is in range").trunc()
+    })
+}
+
+fn policy_text(networks: &[Vec<IpNet>]) -> String {
+    let mut text = "[gateway]\ninterfaces = ['lan0']\n".to_owned();
+    for (index, prefixes) in networks.iter().enumerate() {
+        let prefixes: Vec<String> = prefixes.iter().map(|prefix| format!("'{prefix}'")).collect();
+        text += &format!("[network.n{index}]\nprefixes = [{}]\n", prefixes.join(", "));
+    }
+    text
+}
+
+fn assert_lookup_agrees(policy: &Policy, compiled: &Compiled, address: IpAddr) {
+    let found = match address {
+        IpAddr::V4(address) => lookup(&compiled.prefixes_v4, address.octets()),
+        IpAddr::V6(address) => lookup(&compiled.prefixes_v6, address.octets()),
+    };
+    assert_eq!(found, networks_of(policy, address), "{address}");
+}
+
+/// Words of the policy language, so that random text gets beyond the TOML parser.
+fn fragment() -> impl Strategy<Value = String> {
+    let words = [
+        "[gateway]",
+        "[network.a]",
+        "[network.b]",
+        "[protocol.a]",
+        "[protocol.b]",
+        "[filter.rtsp]",
+        "[filter.x]",
+        "[[rule]]",
+        "[rule]",
+        "[network]",
+        "interfaces",
+        "default",
+        "prefixes",
+        "transport",
+        "ports",
+        "filter",
+        "mode",
+        "profile",
+        "name",
+        "action",
+        "from",
+        "to",
+        "protocols",
+        " = ",
+        " = ",
+        " = ",
+        ".",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "\n",
+        "\n",
+        "\n",
+        "'tcp'",
+        "'udp'",
+        "'rtsp'",
+        "'enforce'",
+        "'allow'",
+        "'a'",
+        "['a', 'b']",
+        "[1, 1.5, '1-9', 0x50]",
+        "['10.0.0.0/8', '::1/64']",
+        "'",
+        "\"",
+        "#",
+        "é",
+        "\u{1b}",
+        "99999999999999999999",
+        "true",
+        "1979-05-27",
+        "\"\"\"",
+        "\r",
+        "\u{0}",
+    ];
+    prop::sample::select(words.map(str::to_owned).to_vec())
+}
+
+/// Whatever is told about `text` can be told: in full, with places inside the text.
+fn assert_told(text: &str) {
+    let Err(error) = Policy::parse("fuzz", text) else { return };
+    assert!(!error.problems().is_empty());
+    for entry in error.entries() {
+        let lines = text.matches('\n').count() + 1;
+        assert!(entry.line.is_none_or(|line| (1..=lines).contains(&line)), "{entry:?}");
+    }
+    error.render(true);
+}
+
+proptest! {
+    #[test]
+    fn one_lookup_finds_all_networks_of_an_address(
+        networks in prop::collection::vec(prop::collection::vec(prefix(), 0..6), 1..10),
+        addresses in prop::collection::vec(address(), 20),
+        random in prop::collection::vec(any::<IpAddr>(), 20),
+    ) {
+        let policy = parsed(&policy_text(&networks));
+        let compiled = policy.compile();
+        let edges: Vec<IpAddr> =
+            networks.iter().flatten().flat_map(|net| [net.network(), net.broadcast()]).collect();
+        for address in addresses.into_iter().chain(random).chain(edges) {
+            assert_lookup_agrees(&policy, &compiled, address);
+        }
+    }
+
+    #[test]
+    fn no_text_causes_a_panic(text in any::<String>()) {
+        assert_told(&text);
+    }
+
+    #[test]
+    fn no_mixture_of_words_causes_a_panic(words in prop::collection::vec(fragment(), 0..60)) {
+        assert_told(&words.concat());
+    }
+
+    #[test]
+    fn no_damage_to_a_policy_causes_a_panic(
+        damage in prop::collection::vec((0..EXAMPLE.len(), fragment()), 1..4),
+    ) {
+        let mut text = EXAMPLE.to_owned();
+        for (at, fragment) in damage {
+            let end = (at + fragment.len()).min(text.len());
+            if text.is_char_boundary(at) && text.is_char_boundary(end) && at <= end {
+                text.replace_range(at..end, &fragment);
+            }
+        }
+        assert_told(&text);
+    }
+
+    #[test]
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        assert_told(&String::from_utf8_lossy(&bytes));
+    }
+}
