@@ -8,6 +8,8 @@ pub mod event;
 pub mod filter;
 pub mod flow;
 pub mod layout;
+#[cfg(feature = "user")]
+mod pod;
 pub mod policy;
 pub mod reason;
 pub mod reset;

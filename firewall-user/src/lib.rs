@@ -1,3 +1,24 @@
-//! The controller of fwx as a library.
+//! The controller of fwx as a library: everything that the `fwx` command does.
+//!
+//! [`policy`] is what the administrator writes, [`object`] the kernel programs, [`instance`] where they are
+//! pinned, [`attach`] how they get to an interface, [`tables`] how one talks to them, [`event`] what they
+//! say, [`controller`] the process that listens, and [`replay`] the way to run them on a capture.
+
+pub mod attach;
+pub mod bpffs;
+pub mod bring_up;
 pub mod capture;
+pub mod controller;
+pub mod error;
+pub mod event;
+pub mod instance;
+pub mod link;
+pub mod object;
 pub mod policy;
+pub mod preflight;
+pub mod replay;
+pub mod ring;
+pub mod status;
+pub mod subscribe;
+pub mod sweep;
+pub mod tables;

@@ -1,0 +1,28 @@
+//! What user space may copy in and out of the kernel's tables byte by byte.
+
+macro_rules! pod {
+    ($($ty:ty),+ $(,)?) => {
+        $(
+            // SAFETY: the type implements bytemuck::Pod: no padding, every bit pattern valid.
+            unsafe impl aya::Pod for $ty {}
+        )+
+        const _: () = {
+            const fn is_pod<T: bytemuck::Pod>() {}
+            $(is_pod::<$ty>();)+
+        };
+    };
+}
+
+pod!(
+    crate::event::Bucket,
+    crate::flow::Flow,
+    crate::flow::FragmentKey,
+    crate::flow::KeyV4,
+    crate::flow::KeyV6,
+    crate::layout::FilterCounters,
+    crate::layout::ReplayInput,
+    crate::layout::ReplayOutput,
+    crate::policy::Binding,
+    crate::policy::PolicyHead,
+    crate::policy::Rule,
+);

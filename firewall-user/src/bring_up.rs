@@ -1,0 +1,247 @@
+//! Bringing an instance up, anew or by adopting what is pinned, and taking it down.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    attach::{self, Mode},
+    bad_input, bpffs,
+    instance::{Instance, InterfaceState, ProtocolState, State},
+    link::{self, Interface},
+    object::{self, Purpose, TableSizes},
+    policy::{Compiled, Policy},
+    tables::{Over, Tables},
+};
+
+/// What to bring up.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The policy.
+    pub policy: Policy,
+    /// The file it came from.
+    pub policy_file: Option<PathBuf>,
+    /// Where to catch incoming packets.
+    pub mode: Mode,
+}
+
+/// An instance that is up.
+#[derive(Debug)]
+pub struct Up {
+    /// The loaded programs. What is pinned outlives this.
+    pub ebpf: Ebpf,
+    /// What was written down.
+    pub state: State,
+    /// Whether there was something to adopt.
+    pub adopted: bool,
+}
+
+/// Brings the instance up: loads, pins, writes the policy, attaches. What an earlier bring-up left pinned
+/// is adopted with its flows; programs are renewed in place, without a packet between.
+///
+/// # Errors
+///
+/// After a failure to bring up anew nothing is left attached or pinned; after a failure to adopt, what was
+/// there goes on.
+pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
+    let interfaces = find_interfaces(&wanted.policy).await?;
+    bpffs::ensure_mounted()?;
+    let adopted = instance.is_up();
+    let result = build(instance, wanted, &interfaces, adopted);
+    if result.is_err() && !adopted {
+        remove_pins(instance)?;
+    }
+    result
+}
+
+/// Takes the instance down: ends its controller, detaches and unpins everything. Returns whether there was
+/// anything to take down.
+pub fn take_down(instance: &Instance) -> Result<bool> {
+    let ended = end_controller(instance)?;
+    let pinned = instance.pins().is_dir();
+    remove_pins(instance)?;
+    match fs::remove_dir_all(instance.run_directory()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context("cannot remove the instance's run directory");
+        }
+        _ => {}
+    }
+    Ok(ended || pinned)
+}
+
+async fn find_interfaces(policy: &Policy) -> Result<Vec<Interface>> {
+    if policy.interfaces().is_empty() {
+        bad_input!(
+            "no interface to attach to: name it in the policy ([gateway] interfaces = [\"lan0\"]) or with \
+             --interface"
+        );
+    }
+    let mut found = Vec::new();
+    for name in policy.interfaces() {
+        found.push(link::find(name).await?);
+    }
+    Ok(found)
+}
+
+fn build(
+    instance: &Instance,
+    wanted: &Wanted,
+    interfaces: &[Interface],
+    adopted: bool,
+) -> Result<Up> {
+    for directory in [instance.maps(), instance.programs(), instance.links()] {
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    let mut ebpf = object::load(Purpose::Live(&instance.maps()), TableSizes::default())?;
+    let tables = Tables::pinned(&instance.maps());
+    let before = instance.state()?.filter(|_| adopted);
+    let compiled = wanted.policy.compile();
+    let digest = digest(&compiled);
+    let same_policy = before.as_ref().is_some_and(|before| before.policy_digest == digest);
+    let over = match (adopted, same_policy) {
+        (false, _) => Over::Nothing,
+        (true, false) => Over::Policy,
+        // A filter that was switched by hand stays so until the policy says something new.
+        (true, true) => Over::PolicyKeepingBindings,
+    };
+    tables.write_policy(&compiled, over).context("cannot write the policy")?;
+    pin_programs(&mut ebpf, instance)?;
+
+    let old = before.map(|before| before.interfaces).unwrap_or_default();
+    let mut states = Vec::new();
+    for interface in interfaces {
+        let known = old.iter().find(|known| known.index == interface.index);
+        tables.note_interface(interface.index)?;
+        let attached = attach::attach(&mut ebpf, instance, interface, wanted.mode, known);
+        match attached {
+            Ok(state) => states.push(state),
+            Err(error) => {
+                undo(instance, &tables, &states, &old, interface)?;
+                return Err(error);
+            }
+        }
+    }
+    for index in attach::attached(instance)? {
+        if !states.iter().any(|state| state.index == index) {
+            eprintln!("fwx: interface {index} is not in the policy any more: detaching");
+            attach::detach(instance, index)?;
+            tables.forget_interface(index)?;
+        }
+    }
+    let state = State {
+        policy_file: wanted.policy_file.clone(),
+        policy_digest: digest,
+        protocols: protocols(&wanted.policy),
+        rules: compiled.names.rules().to_vec(),
+        interfaces: states,
+    };
+    instance.write_state(&state)?;
+    Ok(Up { ebpf, state, adopted })
+}
+
+/// Takes back the interfaces that this attempt added.
+fn undo(
+    instance: &Instance,
+    tables: &Tables,
+    attached: &[InterfaceState],
+    old: &[InterfaceState],
+    failed: &Interface,
+) -> Result<()> {
+    let is_old = |index: u32| old.iter().any(|known| known.index == index);
+    let added = attached.iter().map(|state| state.index).chain([failed.index]);
+    for index in added.filter(|index| !is_old(*index)) {
+        attach::detach(instance, index)?;
+        tables.forget_interface(index)?;
+    }
+    Ok(())
+}
+
+/// Pins the filters' programs: the arrays that hold them do not keep them by themselves once the last
+/// process that knows the array is gone.
+fn pin_programs(ebpf: &mut Ebpf, instance: &Instance) -> Result<()> {
+    for (name, program) in ebpf.programs_mut() {
+        let path = instance.programs().join(name);
+        let new = instance.programs().join(format!("{name}_new"));
+        let _ = fs::remove_file(&new);
+        program.pin(&new).with_context(|| format!("cannot pin {}", new.display()))?;
+        fs::rename(&new, &path).with_context(|| format!("cannot pin {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn remove_pins(instance: &Instance) -> Result<()> {
+    // Links first: they are what acts on packets.
+    for directory in [instance.links(), instance.programs(), instance.maps(), instance.pins()] {
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error)
+                    .with_context(|| format!("cannot remove {}", directory.display()));
+            }
+            _ => {}
+        }
+    }
+    // The directories above go with their last instance.
+    for parent in instance.pins().ancestors().skip(1).take(2) {
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+/// Ends the controller and waits for it. Returns whether there was one.
+fn end_controller(instance: &Instance) -> Result<bool> {
+    const ATTEMPTS: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(50);
+    let Some(pid) = instance.controller() else {
+        return Ok(false);
+    };
+    let Some(pid) = pid else {
+        bail!("a controller runs and has not yet said its process id; try again");
+    };
+    if kill(Pid::from_raw(pid), Signal::SIGTERM).is_ok() {
+        for _ in 0..ATTEMPTS {
+            if instance.controller().is_none() {
+                eprintln!("fwx: ended the controller (process {pid})");
+                return Ok(true);
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+    bail!("the controller (process {pid}) does not end; end it and try again")
+}
+
+fn protocols(policy: &Policy) -> Vec<ProtocolState> {
+    policy
+        .protocols()
+        .iter()
+        .map(|protocol| ProtocolState {
+            name: protocol.name.clone(),
+            transport: protocol.transport.name().to_owned(),
+            ports: protocol
+                .ports
+                .iter()
+                .map(|range| match (range.start(), range.end()) {
+                    (first, last) if first == last => first.to_string(),
+                    (first, last) => format!("{first}-{last}"),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+fn digest(policy: &Compiled) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{policy:?}").hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,499 @@
+//! The command line.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use firewall_common::{
+    filter::FilterId,
+    policy::{Binding, Mode as FilterMode, Profile as FilterProfile},
+};
+use firewall_user::{
+    attach, bad_input,
+    bring_up::{Wanted, bring_up, take_down},
+    capture::Capture,
+    controller,
+    instance::{Instance, State},
+    policy::{Policy, PolicyError},
+    preflight::preflight,
+    replay::{Hook, Line, Replay},
+    status,
+    subscribe::{self, Request},
+};
+use nix::unistd::geteuid;
+
+/// A stateful firewall for Linux gateways: tracks every connection at the network card, runs application
+/// filters in the kernel, and says exactly why it drops or kills.
+#[derive(Debug, Parser)]
+#[command(name = "fwx", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Which firewall of this machine: one for each network namespace
+    #[arg(
+        long,
+        global = true,
+        default_value = "default",
+        env = "FWX_INSTANCE",
+        value_name = "NAME"
+    )]
+    instance: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Attach or adopt, then read events and serve them: the service in the foreground
+    #[command(after_help = "Examples:\n  fwx run --policy /etc/fwx/policy.toml\n  fwx run \
+                            --interface lan0 --interface wan0\n\nThe firewall goes on when the \
+                            controller ends; `fwx down` takes it down.")]
+    Run(Bring),
+    /// Attach or adopt, and leave: the firewall works without a controller, but nobody hears its events
+    #[command(after_help = "Example:\n  fwx up --policy /etc/fwx/policy.toml --mode native")]
+    Up(Bring),
+    /// Take everything down: controller, programs, tables
+    Down,
+    /// What is attached, what passed, what was dropped and why
+    Status {
+        #[command(flatten)]
+        output: OutputOption,
+    },
+    /// Whether fwx can work on an interface; changes nothing
+    #[command(after_help = "Example:\n  fwx preflight eth0")]
+    Preflight {
+        /// The interface
+        #[arg(value_name = "IFACE")]
+        interface: String,
+        #[command(flatten)]
+        output: OutputOption,
+    },
+    /// Whether a policy file is good; needs no kernel and no root
+    #[command(after_help = "Example:\n  fwx check /etc/fwx/policy.toml")]
+    Check {
+        /// The policy
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        output: OutputOption,
+    },
+    /// Application filters: which are bound to which protocol; takes effect on live connections
+    #[command(subcommand)]
+    Filter(Filter),
+    /// Events of the controller's: what it remembers, and with --follow what comes
+    #[command(after_help = "Examples:\n  fwx events --follow\n  fwx events --last 20 -o json")]
+    Events {
+        /// Go on with events as they come
+        #[arg(long, short)]
+        follow: bool,
+        /// Only the last N of those that are remembered
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+        #[command(flatten)]
+        output: OutputOption,
+    },
+    /// What the firewall would do with the packets of a capture (pcap or pcapng), in the capture's time
+    #[command(
+        after_help = "Examples:\n  fwx replay camera.pcap -o json\n  fwx replay camera.pcap \
+                            --policy strict.toml --events events.json"
+    )]
+    Replay {
+        /// The capture
+        #[arg(value_name = "CAPTURE")]
+        capture: PathBuf,
+        /// The policy; without one every new flow is allowed and no filter is bound
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Take all packets as coming in on this interface of the policy
+        #[arg(long, value_name = "NAME")]
+        interface: Option<String>,
+        /// Write the events to this file, one JSON object a line; `-`: to standard output, after the
+        /// packets
+        #[arg(long, value_name = "FILE")]
+        events: Option<PathBuf>,
+        /// Which program the packets go through
+        #[arg(long, value_enum, default_value_t = Hook::Xdp)]
+        hook: Hook,
+        #[command(flatten)]
+        output: OutputOption,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Bring {
+    /// The policy; without one new flows are allowed and every filter watches its usual ports
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Attach to this interface instead of those of the policy; may be repeated
+    #[arg(long = "interface", short, value_name = "NAME")]
+    interfaces: Vec<String>,
+    /// Where to catch incoming packets
+    #[arg(long, value_enum, default_value_t = attach::Mode::Auto)]
+    mode: attach::Mode,
+}
+
+#[derive(Debug, Subcommand)]
+enum Filter {
+    /// Protocols, their filters, modes, profiles and counters
+    List {
+        #[command(flatten)]
+        output: OutputOption,
+    },
+    /// Bind a filter to a protocol
+    #[command(after_help = "Example:\n  fwx filter bind rtsp rtsp --mode enforce")]
+    Bind {
+        /// Protocol of the policy
+        protocol: String,
+        /// The filter
+        filter: String,
+        /// What it does with what it finds
+        #[arg(long, value_enum, default_value_t = ModeName::Monitor)]
+        mode: ModeName,
+        /// How much departure from the grammar it lives with
+        #[arg(long, value_enum, default_value_t = ProfileName::Standard)]
+        profile: ProfileName,
+    },
+    /// Unbind the filter from a protocol: its traffic passes unread, live connections live on
+    #[command(after_help = "Example:\n  fwx filter unbind rtsp")]
+    Unbind {
+        /// Protocol of the policy
+        protocol: String,
+    },
+    /// Change what a bound filter does, from the next packet on
+    #[command(
+        after_help = "Examples:\n  fwx filter mode rtsp monitor\n  fwx filter mode rtsp enforce \
+                            --profile strict"
+    )]
+    Mode {
+        /// Protocol of the policy
+        protocol: String,
+        /// What it does with what it finds
+        mode: ModeName,
+        /// Change the profile too
+        #[arg(long, value_enum)]
+        profile: Option<ProfileName>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeName {
+    /// Kill what the profile forbids
+    Enforce,
+    /// Report only
+    Monitor,
+    /// Do not read
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProfileName {
+    /// What the RFC allows and what real devices send lives
+    Standard,
+    /// Any departure from the grammar kills
+    Strict,
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct OutputOption {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+impl From<ModeName> for FilterMode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Enforce => Self::Enforce,
+            ModeName::Monitor => Self::Monitor,
+            ModeName::Off => Self::Off,
+        }
+    }
+}
+
+impl From<ProfileName> for FilterProfile {
+    fn from(name: ProfileName) -> Self {
+        match name {
+            ProfileName::Standard => Self::Standard,
+            ProfileName::Strict => Self::Strict,
+        }
+    }
+}
+
+impl OutputOption {
+    /// Prints `value` as JSON, or `text` for people.
+    fn print<T: serde::Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<()> {
+        let shown = match self.output {
+            Output::Json => serde_json::to_string_pretty(value)? + "\n",
+            Output::Text => text(),
+        };
+        write_out(&mut std::io::stdout().lock(), &shown)
+    }
+
+    fn is_json(self) -> bool {
+        self.output == Output::Json
+    }
+}
+
+/// Runs a command.
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
+    let instance = Instance::new(&cli.instance)?;
+    match cli.command {
+        Command::Run(bring) => {
+            let wanted = bring.wanted()?;
+            need_root()?;
+            controller::run(&instance, &wanted).await?;
+        }
+        Command::Up(bring) => {
+            let wanted = bring.wanted()?;
+            need_root()?;
+            up(&instance, &wanted).await?;
+        }
+        Command::Down => {
+            need_root()?;
+            if !take_down(&instance)? {
+                eprintln!("fwx: the instance {:?} was not up", instance.name());
+            }
+        }
+        Command::Status { output } => {
+            need_root()?;
+            let status = status::status(&instance)?;
+            output.print(&status, || status.text())?;
+        }
+        Command::Preflight { interface, output } => {
+            let answer = preflight(&interface).await?;
+            output.print(&answer, || answer.text())?;
+            if !answer.ready {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Check { file, output } => return check(&file, output),
+        Command::Filter(command) => {
+            need_root()?;
+            filter(&instance, command)?;
+        }
+        Command::Events { follow, last, output } => {
+            subscribe::print(&instance, Request { follow, last }, output.is_json()).await?;
+        }
+        Command::Replay { capture, policy, interface, events, hook, output } => {
+            let policy = policy.map(|path| Policy::load(&path)).transpose()?;
+            need_root()?;
+            replay(
+                &capture,
+                policy.as_ref(),
+                interface.as_deref(),
+                events.as_deref(),
+                hook,
+                output,
+            )?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Bring {
+    fn wanted(self) -> Result<Wanted> {
+        let mut policy = match &self.policy {
+            Some(path) => Policy::load(path)?,
+            None => Policy::builtin(),
+        };
+        if !self.interfaces.is_empty() {
+            policy = policy.with_interfaces(self.interfaces);
+        }
+        Ok(Wanted { policy, policy_file: self.policy, mode: self.mode })
+    }
+}
+
+async fn up(instance: &Instance, wanted: &Wanted) -> Result<()> {
+    if let Some(pid) = instance.controller() {
+        let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+        bail!("a controller{who} runs for the instance {:?}: end it first", instance.name());
+    }
+    let up = bring_up(instance, wanted).await?;
+    for interface in &up.state.interfaces {
+        eprintln!(
+            "fwx: {}: ingress {}, egress {} ({})",
+            interface.name, interface.ingress, interface.egress, interface.why
+        );
+    }
+    eprintln!(
+        "fwx: instance {} is up{}",
+        instance.name(),
+        if up.adopted { ", adopted what was pinned" } else { "" }
+    );
+    Ok(())
+}
+
+fn check(file: &Path, output: OutputOption) -> Result<ExitCode> {
+    match Policy::load(file) {
+        Ok(policy) => {
+            let summary = policy.summary();
+            output.print(&summary, || format!("{}: good\n", file.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if output.is_json() => {
+            output.print(&error.entries(), String::new)?;
+            Ok(ExitCode::from(2))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn filter(instance: &Instance, command: Filter) -> Result<()> {
+    let (state, tables) = status::open(instance)?;
+    let (protocol, change): (String, Box<dyn FnOnce(Binding) -> Binding>) = match command {
+        Filter::List { output } => {
+            let filters = status::bindings(instance)?;
+            return output.print(&filters, || status::filter_table(&filters));
+        }
+        Filter::Bind { protocol, filter, mode, profile } => {
+            let Some(filter) = FilterId::from_name(&filter) else {
+                let known: Vec<_> = FilterId::ALL.iter().map(|filter| filter.name()).collect();
+                bad_input!("there is no filter {filter:?}; there are: {}", known.join(", "));
+            };
+            if state
+                .protocols
+                .iter()
+                .any(|known| known.name == protocol && known.transport != "tcp")
+            {
+                bad_input!("the filter {} reads TCP, and {protocol} is not", filter.name());
+            }
+            let new = Binding {
+                filter: filter as u8,
+                mode: FilterMode::from(mode) as u8,
+                profile: FilterProfile::from(profile) as u8,
+                ..Binding::default()
+            };
+            (protocol, Box::new(move |_| new))
+        }
+        Filter::Unbind { protocol } => (protocol, Box::new(|_| Binding::default())),
+        Filter::Mode { protocol, mode, profile } => {
+            let number = number(&state, &protocol)?;
+            if tables.binding(number)?.filter == 0 {
+                bail!(
+                    "no filter is bound to {protocol}: bind one with `fwx filter bind {protocol} FILTER`"
+                );
+            }
+            let change = move |old| Binding {
+                mode: FilterMode::from(mode) as u8,
+                profile: profile
+                    .map_or(old_profile(&old), |profile| FilterProfile::from(profile) as u8),
+                ..old
+            };
+            (protocol, Box::new(change))
+        }
+    };
+    let number = number(&state, &protocol)?;
+    let now = tables.bind(number, change)?;
+    let told = match FilterId::from_raw(now.filter) {
+        None => "no filter".to_owned(),
+        Some(filter) => format!(
+            "filter {}, mode {}, profile {}",
+            filter.name(),
+            FilterMode::from_raw(now.mode).name(),
+            FilterProfile::from_raw(now.profile).name()
+        ),
+    };
+    eprintln!("fwx: {protocol}: {told}");
+    Ok(())
+}
+
+const fn old_profile(binding: &Binding) -> u8 {
+    binding.profile
+}
+
+fn number(state: &State, protocol: &str) -> Result<u8> {
+    let Some(index) = state.protocols.iter().position(|known| known.name == protocol) else {
+        let known: Vec<_> = state.protocols.iter().map(|known| known.name.as_str()).collect();
+        bad_input!("the policy has no protocol {protocol:?}; it has: {}", known.join(", "));
+    };
+    Ok(u8::try_from(index + 1)?)
+}
+
+fn replay(
+    capture: &Path,
+    policy: Option<&Policy>,
+    interface: Option<&str>,
+    events_to: Option<&Path>,
+    hook: Hook,
+    output: OutputOption,
+) -> Result<()> {
+    let packets = Capture::open(capture)?;
+    let mut replay = Replay::new(policy, interface, hook)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut events = Vec::new();
+    let mut end = Ok(());
+    for packet in packets {
+        let packet = match packet {
+            Ok(packet) => packet,
+            Err(error) => {
+                end = Err(error);
+                break;
+            }
+        };
+        let mut frame = packet.data;
+        let truncated = frame.len() < packet.original_len as usize;
+        // What the capture left out is not known. Zeros keep the lengths true.
+        frame.resize(frame.len().max(packet.original_len as usize), 0);
+        let outcome = replay
+            .packet(packet.timestamp_ns, &frame)
+            .with_context(|| format!("packet {}", packet.number))?;
+        events.extend(replay.events()?);
+        let line = Line::new(packet.number, packet.timestamp_ns, truncated, &outcome);
+        let shown =
+            if output.is_json() { serde_json::to_string(&line)? } else { line.text() } + "\n";
+        write_out(&mut out, &shown)?;
+    }
+    out.flush().or_else(broken_pipe_is_fine)?;
+    if let Some(path) = events_to {
+        let mut to: Box<dyn Write> = if path == Path::new("-") {
+            Box::new(out)
+        } else {
+            let file =
+                File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+            Box::new(BufWriter::new(file))
+        };
+        for event in events {
+            write_out(&mut to, &(serde_json::to_string(&event)? + "\n"))?;
+        }
+        to.flush().or_else(broken_pipe_is_fine)?;
+    }
+    Ok(end?)
+}
+
+fn write_out(to: &mut impl Write, text: &str) -> Result<()> {
+    Ok(to.write_all(text.as_bytes()).or_else(broken_pipe_is_fine)?)
+}
+
+/// The reader of a pipe has enough, as `head` does.
+fn broken_pipe_is_fine(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::BrokenPipe { std::process::exit(0) } else { Err(error) }
+}
+
+fn need_root() -> Result<()> {
+    if !geteuid().is_root() {
+        bail!("this needs root, for BPF: try it with sudo");
+    }
+    Ok(())
+}
+
+/// What went wrong, for people.
+pub(crate) fn explain(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<PolicyError>() {
+        Some(policy) => {
+            use std::io::IsTerminal as _;
+            policy.render(std::io::stderr().is_terminal())
+        }
+        None => format!("fwx: {error:#}\n"),
+    }
+}

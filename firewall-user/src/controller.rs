@@ -1,0 +1,259 @@
+//! The controller: reads what the kernel reports, remembers it, serves it, and looks after the tables.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use firewall_common::policy::{Binding, Mode, Profile};
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{
+    bring_up::{Wanted, bring_up},
+    event::{Event, Names},
+    instance::{ControllerLock, Instance, State},
+    link,
+    ring::{Rings, Watch, monotonic_epoch_ns},
+    subscribe::{self, Hub},
+    sweep::sweep,
+    tables::Tables,
+};
+
+/// How often bindings are compared with what they were, to tell of changes whoever made them.
+const WATCH_PERIOD: Duration = Duration::from_millis(250);
+/// How often expired flows are swept, and vanished interfaces looked for.
+const SWEEP_PERIOD: Duration = Duration::from_secs(5);
+/// How long a record waits for earlier ones of other CPUs.
+const SETTLING_PERIOD: Duration = Duration::from_millis(2);
+/// The lowest bits of an event's number tell the CPU; the controller's own events have this one, which no
+/// machine has.
+const CONTROLLER_CPU: u64 = (1 << 10) - 1;
+
+/// Runs the controller until SIGTERM or SIGINT. Enforcement goes on after it.
+pub async fn run(instance: &Instance, wanted: &Wanted) -> Result<()> {
+    let lock = match instance.lock()? {
+        Ok(lock) => lock,
+        Err(pid) => {
+            let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+            bail!(
+                "a controller{who} runs already for the instance {:?}: use it, end it, or give this one \
+                 another --instance",
+                instance.name()
+            );
+        }
+    };
+    let fresh = !instance.is_up();
+    match serve(instance, wanted, lock).await {
+        Err(error) => {
+            if fresh && !instance.is_up() {
+                let _ = std::fs::remove_dir_all(instance.run_directory());
+            }
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let up = bring_up(instance, wanted).await?;
+    for interface in &up.state.interfaces {
+        eprintln!(
+            "fwx: {}: ingress {}, egress {} ({})",
+            interface.name, interface.ingress, interface.egress, interface.why
+        );
+    }
+    let mut controller = Controller::new(instance, up.state)?;
+    let listener = subscribe::listen(instance)?;
+    controller.tell(if up.adopted {
+        "controller started: adopted what was pinned, with its flows".to_owned()
+    } else {
+        "controller started: attached anew".to_owned()
+    })?;
+    eprintln!(
+        "fwx: instance {} runs; Ctrl-C ends the controller, not the firewall",
+        instance.name()
+    );
+
+    tokio::select! {
+        result = controller.work(listener) => result?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    eprintln!(
+        "fwx: the controller ends; the firewall goes on. `fwx --instance {} down` takes it down",
+        instance.name()
+    );
+    Ok(())
+}
+
+struct Controller {
+    instance: Instance,
+    tables: Tables,
+    rings: Rings,
+    names: Names,
+    state: State,
+    hub: Arc<Mutex<Hub>>,
+    bindings: Vec<Binding>,
+    vanished: Vec<u32>,
+    own_events: u64,
+}
+
+impl Controller {
+    fn new(instance: &Instance, state: State) -> Result<Self> {
+        let tables = Tables::pinned(&instance.maps());
+        let rings = Rings::open(&tables)?;
+        let names = Names {
+            instance: Some(instance.name().to_owned()),
+            protocols: state.protocols.iter().map(|protocol| protocol.name.clone()).collect(),
+            rules: state.rules.clone(),
+            interfaces: state
+                .interfaces
+                .iter()
+                .map(|interface| (interface.index, interface.name.clone()))
+                .collect(),
+        };
+        let mut controller = Self {
+            instance: instance.clone(),
+            tables,
+            rings,
+            names,
+            state,
+            hub: Arc::default(),
+            bindings: Vec::new(),
+            vanished: Vec::new(),
+            own_events: 0,
+        };
+        controller.bindings = controller.read_bindings()?;
+        Ok(controller)
+    }
+
+    /// Goes on until something fails that cannot be worked around.
+    async fn work(&mut self, listener: UnixListener) -> Result<()> {
+        let watch = Watch::new(&self.rings)?;
+        let mut look = interval(WATCH_PERIOD);
+        let mut clean = interval(SWEEP_PERIOD);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        clean.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let unsettled = self.rings.has_unsettled();
+            tokio::select! {
+                ready = watch.readable() => {
+                    ready.context("cannot wait for events")?;
+                    self.rings.drain();
+                    self.publish_settled()?;
+                }
+                () = sleep(SETTLING_PERIOD), if unsettled => {
+                    self.rings.drain();
+                    self.publish_settled()?;
+                }
+                accepted = listener.accept() => {
+                    let (stream, _) = accepted.context("cannot accept a subscriber")?;
+                    let hub = Arc::clone(&self.hub);
+                    tokio::spawn(async move {
+                        if let Err(error) = subscribe::serve(stream, hub).await {
+                            tracing::debug!("a subscriber left: {error:#}");
+                        }
+                    });
+                }
+                _ = look.tick() => self.look_at_bindings()?,
+                _ = clean.tick() => {
+                    self.look_at_interfaces().await?;
+                    sweep(&self.tables).context("cannot sweep the flow tables")?;
+                }
+            }
+        }
+    }
+
+    fn publish_settled(&mut self) -> Result<()> {
+        let epoch = monotonic_epoch_ns();
+        for record in self.rings.settled() {
+            match Event::of(&record, &self.names, epoch) {
+                Ok(event) => self.publish(&event)?,
+                Err(error) => tracing::warn!("{error}"),
+            }
+        }
+        let (lost, malformed) = self.rings.take_losses();
+        if lost > 0 {
+            self.tell(format!("{lost} events found no room in their ring and are lost"))?;
+        }
+        if malformed > 0 {
+            self.tell(format!("{malformed} records of the ring were none"))?;
+        }
+        Ok(())
+    }
+
+    /// Tells of every binding that is not what it was.
+    fn look_at_bindings(&mut self) -> Result<()> {
+        let now = self.read_bindings()?;
+        let before = std::mem::replace(&mut self.bindings, now.clone());
+        for ((before, now), protocol) in before.iter().zip(&now).zip(self.state.protocols.clone()) {
+            if before != now {
+                self.tell(format!(
+                    "filter of protocol {}: {} (was {})",
+                    protocol.name,
+                    told(now),
+                    told(before)
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of interfaces that went away.
+    async fn look_at_interfaces(&mut self) -> Result<()> {
+        let there = link::all().await?;
+        for interface in self.state.interfaces.clone() {
+            let gone = !there.iter().any(|found| found.index == interface.index);
+            if gone && !self.vanished.contains(&interface.index) {
+                self.vanished.push(interface.index);
+                self.tell(format!(
+                    "interface {} vanished, and what was attached to it; when it is back, start the \
+                     controller again",
+                    interface.name
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_bindings(&self) -> Result<Vec<Binding>> {
+        (1..=self.state.protocols.len())
+            .map(|number| self.tables.binding(u8::try_from(number)?))
+            .collect()
+    }
+
+    /// Publishes something that the controller noticed, and says it.
+    fn tell(&mut self, message: String) -> Result<()> {
+        eprintln!("fwx: {}: {message}", self.instance.name());
+        self.own_events += 1;
+        let number = self.own_events << 10 | CONTROLLER_CPU;
+        let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+        self.publish(&Event::control(number, Some(self.instance.name().to_owned()), now, message))
+    }
+
+    fn publish(&self, event: &Event) -> Result<()> {
+        match self.hub.lock() {
+            Ok(mut hub) => hub.publish(event),
+            Err(_) => bail!("a subscriber's task failed while it held the events"),
+        }
+    }
+}
+
+fn told(binding: &Binding) -> String {
+    match firewall_common::filter::FilterId::from_raw(binding.filter) {
+        None => "unbound".to_owned(),
+        Some(filter) => format!(
+            "{} {} ({})",
+            filter.name(),
+            Mode::from_raw(binding.mode).name(),
+            Profile::from_raw(binding.profile).name()
+        ),
+    }
+}

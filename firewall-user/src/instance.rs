@@ -1,0 +1,190 @@
+//! One firewall of possibly several on a machine: its name, its pins, its socket, its lock.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use firewall_common::layout;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::{bad_input, bpffs};
+
+/// Longest name of an instance, in bytes.
+const NAME_MAX: usize = 48;
+
+/// An instance, which need not be up.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    name: String,
+}
+
+impl Instance {
+    /// The instance called `name`.
+    ///
+    /// # Errors
+    ///
+    /// A name that is not 1 to 48 letters, digits, `-` and `_`: it becomes part of paths on a file system
+    /// that has no dots in its names.
+    pub fn new(name: &str) -> Result<Self> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || name.len() > NAME_MAX || !name.bytes().all(good) {
+            bad_input!(
+                "--instance {name:?}: a name has 1 to {NAME_MAX} letters, digits, '-' and '_'"
+            );
+        }
+        Ok(Self { name: name.to_owned() })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Directory of its pins. The layout's version is part of it, so that no version misreads another's
+    /// tables.
+    pub fn pins(&self) -> PathBuf {
+        Path::new(bpffs::ROOT).join("fwx").join(format!("v{}", layout::VERSION)).join(&self.name)
+    }
+
+    /// Directory of its pinned maps.
+    pub fn maps(&self) -> PathBuf {
+        self.pins().join("maps")
+    }
+
+    /// Directory of its pinned programs.
+    pub fn programs(&self) -> PathBuf {
+        self.pins().join("programs")
+    }
+
+    /// Directory of its pinned links.
+    pub fn links(&self) -> PathBuf {
+        self.pins().join("links")
+    }
+
+    /// Directory of what lives as long as the machine runs.
+    pub fn run_directory(&self) -> PathBuf {
+        Path::new("/run/fwx").join(&self.name)
+    }
+
+    /// The controller's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run_directory().join("socket")
+    }
+
+    /// Whether its programs are loaded and pinned.
+    pub fn is_up(&self) -> bool {
+        self.links().is_dir()
+    }
+
+    /// What was written down when it was last brought up.
+    pub fn state(&self) -> Result<Option<State>> {
+        let path = self.run_directory().join("state.json");
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is not what fwx wrote", path.display()))
+                .map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Writes the state down, all of it or none.
+    pub fn write_state(&self, state: &State) -> Result<()> {
+        let path = self.run_directory().join("state.json");
+        let new = path.with_extension("new");
+        fs::create_dir_all(self.run_directory())
+            .and_then(|()| fs::write(&new, serde_json::to_vec_pretty(state)?))
+            .and_then(|()| fs::rename(&new, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Takes the controller's place. `Err` holds the process id of the controller that has it.
+    pub fn lock(&self) -> Result<Result<ControllerLock, Option<i32>>> {
+        let directory = self.run_directory();
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        let path = directory.join("lock");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                lock.set_len(0)
+                    .and_then(|()| write!(lock, "{}", std::process::id()))
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+                Ok(Ok(ControllerLock { _file: lock }))
+            }
+            Err((mut file, _)) => Ok(Err(read_pid(&mut file))),
+        }
+    }
+
+    /// Process id of the controller that runs, if one does. `Some(None)`: one runs but has not said which.
+    pub fn controller(&self) -> Option<Option<i32>> {
+        let file = File::open(self.run_directory().join("lock")).ok()?;
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => None,
+            Err((mut file, _)) => Some(read_pid(&mut file)),
+        }
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<i32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// The controller's place, held until this is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct ControllerLock {
+    _file: Flock<File>,
+}
+
+/// What commands need to know about an instance besides what lies in the kernel's tables.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The policy file, if there was one.
+    pub policy_file: Option<PathBuf>,
+    /// The policy as it was compiled, to tell whether the next one differs.
+    pub policy_digest: u64,
+    /// Protocols; number n stands at n - 1.
+    pub protocols: Vec<ProtocolState>,
+    /// Names of the rules; rule n of an event stands at n - 1.
+    pub rules: Vec<String>,
+    /// Interfaces.
+    pub interfaces: Vec<InterfaceState>,
+}
+
+/// A protocol of the policy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProtocolState {
+    /// Its name.
+    pub name: String,
+    /// `tcp` or `udp`.
+    pub transport: String,
+    /// Its ports: `554` or `8000-8010`.
+    pub ports: Vec<String>,
+}
+
+/// An interface with programs on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceState {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// How packets that come in are caught: `native`, `generic` or `tc`.
+    pub ingress: String,
+    /// How packets that go out are caught: `tcx`.
+    pub egress: String,
+    /// Why so.
+    pub why: String,
+}

@@ -1,0 +1,179 @@
+//! The kernel programs: embedded in this binary, loaded from here.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{MapData, ProgramArray},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
+};
+use firewall_common::filter::FilterId;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fwx.bpf.o"));
+
+/// The ingress program for XDP.
+pub const XDP_INGRESS: &str = "fwx_xdp";
+/// The ingress program for traffic control.
+pub const TC_INGRESS: &str = "fwx_ingress";
+/// The egress program.
+pub const TC_EGRESS: &str = "fwx_egress";
+/// Names of all programs begin so for those that go to interfaces.
+pub const PREFIX: &str = "fwx_";
+
+/// Maps that user space reads or writes, or that outlive the programs.
+pub const PINNED_MAPS: [&str; 21] = [
+    "FLOWS_V4",
+    "FLOWS_V6",
+    "HALF_OPEN_V4",
+    "HALF_OPEN_V6",
+    "FRAGMENTS",
+    "RTSP_CONNECTIONS",
+    "POLICY",
+    "RULES",
+    "NETWORKS_V4",
+    "NETWORKS_V6",
+    "PROTOCOL_BY_PORT",
+    "BINDINGS",
+    "FILTERS_XDP",
+    "FILTERS_TC",
+    "INTERFACES",
+    "REASONS",
+    "COUNTERS",
+    "FILTER_COUNTERS",
+    "BUCKETS",
+    "NUMBERS",
+    "EVENTS",
+];
+
+/// Sizes of the flow tables, in flows of one address family.
+#[derive(Clone, Copy, Debug)]
+pub struct TableSizes {
+    /// Flows with an answer.
+    pub completed: u32,
+    /// Flows without an answer yet.
+    pub half_open: u32,
+}
+
+impl Default for TableSizes {
+    fn default() -> Self {
+        Self { completed: 262_144, half_open: 65_536 }
+    }
+}
+
+/// For what the programs are loaded.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose<'a> {
+    /// For interfaces. Maps that are pinned in this directory are taken over, others are pinned there.
+    Live(&'a Path),
+    /// For packets of a capture, in the capture's time.
+    Replay,
+    /// For measurements with the kernel's test-run, in the kernel's time.
+    Bench,
+}
+
+/// Loads all programs, through the verifier, and registers the filters.
+///
+/// # Errors
+///
+/// What the kernel says, with the end of the verifier's log, and what to do where that is known.
+pub fn load(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
+    let replay = u8::from(matches!(purpose, Purpose::Replay));
+    let paths: Vec<(&str, PathBuf)> = match purpose {
+        Purpose::Live(directory) => {
+            PINNED_MAPS.iter().map(|name| (*name, directory.join(name))).collect()
+        }
+        Purpose::Replay | Purpose::Bench => Vec::new(),
+    };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("REPLAY", &replay, true)
+        .map_max_entries("FLOWS_V4", sizes.completed)
+        .map_max_entries("FLOWS_V6", sizes.completed)
+        .map_max_entries("HALF_OPEN_V4", sizes.half_open)
+        .map_max_entries("HALF_OPEN_V6", sizes.half_open);
+    for (name, path) in &paths {
+        loader.map_pin_path(name, path.as_path());
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(explain_load)?;
+    for (name, program) in ebpf.programs_mut() {
+        match program {
+            Program::Xdp(program) => program.load(),
+            Program::SchedClassifier(program) => program.load(),
+            _ => continue,
+        }
+        .map_err(|error| explain_program(name, error))?;
+    }
+    register_filters(&mut ebpf)?;
+    Ok(ebpf)
+}
+
+/// The XDP program called `name`.
+pub fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// The traffic control program called `name`.
+pub fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
+    let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// Puts each filter's programs into the arrays that segments are handed over by. A filter's programs are
+/// called by its name, for XDP and for traffic control.
+fn register_filters(ebpf: &mut Ebpf) -> Result<()> {
+    for filter in FilterId::ALL {
+        for (array, hook) in [("FILTERS_XDP", "xdp"), ("FILTERS_TC", "tc")] {
+            let name = format!("{}_{hook}", filter.name());
+            let program = ebpf.program(&name).with_context(|| format!("no program {name}"))?;
+            let program = program.fd()?.try_clone()?;
+            let map = ebpf.map_mut(array).with_context(|| format!("no map {array}"))?;
+            let mut filters: ProgramArray<&mut MapData> = map.try_into()?;
+            filters
+                .set(filter as u32, &program, 0)
+                .with_context(|| format!("cannot register the filter {}", filter.name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn explain_load(error: EbpfError) -> anyhow::Error {
+    let hint = match os_error(&error) {
+        Some(libc::EPERM) => {
+            "\nfwx needs root (CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON), and a kernel that is not locked \
+             down against BPF"
+        }
+        Some(libc::ENOSYS) => {
+            "\nthis kernel was built without the bpf system call (CONFIG_BPF_SYSCALL)"
+        }
+        Some(libc::ENOMEM) => "\nthere is not enough memory for the flow tables",
+        _ => "",
+    };
+    anyhow!(error).context(format!("cannot create the kernel's tables{hint}"))
+}
+
+fn explain_program(name: &str, error: ProgramError) -> anyhow::Error {
+    const LOG_LINES: usize = 12;
+    if let ProgramError::LoadError { io_error, verifier_log } = &error {
+        let log = verifier_log.to_string();
+        let lines: Vec<_> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  ");
+        return anyhow!(
+            "the kernel refused the program {name}: {io_error}; its verifier says\n  {tail}"
+        );
+    }
+    anyhow!(error).context(format!("cannot load the program {name}"))
+}
+
+/// The number of the operating system's error at the bottom of `error`.
+pub fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(io) = current.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error();
+        }
+        cause = current.source();
+    }
+    None
+}

@@ -1,0 +1,174 @@
+//! Whether fwx can work here, asked before it does anything.
+
+use anyhow::Result;
+use firewall_common::flow::{Flow, KeyV4, KeyV6};
+use nix::unistd::geteuid;
+use serde::Serialize;
+
+use crate::{
+    attach, bpffs, link,
+    object::{self, Purpose, TableSizes},
+};
+
+/// The answer.
+#[derive(Debug, Serialize)]
+pub struct Preflight {
+    /// Whether everything that must be is.
+    pub ready: bool,
+    /// What was looked at, in order.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+pub struct Check {
+    /// What.
+    pub name: &'static str,
+    /// `ok`, `note` or `failed`.
+    pub result: &'static str,
+    /// What was found, and if it failed, what to do.
+    pub detail: String,
+}
+
+/// Looks at the machine and at one interface. Attaches nothing, pins nothing.
+pub async fn preflight(interface: &str) -> Result<Preflight> {
+    let found = link::find(interface).await?;
+    let mut checks = Vec::new();
+    let mut add = |name, good: bool, detail: String| {
+        checks.push(Check { name, result: if good { "ok" } else { "failed" }, detail });
+    };
+    let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
+    let new_enough = at_least(&release, 6, 6);
+    add(
+        "kernel",
+        new_enough,
+        if new_enough {
+            format!("Linux {release}")
+        } else {
+            format!("Linux {release}; TCX, by which fwx sees what goes out, came with 6.6")
+        },
+    );
+    let root = geteuid().is_root();
+    add("root", root, if root { "yes".into() } else { "no: run fwx as root".into() });
+    let btf = std::path::Path::new("/sys/kernel/btf/vmlinux").exists();
+    add(
+        "btf",
+        btf,
+        if btf {
+            "the kernel describes its types".into()
+        } else {
+            "no /sys/kernel/btf/vmlinux: the kernel needs CONFIG_DEBUG_INFO_BTF".into()
+        },
+    );
+    let mounted = bpffs::is_mounted();
+    checks.push(Check {
+        name: "bpffs",
+        result: if mounted { "ok" } else { "note" },
+        detail: if mounted {
+            format!("mounted on {}", bpffs::ROOT)
+        } else {
+            format!("not mounted; `fwx up` and `fwx run` mount it on {}", bpffs::ROOT)
+        },
+    });
+    checks.push(programs());
+    checks.push(Check {
+        name: "interface",
+        result: "ok",
+        detail: format!(
+            "{} is interface {}, {}, MTU {}",
+            found.name,
+            found.index,
+            found
+                .kind
+                .as_deref()
+                .map_or("a network card".to_owned(), |kind| format!("a {kind} link")),
+            found.mtu
+        ),
+    });
+    let (mode, why) = attach::preferred(&found);
+    checks.push(Check {
+        name: "mode",
+        result: "ok",
+        detail: format!("auto tries {mode} first: {why}"),
+    });
+    checks.push(memory());
+    let ready = checks.iter().all(|check| check.result != "failed");
+    Ok(Preflight { ready, checks })
+}
+
+/// Gives the programs to the verifier, with the smallest tables.
+fn programs() -> Check {
+    let sizes = TableSizes { completed: 1, half_open: 256 };
+    let (result, detail) = match object::load(Purpose::Bench, sizes) {
+        Ok(ebpf) => {
+            let told: Vec<_> = ebpf
+                .programs()
+                .filter_map(|(name, program)| {
+                    let count = program.info().ok()?.verified_instruction_count()?;
+                    Some(format!("{name} {count}"))
+                })
+                .collect();
+            (
+                "ok",
+                format!(
+                    "the verifier accepts them; instructions it processed: {}",
+                    told.join(", ")
+                ),
+            )
+        }
+        Err(error) => ("failed", format!("{error:#}")),
+    };
+    Check { name: "programs", result, detail }
+}
+
+fn memory() -> Check {
+    // The kernel adds its own header of 48 bytes to each entry (`struct htab_elem`), and rounds keys up.
+    const HEADER: usize = 48;
+    let TableSizes { completed, half_open } = TableSizes::default();
+    let entry_v4 = HEADER + size_of::<KeyV4>() + size_of::<Flow>();
+    let entry_v6 = HEADER + size_of::<KeyV6>() + size_of::<Flow>();
+    let bytes = (entry_v4 + entry_v6) * (completed + half_open) as usize;
+    Check {
+        name: "memory",
+        result: "ok",
+        detail: format!(
+            "flow tables take {} MiB: {completed} completed and {half_open} half-open flows of each \
+             address family",
+            bytes >> 20
+        ),
+    }
+}
+
+impl Preflight {
+    /// The answer for people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for Check { name, result, detail } in &self.checks {
+            text += &format!("{result:<7}{name:<10} {detail}\n");
+        }
+        text + if self.ready { "ready\n" } else { "not ready\n" }
+    }
+}
+
+fn at_least(release: &str, major: u32, minor: u32) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(found_major)), Some(Ok(found_minor))) => {
+            (found_major, found_minor) >= (major, minor)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_releases_are_compared_as_numbers() {
+        assert!(at_least("6.18.44-generic", 6, 6));
+        assert!(at_least("10.0.1", 6, 6));
+        assert!(!at_least("6.1.0-32-amd64", 6, 6));
+        assert!(!at_least("unknown", 6, 6));
+    }
+}

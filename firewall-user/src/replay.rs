@@ -1,0 +1,245 @@
+//! Packets of a capture through the very programs that are attached to interfaces, in the capture's time.
+//!
+//! The kernel's test-run (`BPF_PROG_TEST_RUN`, `net/bpf/test_run.c`) runs the loaded program on each
+//! packet; the verifier has seen every instruction of it. Only time and interface come from the capture.
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Ebpf,
+    maps::Array,
+    programs::{TestRun as _, TestRunOptions},
+};
+use firewall_common::{
+    flow::State,
+    layout::{ReplayInput, ReplayOutput, Verdict},
+    reason::Reason,
+    wire::{self, Packet, Parsed},
+};
+use serde::Serialize;
+
+use crate::{
+    bad_input,
+    event::{self, Event, Names},
+    object::{self, Purpose, TC_EGRESS, TC_INGRESS, TableSizes, XDP_INGRESS},
+    policy::Policy,
+    ring::Rings,
+    tables::{Over, Tables},
+};
+
+/// The kernel's test-run wants a whole Ethernet header. Shorter frames, which no card delivers, are given
+/// to the same parser on the host.
+const ETHERNET_HEADER_LEN: usize = 14;
+/// Flows of a capture.
+const SIZES: TableSizes = TableSizes { completed: 65_536, half_open: 16_384 };
+
+/// Which program the packets go through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Hook {
+    /// Ingress by XDP, native or generic.
+    #[default]
+    Xdp,
+    /// Ingress by traffic control.
+    Tc,
+    /// Egress.
+    Egress,
+}
+
+/// Programs ready to be given packets.
+#[derive(Debug)]
+pub struct Replay {
+    ebpf: Ebpf,
+    tables: Tables,
+    rings: RingsCell,
+    names: Names,
+    hook: Hook,
+    interface: u32,
+    output: Vec<u8>,
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Pass, drop or reset.
+    pub verdict: Verdict,
+    /// Why it did not pass.
+    pub reason: Reason,
+    /// State of its flow after it.
+    pub state: State,
+    /// Its direction in its flow.
+    pub direction: firewall_common::flow::Direction,
+    /// Number of its flow; 0: none.
+    pub flow_id: u64,
+    /// The frame as the program left it.
+    pub frame: Vec<u8>,
+}
+
+/// A line of `fwx replay`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Number of the packet in the capture, from 1.
+    pub packet: u64,
+    /// When it was captured, RFC 3339.
+    pub timestamp: String,
+    /// `pass`, `drop` or `reset`.
+    pub verdict: &'static str,
+    /// Name of the result code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// Number of the result code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// State of the flow after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<&'static str>,
+    /// `original` or `reply`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<&'static str>,
+    /// The capture holds only the packet's beginning; zeros took the place of the rest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+impl Replay {
+    /// Loads the programs with a policy. Without one every new flow is allowed and no filter is bound.
+    /// `interface` names the interface of the policy on which packets are taken to come in.
+    pub fn new(policy: Option<&Policy>, interface: Option<&str>, hook: Hook) -> Result<Self> {
+        let ebpf = object::load(Purpose::Replay, SIZES)?;
+        let tables = Tables::of_loaded(&ebpf)?;
+        let open = Policy::builtin();
+        let mut compiled = policy.unwrap_or(&open).compile();
+        if policy.is_none() {
+            compiled.bindings.clear();
+        }
+        tables.write_policy(&compiled, Over::Nothing)?;
+        let interfaces: Vec<_> =
+            (1..).zip(policy.map(Policy::interfaces).unwrap_or_default().iter().cloned()).collect();
+        let names = Names {
+            instance: None,
+            protocols: compiled.names.protocols().to_vec(),
+            rules: compiled.names.rules().to_vec(),
+            interfaces,
+        };
+        let interface = match interface {
+            None => names.interfaces.first().map_or(0, |(index, _)| *index),
+            Some(wanted) => match names.interfaces.iter().find(|(_, name)| name == wanted) {
+                Some((index, _)) => *index,
+                None => bad_input!("--interface {wanted}: the policy has no such interface"),
+            },
+        };
+        let rings = RingsCell(Rings::open(&tables)?);
+        Ok(Self { ebpf, tables, rings, names, hook, interface, output: Vec::new() })
+    }
+
+    /// Gives the programs a frame that was caught at `now` (nanoseconds since 1970 or any other zero).
+    pub fn packet(&mut self, now: u64, frame: &[u8]) -> Result<Outcome> {
+        if frame.len() < ETHERNET_HEADER_LEN {
+            return too_short(frame);
+        }
+        let mut input: Array<_, ReplayInput> = self.tables.open("REPLAY_INPUT")?;
+        input.set(0, ReplayInput { now, interface: self.interface, reserved: 0 }, 0)?;
+        let output: Array<_, ReplayOutput> = self.tables.open("REPLAY_OUTPUT")?;
+        let mut table: Array<_, ReplayOutput> = self.tables.open("REPLAY_OUTPUT")?;
+        // A verdict that is none: what stands there afterwards is this packet's.
+        table.set(0, ReplayOutput { verdict: u8::MAX, ..ReplayOutput::default() }, 0)?;
+
+        self.output.resize(frame.len() + 64, 0);
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut self.output),
+            ..TestRunOptions::new()
+        };
+        let result = match self.hook {
+            Hook::Xdp => object::xdp(&mut self.ebpf, XDP_INGRESS)?.test_run(options),
+            Hook::Tc => object::classifier(&mut self.ebpf, TC_INGRESS)?.test_run(options),
+            Hook::Egress => object::classifier(&mut self.ebpf, TC_EGRESS)?.test_run(options),
+        }
+        .with_context(|| {
+            format!("the kernel's test-run refused a frame of {} bytes", frame.len())
+        })?;
+
+        let decided = output.get(&0, 0)?;
+        let Some(verdict) = Verdict::from_raw(decided.verdict) else {
+            bail!("the program returned {} and said nothing", result.return_value as i32);
+        };
+        let len = (result.data_size_out as usize).min(self.output.len());
+        Ok(Outcome {
+            verdict,
+            reason: Reason::from_index(decided.reason).context("a reason that is none")?,
+            state: State::from_raw(decided.state),
+            direction: event::direction(decided.direction),
+            flow_id: decided.flow_id,
+            frame: self.output[..len].to_vec(),
+        })
+    }
+
+    /// The events since last asked.
+    pub fn events(&mut self) -> Result<Vec<Event>> {
+        self.rings.0.drain();
+        let records = self.rings.0.all();
+        let events: Result<_, _> =
+            records.iter().map(|record| Event::of(record, &self.names, 0)).collect();
+        Ok(events?)
+    }
+
+    /// The tables that the programs work with.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl Line {
+    /// What is printed about a packet.
+    pub fn new(packet: u64, timestamp_ns: u64, truncated: bool, outcome: &Outcome) -> Self {
+        let refused = outcome.reason != Reason::None;
+        let in_flow = outcome.state != State::None;
+        Self {
+            packet,
+            timestamp: event::rfc3339(i128::from(timestamp_ns)),
+            verdict: outcome.verdict.name(),
+            reason: refused.then(|| outcome.reason.name()),
+            code: refused.then(|| format!("{:#010x}", outcome.reason.code())),
+            state: in_flow.then(|| outcome.state.name()),
+            direction: in_flow.then(|| outcome.direction.name()),
+            truncated,
+        }
+    }
+
+    /// The line for people.
+    pub fn text(&self) -> String {
+        let mut text = format!("{:>6} {} {:<5}", self.packet, self.timestamp, self.verdict);
+        for part in [self.code.as_deref(), self.reason, self.state, self.direction] {
+            if let Some(part) = part {
+                text += " ";
+                text += part;
+            }
+        }
+        if self.truncated {
+            text += " (truncated in the capture)";
+        }
+        text
+    }
+}
+
+fn too_short(frame: &[u8]) -> Result<Outcome> {
+    let mut packet = Packet::default();
+    let Parsed::Refused(reason) = wire::parse(frame, &mut packet) else {
+        bail!("a frame of {} bytes was not refused", frame.len());
+    };
+    Ok(Outcome {
+        verdict: Verdict::Drop,
+        reason,
+        state: State::None,
+        direction: firewall_common::flow::Direction::Original,
+        flow_id: 0,
+        frame: frame.to_vec(),
+    })
+}
+
+/// The rings have nothing to show.
+struct RingsCell(Rings);
+
+impl std::fmt::Debug for RingsCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rings")
+    }
+}

@@ -1,0 +1,299 @@
+//! What an instance is doing: `fwx status` and `fwx filter list`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use firewall_common::{
+    filter::FilterId,
+    layout::Counter,
+    policy::{Mode, Profile},
+    reason::Reason,
+};
+use serde::Serialize;
+
+use crate::{
+    instance::{Instance, InterfaceState, State},
+    tables::Tables,
+};
+
+/// The whole picture.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Name of the instance.
+    pub instance: String,
+    /// Whether it is up.
+    pub attached: bool,
+    /// Its controller.
+    pub controller: ControllerStatus,
+    /// The policy file it was brought up with; none: the built-in policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Its interfaces.
+    pub interfaces: Vec<InterfaceState>,
+    /// Flows in the tables.
+    pub flows: Flows,
+    /// Packets seen.
+    pub packets: Traffic,
+    /// Bytes seen.
+    pub bytes: Traffic,
+    /// Packets dropped and events, by reason; those that never came up are left out.
+    pub drops: BTreeMap<String, u64>,
+    /// Events that found no room in their ring.
+    pub events_lost: u64,
+    /// Drop events held back by their rate limit.
+    pub events_suppressed: u64,
+    /// The filters' bindings.
+    pub filters: Vec<FilterStatus>,
+}
+
+/// The controller.
+#[derive(Debug, Serialize)]
+pub struct ControllerStatus {
+    /// Whether one runs.
+    pub running: bool,
+    /// Its process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+}
+
+/// Flows by address family.
+#[derive(Debug, Default, Serialize)]
+pub struct Flows {
+    /// IPv4.
+    pub ipv4: FamilyFlows,
+    /// IPv6.
+    pub ipv6: FamilyFlows,
+}
+
+/// Flows of one address family.
+#[derive(Debug, Default, Serialize)]
+pub struct FamilyFlows {
+    /// With an answer.
+    pub completed: usize,
+    /// Without one yet.
+    pub half_open: usize,
+}
+
+/// A number for each direction.
+#[derive(Debug, Default, Serialize)]
+pub struct Traffic {
+    /// Coming in.
+    pub ingress: u64,
+    /// Going out.
+    pub egress: u64,
+}
+
+/// A protocol and the filter that is bound to it.
+#[derive(Clone, Debug, Serialize)]
+pub struct FilterStatus {
+    /// The protocol.
+    pub protocol: String,
+    /// Its transport.
+    pub transport: String,
+    /// Its ports: numbers, or ranges as text.
+    pub ports: Vec<Port>,
+    /// The filter; none is bound: `null`.
+    pub filter: Option<String>,
+    /// Its mode; without a filter `off`.
+    pub mode: String,
+    /// Its profile.
+    pub profile: String,
+    /// Segments read.
+    pub segments: u64,
+    /// Findings, those that killed included.
+    pub findings: u64,
+    /// Connections killed.
+    pub kills: u64,
+    /// Segments held back until what is missing before them came.
+    pub held: u64,
+}
+
+/// A port or a range of ports.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Port {
+    /// One.
+    One(u16),
+    /// `first-last`.
+    Range(String),
+}
+
+/// Looks at an instance, up or not.
+pub fn status(instance: &Instance) -> Result<Status> {
+    let controller = instance.controller();
+    let controller = ControllerStatus { running: controller.is_some(), pid: controller.flatten() };
+    let name = instance.name().to_owned();
+    let state = if instance.is_up() { instance.state()? } else { None };
+    let Some(state) = state else {
+        return Ok(Status {
+            instance: name,
+            attached: false,
+            controller,
+            policy: None,
+            interfaces: Vec::new(),
+            flows: Flows::default(),
+            packets: Traffic::default(),
+            bytes: Traffic::default(),
+            drops: BTreeMap::new(),
+            events_lost: 0,
+            events_suppressed: 0,
+            filters: Vec::new(),
+        });
+    };
+    let tables = Tables::pinned(&instance.maps());
+    let mut drops = BTreeMap::new();
+    for reason in Reason::ALL.iter().filter(|reason| **reason != Reason::None) {
+        let count = tables.reason_count(*reason)?;
+        if count > 0 {
+            drops.insert(reason.name().to_owned(), count);
+        }
+    }
+    Ok(Status {
+        instance: name,
+        attached: true,
+        controller,
+        policy: state.policy_file.as_ref().map(|path| path.display().to_string()),
+        flows: Flows {
+            ipv4: FamilyFlows {
+                completed: tables.flows_v4()?.keys().count(),
+                half_open: tables.half_open_v4()?.keys().count(),
+            },
+            ipv6: FamilyFlows {
+                completed: tables.flows_v6()?.keys().count(),
+                half_open: tables.half_open_v6()?.keys().count(),
+            },
+        },
+        packets: Traffic {
+            ingress: tables.counter(Counter::IngressPackets)?,
+            egress: tables.counter(Counter::EgressPackets)?,
+        },
+        bytes: Traffic {
+            ingress: tables.counter(Counter::IngressBytes)?,
+            egress: tables.counter(Counter::EgressBytes)?,
+        },
+        drops,
+        events_lost: tables.counter(Counter::EventsLost)?,
+        events_suppressed: tables.counter(Counter::EventsSuppressed)?,
+        filters: filters(&state, &tables)?,
+        interfaces: state.interfaces,
+    })
+}
+
+/// The bindings of an instance that is up.
+pub fn bindings(instance: &Instance) -> Result<Vec<FilterStatus>> {
+    let (state, tables) = open(instance)?;
+    filters(&state, &tables)
+}
+
+/// What is needed to look at or change an instance that is up.
+///
+/// # Errors
+///
+/// It is not up.
+pub fn open(instance: &Instance) -> Result<(State, Tables)> {
+    match instance.state()? {
+        Some(state) if instance.is_up() => Ok((state, Tables::pinned(&instance.maps()))),
+        _ => bail!(
+            "the instance {:?} is not up: bring it up with `fwx --instance {} up` or `run`",
+            instance.name(),
+            instance.name()
+        ),
+    }
+}
+
+fn filters(state: &State, tables: &Tables) -> Result<Vec<FilterStatus>> {
+    let mut list = Vec::new();
+    for (index, protocol) in state.protocols.iter().enumerate() {
+        let number = u8::try_from(index + 1)?;
+        let binding = tables.binding(number)?;
+        let counters = tables.filter_counters(number)?;
+        let ports = protocol
+            .ports
+            .iter()
+            .map(|port| port.parse().map_or_else(|_| Port::Range(port.clone()), Port::One))
+            .collect();
+        list.push(FilterStatus {
+            protocol: protocol.name.clone(),
+            transport: protocol.transport.clone(),
+            ports,
+            filter: FilterId::from_raw(binding.filter).map(|filter| filter.name().to_owned()),
+            mode: Mode::from_raw(binding.mode).name().to_owned(),
+            profile: Profile::from_raw(binding.profile).name().to_owned(),
+            segments: counters.segments,
+            findings: counters.findings,
+            kills: counters.kills,
+            held: counters.held,
+        });
+    }
+    Ok(list)
+}
+
+impl Status {
+    /// The picture for people.
+    pub fn text(&self) -> String {
+        let mut text = format!("instance {}: ", self.instance);
+        text += if self.attached { "up" } else { "not up" };
+        text += &match (self.controller.running, self.controller.pid) {
+            (true, Some(pid)) => format!(", controller runs (process {pid})\n"),
+            (true, None) => ", controller runs\n".to_owned(),
+            (false, _) => ", no controller\n".to_owned(),
+        };
+        if !self.attached {
+            return text;
+        }
+        text += &format!("policy: {}\n", self.policy.as_deref().unwrap_or("built in"));
+        for interface in &self.interfaces {
+            text += &format!(
+                "interface {}: ingress {}, egress {} ({})\n",
+                interface.name, interface.ingress, interface.egress, interface.why
+            );
+        }
+        let Flows { ipv4, ipv6 } = &self.flows;
+        text += &format!(
+            "flows: IPv4 {} and {} half-open, IPv6 {} and {} half-open\n",
+            ipv4.completed, ipv4.half_open, ipv6.completed, ipv6.half_open
+        );
+        text += &format!("packets: {} in, {} out\n", self.packets.ingress, self.packets.egress);
+        for (reason, count) in &self.drops {
+            text += &format!("  {count:>10}  {reason}\n");
+        }
+        if self.events_lost > 0 {
+            text += &format!("events lost for want of room: {}\n", self.events_lost);
+        }
+        text + &filter_table(&self.filters)
+    }
+}
+
+/// The bindings for people.
+pub fn filter_table(filters: &[FilterStatus]) -> String {
+    if filters.is_empty() {
+        return "no protocols are named by the policy\n".to_owned();
+    }
+    let mut text = format!(
+        "{:<16} {:<9} {:<16} {:<8} {:<8} {:<9} {:>9} {:>6} {:>6}\n",
+        "PROTOCOL", "TRANSPORT", "PORTS", "FILTER", "MODE", "PROFILE", "FINDINGS", "KILLS", "HELD"
+    );
+    for filter in filters {
+        let ports: Vec<_> = filter
+            .ports
+            .iter()
+            .map(|port| match port {
+                Port::One(number) => number.to_string(),
+                Port::Range(range) => range.clone(),
+            })
+            .collect();
+        text += &format!(
+            "{:<16} {:<9} {:<16} {:<8} {:<8} {:<9} {:>9} {:>6} {:>6}\n",
+            filter.protocol,
+            filter.transport,
+            ports.join(","),
+            filter.filter.as_deref().unwrap_or("-"),
+            filter.mode,
+            filter.profile,
+            filter.findings,
+            filter.kills,
+            filter.held
+        );
+    }
+    text
+}

@@ -1,0 +1,161 @@
+//! Events for whoever asks: the controller's socket, both ends of it.
+//!
+//! A subscriber sends one line of JSON, a [`Request`], and gets one line of JSON for each event: those the
+//! controller remembers, then, if it follows, those that come.
+
+use std::{collections::VecDeque, fs, io::Write as _, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::broadcast::{self, error::RecvError},
+};
+
+use crate::{event::Event, instance::Instance};
+
+/// Events that the controller remembers.
+const REMEMBERED: usize = 10_000;
+/// Events that a slow subscriber may be behind before it loses some.
+const BACKLOG: usize = 4_096;
+/// Longest request line, in bytes.
+const REQUEST_MAX: u64 = 4_096;
+/// How long a subscriber may take to say what it wants.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a subscriber wants.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Request {
+    /// Go on with events as they come.
+    pub follow: bool,
+    /// Only so many of the events that are remembered.
+    pub last: Option<usize>,
+}
+
+/// The events that are remembered, and those who want more.
+#[derive(Debug)]
+pub struct Hub {
+    remembered: VecDeque<Arc<str>>,
+    sender: broadcast::Sender<Arc<str>>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { remembered: VecDeque::new(), sender: broadcast::channel(BACKLOG).0 }
+    }
+}
+
+impl Hub {
+    /// Remembers an event and passes it on.
+    pub fn publish(&mut self, event: &Event) -> Result<()> {
+        let line: Arc<str> = serde_json::to_string(event)?.into();
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(Arc::clone(&line));
+        // No receiver is no error.
+        let _ = self.sender.send(line);
+        Ok(())
+    }
+
+    /// The last `count` events, and those to come from here on.
+    fn subscribe(&self, count: Option<usize>) -> (Vec<Arc<str>>, broadcast::Receiver<Arc<str>>) {
+        let all = self.remembered.len();
+        let skip = all - count.unwrap_or(all).min(all);
+        (self.remembered.iter().skip(skip).cloned().collect(), self.sender.subscribe())
+    }
+}
+
+/// Makes the socket, in place of one that a controller left which is no more.
+pub fn listen(instance: &Instance) -> Result<UnixListener> {
+    let path = instance.socket();
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+        }
+        _ => {}
+    }
+    UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))
+}
+
+/// Serves one subscriber until it or the controller has enough.
+pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader).take(REQUEST_MAX);
+    tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut line))
+        .await
+        .context("no request came")??;
+    let request: Request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            writer.write_all(format!("{{\"error\":\"{error}\"}}\n").as_bytes()).await?;
+            bail!("a request that is none: {error}");
+        }
+    };
+    let (remembered, mut coming) = match hub.lock() {
+        Ok(hub) => hub.subscribe(request.last),
+        Err(_) => bail!("the controller is ending"),
+    };
+    for line in remembered {
+        send(&mut writer, &line).await?;
+    }
+    while request.follow {
+        match coming.recv().await {
+            Ok(line) => send(&mut writer, &line).await?,
+            Err(RecvError::Lagged(count)) => {
+                let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+                let message =
+                    format!("this subscriber was too slow: {count} events are missing here");
+                let event = Event::control(0, None, now, message);
+                send(&mut writer, &serde_json::to_string(&event)?).await?;
+            }
+            Err(RecvError::Closed) => break,
+        }
+    }
+    Ok(())
+}
+
+async fn send(writer: &mut tokio::net::unix::OwnedWriteHalf, line: &str) -> Result<()> {
+    writer.write_all(line.as_bytes()).await?;
+    Ok(writer.write_all(b"\n").await?)
+}
+
+/// Prints events of the controller's.
+///
+/// # Errors
+///
+/// No controller, whose socket it would be.
+pub async fn print(instance: &Instance, request: Request, json: bool) -> Result<()> {
+    let path = instance.socket();
+    let Ok(stream) = UnixStream::connect(&path).await else {
+        bail!(
+            "no controller runs for the instance {:?}, and only it knows the events: start one with \
+             `fwx --instance {} run`",
+            instance.name(),
+            instance.name()
+        );
+    };
+    let (reader, mut writer) = stream.into_split();
+    writer.write_all(serde_json::to_string(&request)?.as_bytes()).await?;
+    writer.write_all(b"\n").await?;
+    let mut lines = BufReader::new(reader).lines();
+    let mut stdout = std::io::stdout();
+    while let Some(line) = lines.next_line().await.context("the controller went away")? {
+        let shown = if json {
+            line
+        } else {
+            serde_json::from_str::<Event>(&line)
+                .with_context(|| format!("not an event: {line}"))?
+                .line()
+        };
+        match writeln!(stdout, "{shown}").and_then(|()| stdout.flush()) {
+            // The reader of a pipe has enough, as `head` does.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! Taking expired flows out of the tables, with what filters know of them.
+//!
+//! The kernel never uses an expired flow: a packet that comes too late finds it, removes it and is judged as
+//! the first of a new flow. So the sweep only gives room back. It leaves every flow a grace period beyond
+//! its timeout, and looks at each again right before it is removed.
+
+use std::{collections::HashSet, time::Duration};
+
+use anyhow::Result;
+use aya::{
+    Pod,
+    maps::{HashMap, MapData, MapError},
+};
+use firewall_common::flow::Flow;
+
+use crate::{ring::monotonic_ns, tables::Tables};
+
+/// How much longer than its timeout a flow stays.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Sweeps the tables once. Returns how many flows were removed.
+pub fn sweep(tables: &Tables) -> Result<usize> {
+    let now = monotonic_ns().saturating_sub(GRACE.as_nanos() as u64);
+    let mut living = HashSet::new();
+    let removed = sweep_table(&mut tables.flows_v4()?, now, &mut living)?
+        + sweep_table(&mut tables.flows_v6()?, now, &mut living)?;
+    // Filters read only flows with an answer; what has no such flow any more is left over.
+    let mut connections: HashMap<MapData, u64, [u8; 480]> = tables.open("RTSP_CONNECTIONS")?;
+    let left_over: Vec<u64> =
+        keys(&connections)?.into_iter().filter(|id| !living.contains(id)).collect();
+    for id in left_over {
+        ignore_missing(connections.remove(&id))?;
+    }
+    Ok(removed)
+}
+
+fn sweep_table<K: Pod>(
+    table: &mut HashMap<MapData, K, Flow>,
+    now: u64,
+    living: &mut HashSet<u64>,
+) -> Result<usize> {
+    let mut removed = 0;
+    for key in keys(table)? {
+        let flow = match table.get(&key, 0) {
+            Ok(flow) => flow,
+            Err(MapError::KeyNotFound) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if flow.expired(now) {
+            ignore_missing(table.remove(&key))?;
+            removed += 1;
+        } else {
+            living.insert(flow.id);
+        }
+    }
+    Ok(removed)
+}
+
+/// The table's keys. What is removed while they are read may make the kernel begin again; each key counts
+/// once or more, none twice for good.
+fn keys<K: Pod, V: Pod>(table: &HashMap<MapData, K, V>) -> Result<Vec<K>> {
+    Ok(table.keys().collect::<Result<_, _>>()?)
+}
+
+fn ignore_missing(result: Result<(), MapError>) -> Result<()> {
+    match result {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
