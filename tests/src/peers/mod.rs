@@ -1,0 +1,11 @@
+//! Who speaks in the lab: real programs (GStreamer, ffmpeg), and small peers of our own for what real
+//! programs do not do on demand.
+
+pub mod bulk;
+pub mod camera;
+pub mod player;
+pub mod recorder;
+pub mod stray;
+pub mod viewer;
+
+mod rtsp_text;

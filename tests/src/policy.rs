@@ -1,0 +1,51 @@
+//! Policies of the lab's firewalls.
+
+/// A policy that lets the inside see the cameras, over TCP and over UDP, and nothing else. The RTSP
+/// filter is bound to port 554, in `enforce` mode, with `profile`.
+pub fn cameras(interfaces: &[&str], profile: &str) -> String {
+    format!(
+        r#"[gateway]
+interfaces = {interfaces:?}
+default = "deny"
+
+[network.inside]
+prefixes = ["10.1.0.0/24", "fd00:1::/64"]
+
+[network.branch]
+prefixes = ["10.2.0.0/24", "fd00:2::/64"]
+
+[protocol.rtsp]
+transport = "tcp"
+ports = [554]
+filter = "rtsp"
+
+[protocol.media]
+transport = "udp"
+ports = ["1024-65535"]
+
+[filter.rtsp]
+mode = "enforce"
+profile = "{profile}"
+
+[[rule]]
+name = "cameras"
+action = "allow"
+from = ["inside"]
+to = ["branch"]
+protocols = ["rtsp", "media"]
+
+# Either end may send the first packet of a stream.
+[[rule]]
+name = "media-from-cameras"
+action = "allow"
+from = ["branch"]
+to = ["inside"]
+protocols = ["media"]
+"#
+    )
+}
+
+/// A policy that allows every new flow and binds no filter.
+pub fn open(interfaces: &[&str]) -> String {
+    format!("[gateway]\ninterfaces = {interfaces:?}\ndefault = \"allow\"\n")
+}

@@ -1,0 +1,284 @@
+//! The shapes of the lab: which machines there are and how they are joined.
+//!
+//! One gateway, [`Lab::single`]:
+//!
+//! ```text
+//!   client             gateway             camera
+//!     eth0 ─────────── lan0 wan0 ─────────── eth0
+//!      .2   10.1.0.0/24 .1   .1  10.2.0.0/24  .2
+//! ```
+//!
+//! The story's own, [`Lab::story`]; vpn0 is a VXLAN tunnel (VNI 42, UDP port 4789) over net0:
+//!
+//! ```text
+//!   client             central             branch              camera
+//!     eth0 ─────────── lan0 vpn0 ═════════ vpn0 cam0 ─────────── eth0
+//!      .2   10.1.0.0/24 .1   .1 10.3.0.0/24 .2   .1  10.2.0.0/24  .2
+//!                           net0 ───────── net0
+//!                            .1 10.9.0.0/24 .2
+//! ```
+//!
+//! Each network 10.N.0.0/24 is fd00:N::/64 as well, with the same last number. The hardware address
+//! of 10.N.0.M is 02:00:0a:N:00:M.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    cleanup::{self, Leftover},
+    host::{Host, Interface},
+    packet::Mac,
+};
+
+/// Networks of the lab, by the second number of their IPv4 prefix.
+const CLIENT_NETWORK: u8 = 1;
+const CAMERA_NETWORK: u8 = 2;
+const TUNNEL_NETWORK: u8 = 3;
+const UNDERLAY_NETWORK: u8 = 9;
+
+/// What an Ethernet link carries unless asked otherwise.
+const DEFAULT_MTU: u32 = 1500;
+
+/// What VXLAN over IPv4 adds to a packet: Ethernet, IPv4, UDP and VXLAN headers.
+const VXLAN_OVERHEAD: u32 = 14 + 20 + 8 + 8;
+
+/// What can be chosen about a lab.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// MTU of all links, in bytes; the tunnel's is 50 less.
+    pub mtu: u32,
+    /// Whether client and camera leave TCP and UDP checksums to a network card that a veth pair does
+    /// not have. That is Linux's default, and it means that packets travel with partial checksums.
+    pub tx_checksum_offload: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { mtu: DEFAULT_MTU, tx_checksum_offload: true }
+    }
+}
+
+/// Machines in network namespaces of their own, joined by virtual links. Dropping it removes all.
+#[derive(Debug)]
+pub struct Lab {
+    /// Where the requests come from.
+    pub client: Host,
+    /// Where the video comes from.
+    pub camera: Host,
+    /// What lies between them, in order from the client's side.
+    gateways: Vec<Host>,
+    /// Last: the machines' processes must have ended before it goes.
+    directory: Directory,
+}
+
+impl Lab {
+    /// Client, gateway and camera.
+    pub fn single() -> Result<Self> {
+        Self::single_with(Options::default())
+    }
+
+    /// Client, gateway and camera, with `options`.
+    pub fn single_with(options: Options) -> Result<Self> {
+        let name = cleanup::new_lab_name()?;
+        let directory = Directory::create(&name)?;
+        let make = |role, interfaces| Host::create(&name, role, interfaces, &directory.path);
+        let client = make("client", vec![interface("eth0", CLIENT_NETWORK, 2)])?;
+        let gateway = make(
+            "gateway",
+            vec![interface("lan0", CLIENT_NETWORK, 1), interface("wan0", CAMERA_NETWORK, 1)],
+        )?;
+        let camera = make("camera", vec![interface("eth0", CAMERA_NETWORK, 2)])?;
+
+        join((&client, "eth0"), (&gateway, "lan0"), options.mtu)?;
+        join((&gateway, "wan0"), (&camera, "eth0"), options.mtu)?;
+        forward(&gateway)?;
+        prepare_end(&client, &gateway, "lan0", options)?;
+        prepare_end(&camera, &gateway, "wan0", options)?;
+        Ok(Self { client, camera, gateways: vec![gateway], directory })
+    }
+
+    /// Client, central gateway, branch gateway and camera; a tunnel joins the gateways.
+    pub fn story() -> Result<Self> {
+        Self::story_with(Options::default())
+    }
+
+    /// Client, central gateway, branch gateway and camera, with `options`.
+    pub fn story_with(options: Options) -> Result<Self> {
+        let name = cleanup::new_lab_name()?;
+        let directory = Directory::create(&name)?;
+        let make = |role, interfaces| Host::create(&name, role, interfaces, &directory.path);
+        let client = make("client", vec![interface("eth0", CLIENT_NETWORK, 2)])?;
+        let central = make(
+            "central",
+            vec![
+                interface("lan0", CLIENT_NETWORK, 1),
+                interface("vpn0", TUNNEL_NETWORK, 1),
+                interface("net0", UNDERLAY_NETWORK, 1),
+            ],
+        )?;
+        let branch = make(
+            "branch",
+            vec![
+                interface("cam0", CAMERA_NETWORK, 1),
+                interface("vpn0", TUNNEL_NETWORK, 2),
+                interface("net0", UNDERLAY_NETWORK, 2),
+            ],
+        )?;
+        let camera = make("camera", vec![interface("eth0", CAMERA_NETWORK, 2)])?;
+
+        join((&client, "eth0"), (&central, "lan0"), options.mtu)?;
+        join((&central, "net0"), (&branch, "net0"), options.mtu)?;
+        join((&branch, "cam0"), (&camera, "eth0"), options.mtu)?;
+        tunnel(&central, &branch, options.mtu - VXLAN_OVERHEAD)?;
+        tunnel(&branch, &central, options.mtu - VXLAN_OVERHEAD)?;
+        for gateway in [&central, &branch] {
+            forward(gateway)?;
+        }
+        route_through_tunnel(&central, CAMERA_NETWORK, &branch)?;
+        route_through_tunnel(&branch, CLIENT_NETWORK, &central)?;
+        prepare_end(&client, &central, "lan0", options)?;
+        prepare_end(&camera, &branch, "cam0", options)?;
+        Ok(Self { client, camera, gateways: vec![central, branch], directory })
+    }
+
+    /// The only gateway of [`Lab::single`], the central one of [`Lab::story`].
+    pub fn gateway(&self) -> &Host {
+        &self.gateways[0]
+    }
+
+    /// The gateway on the client's side of [`Lab::story`].
+    pub fn central(&self) -> &Host {
+        &self.gateways[0]
+    }
+
+    /// The gateway on the camera's side.
+    ///
+    /// # Panics
+    ///
+    /// When the lab is not [`Lab::story`].
+    pub fn branch(&self) -> &Host {
+        self.gateways.get(1).expect("only the story's lab has a branch gateway")
+    }
+
+    /// The lab's name, with which the names of all that it makes begin.
+    pub fn name(&self) -> &str {
+        &self.directory.name
+    }
+
+    /// A name for an instance of fwx that no other lab on this machine uses. `role` is of lower-case
+    /// letters.
+    pub fn instance(&self, role: &str) -> String {
+        format!("{}-{role}", self.name())
+    }
+}
+
+/// Where the lab's logs and policies are, removed when dropped.
+#[derive(Debug)]
+struct Directory {
+    name: String,
+    path: PathBuf,
+}
+
+impl Directory {
+    fn create(lab: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(lab);
+        cleanup::remember(&Leftover::Directory(path.clone()), || {
+            fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))
+        })?;
+        Ok(Self { name: lab.to_owned(), path })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if let Err(error) = cleanup::remove(&Leftover::Directory(self.path.clone())) {
+            eprintln!("lab: {error:#}");
+        }
+    }
+}
+
+/// The interface that has number `host`, 1 or 2, in `network`: the other number is its peer's.
+fn interface(name: &'static str, network: u8, host: u8) -> Interface {
+    Interface {
+        name,
+        ipv4: ipv4(network, host),
+        ipv6: Ipv6Addr::new(0xfd00, network.into(), 0, 0, 0, 0, 0, host.into()),
+        mac: mac(network, host),
+        peer_mac: mac(network, 3 - host),
+    }
+}
+
+fn ipv4(network: u8, host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, network, 0, host)
+}
+
+/// Locally administered, and the IPv4 address can be read from it.
+fn mac(network: u8, host: u8) -> Mac {
+    Mac([0x02, 0, 10, network, 0, host])
+}
+
+/// Joins two interfaces by a veth pair, made in the namespaces where its ends belong.
+fn join(left: (&Host, &str), right: (&Host, &str), mtu: u32) -> Result<()> {
+    let (a, b) = (left.0.interface(left.1), right.0.interface(right.1));
+    left.0.ip(&format!(
+        "link add {} address {} mtu {mtu} type veth \
+         peer name {} address {} mtu {mtu} netns {}",
+        a.name,
+        a.mac,
+        b.name,
+        b.mac,
+        right.0.namespace(),
+    ))?;
+    bring_up(left.0, a)?;
+    bring_up(right.0, b)
+}
+
+/// Makes `from`'s end of the tunnel to `to`.
+fn tunnel(from: &Host, to: &Host, mtu: u32) -> Result<()> {
+    let end = from.interface("vpn0");
+    from.ip(&format!(
+        "link add vpn0 address {} mtu {mtu} type vxlan id 42 dstport 4789 dev net0 \
+         local {} remote {}",
+        end.mac,
+        from.interface("net0").ipv4,
+        to.interface("net0").ipv4,
+    ))?;
+    bring_up(from, end)
+}
+
+fn bring_up(host: &Host, Interface { name, ipv4, ipv6, .. }: &Interface) -> Result<()> {
+    host.ip(&format!(
+        "address add {ipv4}/24 dev {name}\n\
+         address add {ipv6}/64 dev {name} nodad\n\
+         link set {name} up\n"
+    ))
+}
+
+fn forward(gateway: &Host) -> Result<()> {
+    gateway.sysctl("ipv4/ip_forward", "1")?;
+    gateway.sysctl("ipv6/conf/all/forwarding", "1")
+}
+
+fn route_through_tunnel(from: &Host, network: u8, to: &Host) -> Result<()> {
+    let next = to.interface("vpn0");
+    from.ip(&format!(
+        "route add 10.{network}.0.0/24 via {}\nroute add fd00:{network}::/64 via {}\n",
+        next.ipv4, next.ipv6
+    ))
+}
+
+/// Gives client or camera its route through `interface` of `gateway`, and sets its card up.
+fn prepare_end(end: &Host, gateway: &Host, interface: &str, options: Options) -> Result<()> {
+    let next = gateway.interface(interface);
+    end.ip(&format!("route add default via {}\nroute add default via {}\n", next.ipv4, next.ipv6))?;
+
+    // With GRO a veth end has NAPI; without NAPI it drops frames that an XDP program at the other
+    // end transmits or redirects to it.
+    let offload = if options.tx_checksum_offload { "on" } else { "off" };
+    end.ethtool_features("eth0", &["gro", "on", "tx", offload])
+}
