@@ -85,6 +85,19 @@ impl Reason {
     /// How many reasons there are: the length of the kernel's counter array.
     pub const COUNT: usize = Self::ALL.len();
 
+    /// Whether it is the reason of a packet that was dropped, and not of a flow's end or of a finding.
+    pub const fn is_drop(self) -> bool {
+        !matches!(
+            self,
+            Self::None
+                | Self::GracefulShutdown
+                | Self::AbortiveShutdown
+                | Self::ConnectionKilled
+                | Self::IpsBlocked
+                | Self::IpsDetected
+        )
+    }
+
     /// The reason with this index; `None` for an index that is none.
     pub fn from_index(index: u8) -> Option<Self> {
         Self::ALL.get(usize::from(index)).copied()

@@ -1,6 +1,6 @@
 //! What an instance is doing: `fwx status` and `fwx filter list`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::unix::net::UnixStream};
 
 use anyhow::{Result, bail};
 use firewall_common::{
@@ -36,8 +36,10 @@ pub struct Status {
     pub packets: Traffic,
     /// Bytes seen.
     pub bytes: Traffic,
-    /// Packets dropped and events, by reason; those that never came up are left out.
+    /// Packets dropped, by reason; those that never came up are left out.
     pub drops: BTreeMap<String, u64>,
+    /// Flows ended and findings made, by reason; those that never came up are left out.
+    pub outcomes: BTreeMap<String, u64>,
     /// Events that found no room in their ring.
     pub events_lost: u64,
     /// Drop events held back by their rate limit.
@@ -49,7 +51,7 @@ pub struct Status {
 /// The controller.
 #[derive(Debug, Serialize)]
 pub struct ControllerStatus {
-    /// Whether one runs.
+    /// Whether one runs and serves events.
     pub running: bool,
     /// Its process.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,8 +122,11 @@ pub enum Port {
 
 /// Looks at an instance, up or not.
 pub fn status(instance: &Instance) -> Result<Status> {
-    let controller = instance.controller();
-    let controller = ControllerStatus { running: controller.is_some(), pid: controller.flatten() };
+    let controller = ControllerStatus {
+        // One that is still attaching serves nobody yet.
+        running: UnixStream::connect(instance.socket()).is_ok(),
+        pid: instance.controller().flatten(),
+    };
     let name = instance.name().to_owned();
     let state = if instance.is_up() { instance.state()? } else { None };
     let Some(state) = state else {
@@ -135,17 +140,19 @@ pub fn status(instance: &Instance) -> Result<Status> {
             packets: Traffic::default(),
             bytes: Traffic::default(),
             drops: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
             events_lost: 0,
             events_suppressed: 0,
             filters: Vec::new(),
         });
     };
     let tables = Tables::pinned(&instance.maps());
-    let mut drops = BTreeMap::new();
+    let (mut drops, mut outcomes) = (BTreeMap::new(), BTreeMap::new());
     for reason in Reason::ALL.iter().filter(|reason| **reason != Reason::None) {
         let count = tables.reason_count(*reason)?;
         if count > 0 {
-            drops.insert(reason.name().to_owned(), count);
+            let list = if reason.is_drop() { &mut drops } else { &mut outcomes };
+            list.insert(reason.name().to_owned(), count);
         }
     }
     Ok(Status {
@@ -172,6 +179,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             egress: tables.counter(Counter::EgressBytes)?,
         },
         drops,
+        outcomes,
         events_lost: tables.counter(Counter::EventsLost)?,
         events_suppressed: tables.counter(Counter::EventsSuppressed)?,
         filters: filters(&state, &tables)?,
@@ -254,8 +262,10 @@ impl Status {
             ipv4.completed, ipv4.half_open, ipv6.completed, ipv6.half_open
         );
         text += &format!("packets: {} in, {} out\n", self.packets.ingress, self.packets.egress);
-        for (reason, count) in &self.drops {
-            text += &format!("  {count:>10}  {reason}\n");
+        for (title, counts) in [("dropped", &self.drops), ("also", &self.outcomes)] {
+            for (reason, count) in counts {
+                text += &format!("{title}: {count:>10}  {reason}\n");
+            }
         }
         if self.events_lost > 0 {
             text += &format!("events lost for want of room: {}\n", self.events_lost);
