@@ -118,3 +118,115 @@ fn pseudo_header(packet: &Packet, tcp_len: u32) -> Sum {
         .number(tcp_len)
         .word(u16::from(ip_protocol::TCP))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::{PacketBuilder, PacketHeaders, TransportHeader};
+    use proptest::prelude::*;
+
+    /// A TCP segment with data, and what the parser says of it.
+    fn segment(v6: bool, payload: &[u8]) -> (Vec<u8>, Packet) {
+        let mut frame = Vec::new();
+        let link = PacketBuilder::ethernet2([1; 6], [2; 6]);
+        let ip = if v6 {
+            link.ipv6([1; 16], [2; 16], 64)
+        } else {
+            link.ipv4([10, 1, 0, 2], [10, 2, 0, 2], 64)
+        };
+        ip.tcp(1111, 554, 1000, 64).ack(5000).psh().write(&mut frame, payload).unwrap();
+        let mut packet = Packet::default();
+        assert_eq!(crate::wire::parse(frame.as_slice(), &mut packet), crate::wire::Parsed::Ip);
+        (frame, packet)
+    }
+
+    /// Writes the RST into the frame as the kernel program does.
+    fn apply(frame: &[u8], packet: &Packet, toward: Toward, reset: &Reset) -> Vec<u8> {
+        let mut frame = frame[..reset.frame_len as usize].to_vec();
+        let ip = usize::from(packet.ip_offset);
+        let tcp = usize::from(packet.transport_offset);
+        let len_at = if packet.version == 4 { ip + 2 } else { ip + 4 };
+        frame[len_at..len_at + 2].copy_from_slice(&reset.ip_len_field.to_be_bytes());
+        if packet.version == 4 {
+            let old = u16::from_be_bytes([frame[ip + 10], frame[ip + 11]]);
+            let new = ipv4_checksum(old, packet, reset);
+            frame[ip + 10..ip + 12].copy_from_slice(&new.to_be_bytes());
+        }
+        frame[tcp..].copy_from_slice(&reset.tcp);
+        if toward == Toward::Sender {
+            let (at, len) = if packet.version == 4 { (ip + 12, 4) } else { (ip + 8, 16) };
+            let (source, destination) = frame[at..at + 2 * len].split_at_mut(len);
+            source.swap_with_slice(destination);
+        }
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn a_reset_is_a_good_packet(v6: bool, sender: bool, payload in prop::collection::vec(any::<u8>(), 0..40)) {
+            let (frame, packet) = segment(v6, &payload);
+            let toward = if sender { Toward::Sender } else { Toward::Receiver };
+            let written = apply(&frame, &packet, toward, &reset(&packet, toward, false));
+
+            let headers = PacketHeaders::from_ethernet_slice(&written).unwrap();
+            let Some(TransportHeader::Tcp(tcp)) = headers.transport else { panic!("no TCP") };
+            prop_assert!(tcp.rst && tcp.ack && !tcp.syn && !tcp.psh);
+            let end = 1000 + payload.len() as u32;
+            let expected = if sender { (554, 1111, 5000, end) } else { (1111, 554, 1000, 5000) };
+            prop_assert_eq!(
+                (tcp.source_port, tcp.destination_port, tcp.sequence_number, tcp.acknowledgment_number),
+                expected
+            );
+            let net = headers.net.unwrap();
+            let sum = match &net {
+                etherparse::NetHeaders::Ipv4(ip, _) => {
+                    prop_assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+                    prop_assert_eq!(ip.total_len, 40);
+                    tcp.calc_checksum_ipv4(ip, &[])
+                }
+                etherparse::NetHeaders::Ipv6(ip, _) => {
+                    prop_assert_eq!(ip.payload_length, 20);
+                    tcp.calc_checksum_ipv6(ip, &[])
+                }
+                _ => panic!("neither"),
+            };
+            prop_assert_eq!(tcp.checksum, sum.unwrap());
+        }
+
+        #[test]
+        fn a_partial_checksum_is_the_pseudo_header_alone(v6: bool, len in 0usize..40) {
+            let (frame, packet) = segment(v6, &vec![7; len]);
+            let full = u16::from_be_bytes([frame[frame.len() - len - 4], frame[frame.len() - len - 3]]);
+            prop_assert!(!is_partial(&packet, full));
+            let pseudo = pseudo_header(&packet, 20 + len as u32).folded();
+            prop_assert!(is_partial(&packet, pseudo));
+
+            // Finished by a device: the sum over the header as it stands is what makes it whole.
+            let partial = reset(&packet, Toward::Receiver, true);
+            let finished = partial.tcp.chunks(2).fold(Sum::default(), |sum, pair| {
+                sum.word(u16::from_be_bytes([pair[0], pair[1]]))
+            });
+            let whole = reset(&packet, Toward::Receiver, false);
+            let [high, low] = finished.checksum().to_be_bytes();
+            prop_assert_eq!(&[high, low], &whole.tcp[16..18]);
+        }
+    }
+
+    #[test]
+    fn a_syn_is_answered_as_rfc_9293_wants() {
+        // §3.10.7.1: without an ACK the RST has sequence number 0 and acknowledges the SYN.
+        let packet = Packet {
+            version: 4,
+            protocol: ip_protocol::TCP,
+            seq: 41,
+            ack: 0,
+            flags: tcp_flags::SYN,
+            ip_offset: 14,
+            transport_offset: 34,
+            payload_offset: 54,
+            ..Packet::default()
+        };
+        let tcp = reset(&packet, Toward::Sender, false).tcp;
+        assert_eq!(&tcp[4..12], &[0, 0, 0, 0, 0, 0, 0, 42]);
+    }
+}

@@ -1,5 +1,6 @@
 //! From a hook to a verdict: the whole way of a packet, in order.
 
+use aya_log_ebpf::debug;
 use firewall_common::{
     layout::{Hook, Verdict},
     reset::Toward,
@@ -28,6 +29,7 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
         Parsed::NotIp => Decision::Pass,
         Parsed::Refused(reason) => work.refuse(reason),
     };
+    log_decision(frame, work, decision);
     if work.change != 0 {
         report::flow_changed(frame, work);
     }
@@ -41,6 +43,26 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
             reset::into_reset(frame, work, Toward::Sender)
         }
     }
+}
+
+/// Says each decision to a developer who asked for it (`fwx run --log-kernel`). Otherwise the level, a
+/// constant once the program is loaded, makes this a dead branch, which the verifier removes.
+#[inline(always)]
+fn log_decision<F: Frame>(frame: &F, work: &Work, decision: Decision) {
+    debug!(
+        frame,
+        "hook {} version {} protocol {} ports {}->{} flags {}: flow {} state {} decision {} reason {}",
+        work.hook as u32,
+        work.packet.version,
+        work.packet.protocol,
+        work.packet.source_port,
+        work.packet.destination_port,
+        work.packet.flags,
+        work.flow_id,
+        work.state as u8,
+        decision as u32,
+        work.reason
+    );
 }
 
 /// Whether a packet on its way out came in by an interface where it was judged already.

@@ -6,6 +6,8 @@
 #![no_std]
 #![no_main]
 
+// In the same object, because the floor has to be measured with the same parser and the same tables.
+mod bench;
 mod clock;
 mod filter;
 mod frame;

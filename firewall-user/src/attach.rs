@@ -111,7 +111,8 @@ pub fn attached(instance: &Instance) -> Result<Vec<u32>> {
     let mut indices = Vec::new();
     for entry in entries {
         let name = entry?.file_name();
-        let index: Option<u32> = name.to_str().and_then(|name| name.split('_').next()?.parse().ok());
+        let index: Option<u32> =
+            name.to_str().and_then(|name| name.split('_').next()?.parse().ok());
         indices.extend(index);
     }
     indices.sort_unstable();

@@ -20,7 +20,7 @@ use crate::{
     bad_input, bpffs,
     instance::{Instance, InterfaceState, ProtocolState, State},
     link::{self, Interface},
-    object::{self, Purpose, TableSizes},
+    object::{self, BENCH_PREFIX, Purpose, TableSizes},
     policy::{Compiled, Policy},
     tables::{Over, Tables},
 };
@@ -34,6 +34,8 @@ pub struct Wanted {
     pub policy_file: Option<PathBuf>,
     /// Where to catch incoming packets.
     pub mode: Mode,
+    /// Whether the kernel programs log each decision.
+    pub log_kernel: bool,
 }
 
 /// An instance that is up.
@@ -104,7 +106,10 @@ fn build(
         fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
     }
-    let mut ebpf = object::load(Purpose::Live(&instance.maps()), TableSizes::default())?;
+    let mut ebpf = object::load(
+        Purpose::Live { maps: &instance.maps(), log: wanted.log_kernel },
+        TableSizes::default(),
+    )?;
     let tables = Tables::pinned(&instance.maps());
     let before = instance.state()?.filter(|_| adopted);
     let compiled = wanted.policy.compile();
@@ -171,7 +176,7 @@ fn undo(
 /// Pins the filters' programs: the arrays that hold them do not keep them by themselves once the last
 /// process that knows the array is gone.
 fn pin_programs(ebpf: &mut Ebpf, instance: &Instance) -> Result<()> {
-    for (name, program) in ebpf.programs_mut() {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !name.starts_with(BENCH_PREFIX)) {
         let path = instance.programs().join(name);
         let new = instance.programs().join(format!("{name}_new"));
         let _ = fs::remove_file(&new);

@@ -51,7 +51,13 @@ enum Command {
     #[command(after_help = "Examples:\n  fwx run --policy /etc/fwx/policy.toml\n  fwx run \
                             --interface lan0 --interface wan0\n\nThe firewall goes on when the \
                             controller ends; `fwx down` takes it down.")]
-    Run(Bring),
+    Run {
+        #[command(flatten)]
+        bring: Bring,
+        /// Let the kernel programs log every decision, for those who work on them; slow
+        #[arg(long)]
+        log_kernel: bool,
+    },
     /// Attach or adopt, and leave: the firewall works without a controller, but nobody hears its events
     #[command(after_help = "Example:\n  fwx up --policy /etc/fwx/policy.toml --mode native")]
     Up(Bring),
@@ -245,12 +251,22 @@ impl OutputOption {
     }
 }
 
+impl Cli {
+    /// What is logged unless the environment says otherwise.
+    pub(crate) fn log_filter(&self) -> &'static str {
+        match self.command {
+            Command::Run { log_kernel: true, .. } => "warn,fwx_bpf=debug",
+            _ => "warn",
+        }
+    }
+}
+
 /// Runs a command.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let instance = Instance::new(&cli.instance)?;
     match cli.command {
-        Command::Run(bring) => {
-            let wanted = bring.wanted()?;
+        Command::Run { bring, log_kernel } => {
+            let wanted = Wanted { log_kernel, ..bring.wanted()? };
             need_root()?;
             controller::run(&instance, &wanted).await?;
         }
@@ -310,7 +326,7 @@ impl Bring {
         if !self.interfaces.is_empty() {
             policy = policy.with_interfaces(self.interfaces);
         }
-        Ok(Wanted { policy, policy_file: self.policy, mode: self.mode })
+        Ok(Wanted { policy, policy_file: self.policy, mode: self.mode, log_kernel: false })
     }
 }
 

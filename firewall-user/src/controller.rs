@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya_log::EbpfLogger;
 use firewall_common::policy::{Binding, Mode, Profile};
 use tokio::{
     net::UnixListener,
@@ -62,14 +63,19 @@ pub async fn run(instance: &Instance, wanted: &Wanted) -> Result<()> {
 async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let up = bring_up(instance, wanted).await?;
+    let mut up = bring_up(instance, wanted).await?;
+    let kernel_log = if wanted.log_kernel {
+        Some(EbpfLogger::init(&mut up.ebpf).context("cannot read the kernel programs' log")?)
+    } else {
+        None
+    };
     for interface in &up.state.interfaces {
         eprintln!(
             "fwx: {}: ingress {}, egress {} ({})",
             interface.name, interface.ingress, interface.egress, interface.why
         );
     }
-    let mut controller = Controller::new(instance, up.state)?;
+    let mut controller = Controller::new(instance, up.state, kernel_log)?;
     let listener = subscribe::listen(instance)?;
     controller.tell(if up.adopted {
         "controller started: adopted what was pinned, with its flows".to_owned()
@@ -103,10 +109,14 @@ struct Controller {
     bindings: Vec<Binding>,
     vanished: Vec<u32>,
     own_events: u64,
+    kernel_log: Option<KernelLog>,
 }
 
+/// What the kernel programs log, on its way to this process's own log.
+type KernelLog = EbpfLogger<&'static dyn log::Log>;
+
 impl Controller {
-    fn new(instance: &Instance, state: State) -> Result<Self> {
+    fn new(instance: &Instance, state: State, kernel_log: Option<KernelLog>) -> Result<Self> {
         let tables = Tables::pinned(&instance.maps());
         let rings = Rings::open(&tables)?;
         let names = Names {
@@ -129,6 +139,7 @@ impl Controller {
             bindings: Vec::new(),
             vanished: Vec::new(),
             own_events: 0,
+            kernel_log,
         };
         controller.bindings = controller.read_bindings()?;
         Ok(controller)
@@ -162,7 +173,12 @@ impl Controller {
                         }
                     });
                 }
-                _ = look.tick() => self.look_at_bindings()?,
+                _ = look.tick() => {
+                    if let Some(log) = &mut self.kernel_log {
+                        log.flush();
+                    }
+                    self.look_at_bindings()?;
+                }
                 _ = clean.tick() => {
                     self.look_at_interfaces().await?;
                     sweep(&self.tables).context("cannot sweep the flow tables")?;

@@ -20,6 +20,8 @@ pub const TC_INGRESS: &str = "fwx_ingress";
 pub const TC_EGRESS: &str = "fwx_egress";
 /// Names of all programs begin so for those that go to interfaces.
 pub const PREFIX: &str = "fwx_";
+/// Names of programs begin so that are for measurements only.
+pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
 pub const PINNED_MAPS: [&str; 21] = [
@@ -64,23 +66,46 @@ impl Default for TableSizes {
 /// For what the programs are loaded.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose<'a> {
-    /// For interfaces. Maps that are pinned in this directory are taken over, others are pinned there.
-    Live(&'a Path),
+    /// For interfaces.
+    Live {
+        /// Maps that are pinned in this directory are taken over, others are pinned there.
+        maps: &'a Path,
+        /// Whether the programs log each decision, for those who work on them.
+        log: bool,
+    },
     /// For packets of a capture, in the capture's time.
     Replay,
     /// For measurements with the kernel's test-run, in the kernel's time.
     Bench,
 }
 
-/// Loads all programs, through the verifier, and registers the filters.
+/// Loads the firewall's programs, through the verifier, and registers the filters.
 ///
 /// # Errors
 ///
 /// What the kernel says, with the end of the verifier's log, and what to do where that is known.
 pub fn load(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
+    let mut ebpf = create(purpose, sizes)?;
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !name.starts_with(BENCH_PREFIX)) {
+        load_program(name, program)?;
+    }
+    register_filters(&mut ebpf)?;
+    Ok(ebpf)
+}
+
+/// Creates the tables, and loads no program yet.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn create(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
     let replay = u8::from(matches!(purpose, Purpose::Replay));
+    let log_level: u8 = match purpose {
+        Purpose::Live { log: true, .. } => u8::MAX,
+        _ => 0,
+    };
     let paths: Vec<(&str, PathBuf)> = match purpose {
-        Purpose::Live(directory) => {
+        Purpose::Live { maps: directory, .. } => {
             PINNED_MAPS.iter().map(|name| (*name, directory.join(name))).collect()
         }
         Purpose::Replay | Purpose::Bench => Vec::new(),
@@ -88,6 +113,7 @@ pub fn load(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     loader
         .override_global("REPLAY", &replay, true)
+        .override_global("AYA_LOG_LEVEL", &log_level, true)
         .map_max_entries("FLOWS_V4", sizes.completed)
         .map_max_entries("FLOWS_V6", sizes.completed)
         .map_max_entries("HALF_OPEN_V4", sizes.half_open)
@@ -95,17 +121,22 @@ pub fn load(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }
-    let mut ebpf = loader.load(OBJECT).map_err(explain_load)?;
-    for (name, program) in ebpf.programs_mut() {
-        match program {
-            Program::Xdp(program) => program.load(),
-            Program::SchedClassifier(program) => program.load(),
-            _ => continue,
-        }
-        .map_err(|error| explain_program(name, error))?;
+    loader.load(OBJECT).map_err(explain_load)
+}
+
+/// Loads one program, called `name`, through the verifier.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_program(name: &str, program: &mut Program) -> Result<()> {
+    match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        // The object has no others.
+        _ => return Ok(()),
     }
-    register_filters(&mut ebpf)?;
-    Ok(ebpf)
+    .map_err(|error| explain_program(name, error))
 }
 
 /// The XDP program called `name`.
@@ -122,7 +153,11 @@ pub fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedCla
 
 /// Puts each filter's programs into the arrays that segments are handed over by. A filter's programs are
 /// called by its name, for XDP and for traffic control.
-fn register_filters(ebpf: &mut Ebpf) -> Result<()> {
+///
+/// # Errors
+///
+/// When a filter's program is missing or was not loaded.
+pub fn register_filters(ebpf: &mut Ebpf) -> Result<()> {
     for filter in FilterId::ALL {
         for (array, hook) in [("FILTERS_XDP", "xdp"), ("FILTERS_TC", "tc")] {
             let name = format!("{}_{hook}", filter.name());

@@ -103,7 +103,17 @@ impl Replay {
     /// Loads the programs with a policy. Without one every new flow is allowed and no filter is bound.
     /// `interface` names the interface of the policy on which packets are taken to come in.
     pub fn new(policy: Option<&Policy>, interface: Option<&str>, hook: Hook) -> Result<Self> {
-        let ebpf = object::load(Purpose::Replay, SIZES)?;
+        Self::with_sizes(policy, interface, hook, SIZES)
+    }
+
+    /// As [`Replay::new`], with flow tables of these sizes.
+    pub fn with_sizes(
+        policy: Option<&Policy>,
+        interface: Option<&str>,
+        hook: Hook,
+        sizes: TableSizes,
+    ) -> Result<Self> {
+        let ebpf = object::load(Purpose::Replay, sizes)?;
         let tables = Tables::of_loaded(&ebpf)?;
         let open = Policy::builtin();
         let mut compiled = policy.unwrap_or(&open).compile();

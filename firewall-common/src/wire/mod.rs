@@ -9,6 +9,8 @@ pub mod checksum;
 mod ethernet;
 mod ipv4;
 mod ipv6;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use bytes::{Bytes, Header};

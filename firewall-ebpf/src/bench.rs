@@ -1,0 +1,80 @@
+//! The least that a firewall with flows can do to a packet: what the cost of the real programs is measured
+//! against. With their own parser and tables, so that nothing but the firewall's work makes the difference.
+//!
+//! `cargo xtask bench` runs these by the kernel's test-run. They are never attached, no program calls them,
+//! and user space loads them for measurements only.
+
+use core::hint::black_box;
+
+use aya_ebpf::{
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use firewall_common::{
+    flow::{KeyV4, KeyV6},
+    wire::{self, Packet, Parsed},
+};
+
+use crate::{
+    frame::{Frame, TcFrame, XdpFrame},
+    maps::{FLOWS_V4, FLOWS_V6},
+};
+
+/// Nothing at all: what the test-run itself costs.
+#[xdp(frags)]
+pub fn bench_empty_xdp(_context: XdpContext) -> u32 {
+    XdpFrame::PASS as u32
+}
+
+/// As [`bench_empty_xdp`].
+#[classifier]
+pub fn bench_empty_tc(_context: TcContext) -> i32 {
+    TcFrame::PASS
+}
+
+/// The parser. Passes what is IP.
+#[xdp(frags)]
+pub fn bench_parse_xdp(context: XdpContext) -> u32 {
+    parse(&XdpFrame::new(context)) as u32
+}
+
+/// As [`bench_parse_xdp`].
+#[classifier]
+pub fn bench_parse_tc(context: TcContext) -> i32 {
+    parse(&TcFrame::new(context))
+}
+
+/// The parser and one look into the table of flows: the floor. Passes what belongs to a flow.
+#[xdp(frags)]
+pub fn bench_lookup_xdp(context: XdpContext) -> u32 {
+    lookup(&XdpFrame::new(context)) as u32
+}
+
+/// As [`bench_lookup_xdp`].
+#[classifier]
+pub fn bench_lookup_tc(context: TcContext) -> i32 {
+    lookup(&TcFrame::new(context))
+}
+
+#[inline(always)]
+fn parse<F: Frame>(frame: &F) -> i32 {
+    let mut packet = Packet::default();
+    let parsed = wire::parse(frame, &mut packet);
+    // As if somebody wanted to know: the compiler would leave out what nobody reads.
+    black_box(&packet);
+    if parsed == Parsed::Ip { F::PASS } else { F::DROP }
+}
+
+#[inline(always)]
+fn lookup<F: Frame>(frame: &F) -> i32 {
+    let mut packet = Packet::default();
+    if wire::parse(frame, &mut packet) != Parsed::Ip {
+        return F::DROP;
+    }
+    let known = if packet.version == 4 {
+        FLOWS_V4.get_ptr(&KeyV4::of(&packet).key).is_some()
+    } else {
+        FLOWS_V6.get_ptr(&KeyV6::of(&packet).key).is_some()
+    };
+    if known { F::PASS } else { F::DROP }
+}
