@@ -80,7 +80,7 @@ fn known_flow(work: &mut Work, flow: FlowRef) -> Decision {
     if next != state {
         flow.state = next as u8;
         work.state = next;
-        if state.is_half_open() && !next.is_half_open() && !tables::promote(work, flow) {
+        if state.is_half_open() && next.is_completed() && !tables::promote(work, flow) {
             flow.state = state as u8;
             return work.refuse(Reason::OutOfResources);
         }

@@ -72,6 +72,16 @@ impl State {
         matches!(self, Self::SynSent | Self::SynReceived | Self::Unreplied)
     }
 
+    /// Whether both ends took part. A flow that a closed port answered with a RST did not come about: it
+    /// stays where a scan of closed ports can only churn itself.
+    #[inline(always)]
+    pub const fn is_completed(self) -> bool {
+        matches!(
+            self,
+            Self::Established | Self::FinWait | Self::CloseWait | Self::TimeWait | Self::Assured
+        )
+    }
+
     /// Whether the flow is over, so that a new SYN begins another one.
     #[inline(always)]
     pub const fn is_over(self) -> bool {
