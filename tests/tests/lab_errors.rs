@@ -69,6 +69,28 @@ fn another_controller_of_the_same_instance() {
     assert_eq!(traces::attached_programs(lab.gateway(), "lan0").unwrap(), before);
 }
 
+/// A kernel that refuses BPF looks like this: every system call for it fails. Here because the process lacks
+/// the capabilities, which `setpriv` takes away.
+#[test]
+fn a_kernel_that_refuses_bpf() {
+    let lab = Lab::single().unwrap();
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
+    let policy = policy::cameras(&["lan0", "wan0"], "standard");
+    // So that pins and options are as in a start that succeeds.
+    fwx.up(&policy, Mode::Auto).unwrap();
+    fwx.down().unwrap();
+
+    let mut command = lab.gateway().command("setpriv");
+    command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(lab::find_binary().unwrap());
+    command.args(["--instance", fwx.instance(), "up", "--interface", "lan0"]);
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(FAILED), "{stderr}");
+    assert!(stderr.contains("CAP_BPF"), "{stderr}");
+    assert!(stderr.contains("Operation not permitted"), "{stderr}");
+    check_nothing_is_left(&lab, &fwx);
+}
+
 #[test]
 fn switches_of_what_does_not_exist() {
     let lab = Lab::single().unwrap();
