@@ -217,11 +217,10 @@ impl Line {
     /// The line for people.
     pub fn text(&self) -> String {
         let mut text = format!("{:>6} {} {:<5}", self.packet, self.timestamp, self.verdict);
-        for part in [self.code.as_deref(), self.reason, self.state, self.direction] {
-            if let Some(part) = part {
-                text += " ";
-                text += part;
-            }
+        let parts = [self.code.as_deref(), self.reason, self.state, self.direction];
+        for part in parts.into_iter().flatten() {
+            text += " ";
+            text += part;
         }
         if self.truncated {
             text += " (truncated in the capture)";

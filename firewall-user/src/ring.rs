@@ -63,7 +63,7 @@ impl Rings {
     /// Opens the rings. From now on events come here and nowhere else.
     pub fn open(tables: &Tables) -> Result<Self> {
         let mut map: PerfEventArray<MapData> = tables.open("EVENTS")?;
-        let cpus = online_cpus().map_err(|(path, error)| error_at(&path, error))?;
+        let cpus = online_cpus().map_err(|(path, error)| error_at(path, error))?;
         let buffers = cpus
             .into_iter()
             .map(|cpu| {

@@ -102,7 +102,10 @@ pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Resul
     for line in remembered {
         send(&mut writer, &line).await?;
     }
-    while request.follow {
+    if !request.follow {
+        return Ok(());
+    }
+    loop {
         match coming.recv().await {
             Ok(line) => send(&mut writer, &line).await?,
             Err(RecvError::Lagged(count)) => {
@@ -112,10 +115,9 @@ pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Resul
                 let event = Event::control(0, None, now, message);
                 send(&mut writer, &serde_json::to_string(&event)?).await?;
             }
-            Err(RecvError::Closed) => break,
+            Err(RecvError::Closed) => return Ok(()),
         }
     }
-    Ok(())
 }
 
 async fn send(writer: &mut tokio::net::unix::OwnedWriteHalf, line: &str) -> Result<()> {
