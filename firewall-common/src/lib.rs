@@ -4,6 +4,7 @@
 //! in the controller and in the host's unit tests. Nothing here knows of maps, hooks or system calls.
 #![cfg_attr(not(test), no_std)]
 
+pub mod clear;
 pub mod event;
 pub mod filter;
 pub mod flow;

@@ -4,6 +4,7 @@
 //! walks this part once for each program, however many ways led through the parser.
 
 use firewall_common::{
+    clear::clear,
     event::EventKind,
     flow::{self, Direction, Flow, FragmentKey, Half, State, Step},
     layout::Counter,
@@ -29,7 +30,7 @@ pub fn decide(work: &mut Work) -> Decision {
     if is_link_signalling(&work.packet) {
         return Decision::Pass;
     }
-    if work.packet.source == work.packet.destination {
+    if work.packet.is_to_itself() {
         return work.refuse(Reason::LandAttack);
     }
     if work.packet.fragment == Fragment::Later {
@@ -120,20 +121,16 @@ fn new_flow(work: &mut Work) -> Decision {
 
     work.flow_id = report::next_flow_number();
     work.state = if is_tcp { State::SynSent } else { State::Unreplied };
-    work.flow = Flow {
-        last_seen: work.now,
-        created: work.now,
-        id: work.flow_id,
-        killed_by: 0,
-        state: work.state as u8,
-        originator_is_second: u8::from(work.source_is_second),
-        protocol: judgement.protocol,
-        ip_protocol: work.packet.protocol,
-        interface: work.interface,
-        rule: judgement.rule,
-        reserved: 0,
-        halves: [Half::default(); 2],
-    };
+    clear(&mut work.flow);
+    work.flow.last_seen = work.now;
+    work.flow.created = work.now;
+    work.flow.id = work.flow_id;
+    work.flow.state = work.state as u8;
+    work.flow.originator_is_second = u8::from(work.source_is_second);
+    work.flow.protocol = judgement.protocol;
+    work.flow.ip_protocol = work.packet.protocol;
+    work.flow.interface = work.interface;
+    work.flow.rule = judgement.rule;
     note_packet(&mut work.flow, Direction::Original, &work.packet);
     if !tables::insert_half_open(work) {
         return work.refuse(Reason::OutOfResources);

@@ -4,6 +4,7 @@
 //! Programs run with softirqs disabled, so nothing else works at the same desk meanwhile.
 
 use firewall_common::{
+    clear::clear,
     event::Record,
     filter::finding::Findings,
     flow::{Direction, Flow, KeyV4, KeyV6, State},
@@ -50,22 +51,23 @@ pub struct Work {
     /// Its source is the key's second endpoint.
     pub source_is_second: bool,
 
+    // These five are eight bytes together, cleared by one store.
+    /// Rule that let the flow in or refused it, counted from 1; 0: the default.
+    pub rule: u32,
     /// Its direction in its flow.
     pub direction: Direction,
     /// The flow's state after it.
     pub state: State,
     /// Protocol by the policy; 0: none.
     pub protocol: u8,
-    /// Rule that let the flow in or refused it, counted from 1; 0: the default.
-    pub rule: u32,
+    /// The [`firewall_common::event::EventKind`] of a flow's beginning or end; 0: neither.
+    pub change: u8,
     /// Number of the flow; 0: none.
     pub flow_id: u64,
     /// Number of the kill event that explains a drop; 0: none.
     pub caused_by: u64,
     /// Index of the [`Reason`] of a drop or a change.
     pub reason: u8,
-    /// The [`firewall_common::event::EventKind`] of a flow's beginning or end; 0: neither.
-    pub change: u8,
     /// How the filter that is to read the packet is bound.
     pub binding: Binding,
 
@@ -102,7 +104,6 @@ impl Work {
         self.hook = hook;
         self.interface = interface;
         self.now = now;
-        self.change = 0;
         self.reason = Reason::None as u8;
         self.forget_flow();
     }
@@ -119,12 +120,13 @@ impl Work {
     /// The packet belongs to no flow, or not to the one that was found.
     #[inline(always)]
     pub fn forget_flow(&mut self) {
+        self.rule = 0;
         self.direction = Direction::Original;
         self.state = State::None;
         self.protocol = 0;
-        self.rule = 0;
-        self.flow_id = 0;
-        self.caused_by = 0;
+        self.change = 0;
+        clear(&mut self.flow_id);
+        clear(&mut self.caused_by);
     }
 
     /// Lays out why the packet is dropped.

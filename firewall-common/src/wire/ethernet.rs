@@ -3,7 +3,7 @@
 use network_types::{eth::EthHdr, vlan::VlanHdr};
 
 use super::{Bytes, Packet, Parsed, ipv4, ipv6};
-use crate::reason::Reason;
+use crate::{clear::clear, reason::Reason};
 
 /// How many VLAN tags are looked through: one customer and one service tag.
 pub const MAX_VLAN_TAGS: usize = 2;
@@ -17,7 +17,7 @@ const SERVICE_VLAN: u16 = 0x88a8;
 /// answer is [`Parsed::Ip`], `packet` holds only as much as was understood.
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Parsed {
-    *packet = Packet::default();
+    clear(packet);
     let Some(ethernet) = frame.read::<EthHdr>(0) else {
         return Parsed::Refused(Reason::BadLength);
     };

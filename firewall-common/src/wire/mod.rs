@@ -14,6 +14,7 @@ mod tests;
 mod transport;
 
 pub use bytes::{Bytes, Header};
+
 pub use ethernet::{MAX_VLAN_TAGS, parse};
 pub use ipv6::MAX_EXTENSION_HEADERS;
 pub use transport::tcp_flags;
@@ -50,6 +51,7 @@ pub enum Fragment {
 /// Addresses are in network byte order as they stand in the packet; an IPv4 address takes the first word
 /// and leaves the others 0. All other numbers are in host order, all offsets count from the first byte of
 /// the frame.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
     /// Source address.
@@ -86,6 +88,19 @@ pub struct Packet {
     pub ip_len: u32,
     /// Identification of the datagram that a fragment belongs to.
     pub fragment_id: u32,
+}
+
+// SAFETY: numbers may be 0, and of fragments 0 is the whole packet.
+unsafe impl bytemuck::Zeroable for Packet {}
+
+impl Packet {
+    /// Whether the packet goes to where it comes from. Word by word: a comparison of arrays becomes a call of
+    /// `memcmp`, which in the kernel goes byte by byte.
+    #[inline(always)]
+    pub const fn is_to_itself(&self) -> bool {
+        let ([a, b, c, d], [w, x, y, z]) = (self.source, self.destination);
+        (a ^ w) | (b ^ x) | (c ^ y) | (d ^ z) == 0
+    }
 }
 
 /// What the parser makes of a frame.

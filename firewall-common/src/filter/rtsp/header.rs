@@ -9,6 +9,7 @@ use super::super::finding::Findings;
 use super::start_line::Kind;
 use super::token::{CR, HT, LF, SP, Token, is_token};
 use super::{About, BODY_MAX, Finding, Flags, HEADER_MAX, HEADERS_MAX, Parser, State};
+use crate::clear::clear;
 
 /// Longest header after its colon: a blank and the value.
 const VALUE_MAX: u16 = HEADER_MAX + " ".len() as u16;
@@ -96,7 +97,7 @@ impl Parser {
         self.set(Flags::HELD_BYTE);
         self.held_byte = byte;
         self.header = Header::OTHER;
-        self.token = Token::EMPTY;
+        clear(&mut self.token);
         self.length = 1;
         self.state = State::HEADER_NAME;
         self.name_byte(byte);
@@ -184,7 +185,7 @@ impl Parser {
         self.length = 0;
         self.number = 0;
         self.number_state = Number::NONE;
-        self.token = Token::EMPTY;
+        clear(&mut self.token);
         match self.header {
             Header::CSEQ => self.set(Flags::HAS_CSEQ),
             Header::SETUP => self.set(Flags::SETUP),

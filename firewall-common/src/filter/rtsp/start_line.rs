@@ -9,6 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use super::super::finding::Findings;
 use super::token::{CR, HT, LF, SP, Token, is_token};
 use super::{About, Finding, Flags, METHOD_MAX, Parser, State, URL_MAX};
+use crate::clear::clear;
 
 /// Longest rest of a start line after its first word: a blank, the URL, a blank and the version.
 const REST_MAX: u16 = URL_MAX + " ".len() as u16 + " RTSP/1.0".len() as u16;
@@ -111,7 +112,7 @@ impl Parser {
         if !self.has(Flags::IN_WORD) {
             self.set(Flags::IN_WORD);
             self.words = self.words.saturating_add(1);
-            self.token = Token::EMPTY;
+            clear(&mut self.token);
             self.protocol = Protocol::NONE;
         }
         if byte == b'/' && self.protocol == Protocol::NONE {

@@ -1,0 +1,30 @@
+//! Setting a value to zero without `memset`.
+//!
+//! For BPF the compiler turns an assignment of zeros into a call of `memset`, which there is a loop over
+//! bytes: a third of what parsing a packet costs. Stores that must not be merged stay what they are.
+
+use bytemuck::Zeroable;
+
+/// Sets every byte of `value` to zero, eight at a time.
+#[inline(always)]
+pub fn clear<T: Zeroable>(value: &mut T) {
+    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
+    let words = core::ptr::from_mut(value).cast::<u64>();
+    for index in 0..size_of::<T>() / 8 {
+        // SAFETY: the word lies within the value, which is aligned for it, and all zeros are a valid T.
+        unsafe { words.add(index).write_volatile(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Flow;
+
+    #[test]
+    fn every_byte_is_cleared() {
+        let mut flow: Flow = bytemuck::cast([0x55u8; size_of::<Flow>()]);
+        clear(&mut flow);
+        assert_eq!(flow, Flow::default());
+    }
+}
