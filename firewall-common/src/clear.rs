@@ -8,7 +8,7 @@ use bytemuck::Zeroable;
 /// Sets every byte of `value` to zero, eight at a time.
 #[inline(always)]
 pub fn clear<T: Zeroable>(value: &mut T) {
-    const { assert!(size_of::<T>() % 8 == 0 && align_of::<T>() == 8) };
+    const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() == 8) };
     let words = core::ptr::from_mut(value).cast::<u64>();
     for index in 0..size_of::<T>() / 8 {
         // SAFETY: the word lies within the value, which is aligned for it, and all zeros are a valid T.

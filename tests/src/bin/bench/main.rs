@@ -1,0 +1,91 @@
+//! What fwx costs a packet, in the kernel's own test-run: each program of the firewall beside one that
+//! does nothing and beside the floor, the least that a firewall with flows can do.
+//!
+//! Absolute times drift on shared machines; ratios within a run count. No figure fails a run.
+
+mod conversation;
+mod machine;
+mod measure;
+mod programs;
+mod report;
+mod subject;
+mod table;
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+use machine::Machine;
+use measure::{Figures, Plan};
+use programs::Programs;
+use report::Report;
+use table::FlowTable;
+
+#[derive(Parser)]
+#[command(
+    name = "bench",
+    about = "What fwx costs a packet (root)",
+    after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench -- -o json > bench.json"
+)]
+struct Cli {
+    /// A rough answer, soon: fewer repetitions, and the small flow table only
+    #[arg(long)]
+    quick: bool,
+    /// The form of the report; progress goes to standard error
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Output {
+    /// Tables for people
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match bench(&Plan::new(cli.quick)).and_then(|report| report.print(cli.output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(plan: &Plan) -> Result<Report<'_>> {
+    let start = Instant::now();
+    let machine = Machine::pin_to_one_cpu()?;
+    progress(start, &format!("on {machine}"));
+
+    let mut figures = Figures::new(plan);
+    let mut loaded = Vec::new();
+    for load in 1..=plan.loads {
+        let programs = Programs::load()?;
+        let mut table = FlowTable::new();
+        for &flows in &plan.table_sizes {
+            table.grow_to(flows, &programs)?;
+            progress(
+                start,
+                &format!(
+                    "load {load} of {}: {flows} flows of each family in the tables",
+                    plan.loads
+                ),
+            );
+            for _ in 0..plan.rounds {
+                figures.take_round(&programs, flows)?;
+            }
+            progress(start, &format!("load {load} of {}: {} rounds done", plan.loads, plan.rounds));
+        }
+        loaded = programs.into_loaded();
+    }
+    Ok(Report::new(machine, plan, loaded, figures.costs()))
+}
+
+fn progress(start: Instant, what: &str) {
+    eprintln!("bench {:>6.1} s  {what}", start.elapsed().as_secs_f64());
+}
