@@ -31,11 +31,15 @@ pub enum Counter {
     FilterSegments = 6,
     /// Flows that began.
     FlowsOpened = 7,
+    /// Segments that a filter in monitor mode should have read and could not.
+    PassedUnread = 8,
+    /// Events that nobody listened to, because no controller ran.
+    EventsUnheard = 9,
 }
 
 impl Counter {
     /// Length of the counter array.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 10;
 }
 
 /// What a filter did on one protocol.

@@ -23,6 +23,12 @@ pub fn wants(work: &mut Work) -> bool {
     work.binding.filter != 0 && work.binding.mode != Mode::Off as u8
 }
 
+/// Whether the filter whose binding lies on the desk is to enforce.
+#[inline(always)]
+pub fn enforces(work: &Work) -> bool {
+    work.binding.mode == Mode::Enforce as u8
+}
+
 /// Goes on in the filter. Where that cannot be, the packet is dropped if the filter is to enforce, and
 /// passes with a word if it only watches.
 #[inline(always)]
@@ -35,7 +41,7 @@ pub fn hand_over<F: Frame>(frame: &F, work: &mut Work) -> i32 {
         Reason::FragmentDropped
     };
     work.refuse(reason);
-    if work.binding.mode == Mode::Enforce as u8 {
+    if enforces(work) {
         return hook::drop(frame, work);
     }
     report::passed_unread(frame, work);

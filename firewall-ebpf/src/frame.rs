@@ -177,6 +177,12 @@ impl Bytes for TcFrame {
     }
 
     #[inline(always)]
+    fn tags_kept_aside(&self) -> usize {
+        // SAFETY: the context is the program's own.
+        unsafe { ((*self.context.skb.skb).vlan_present != 0) as usize }
+    }
+
+    #[inline(always)]
     fn read<H: Header>(&self, offset: usize) -> Option<H> {
         read_linear(self.start, self.end, offset)
     }

@@ -41,25 +41,27 @@ pub fn count(counter: Counter, by: u64) {
 /// it.
 #[inline(always)]
 pub fn refused<F: Frame>(frame: &F, work: &mut Work) {
+    count_reason(work.reason);
     limited(frame, work, EventKind::PacketDropped as u8);
 }
 
 /// A flow began or ended by itself, as laid out on the desk.
 #[inline(always)]
 pub fn flow_changed<F: Frame>(frame: &F, work: &mut Work) {
+    count_reason(work.reason);
     limited(frame, work, work.change);
 }
 
 /// A segment passes that the filter in monitor mode could not read.
 #[inline(always)]
 pub fn passed_unread<F: Frame>(frame: &F, work: &mut Work) {
+    count(Counter::PassedUnread, 1);
     limited(frame, work, EventKind::FilterFinding as u8);
 }
 
 /// Sends an event about the packet on the desk, as often as the rate limit of its reason lets it.
 #[inline(never)]
 fn limited<F: Frame>(frame: &F, work: &mut Work, kind: u8) {
-    count_reason(work.reason);
     if let Some(suppressed) = admit(work.reason, work.now) {
         begin(work, kind);
         let record = &mut work.record;
@@ -193,7 +195,11 @@ fn send<F: Frame>(frame: &F, work: &mut Work) {
             size_of::<Record>() as u64,
         )
     };
-    if sent != 0 {
-        count(Counter::EventsLost, 1);
+    // A CPU's slot is empty while no controller has its ring open (`bpf_event_entry` in the kernel).
+    const ENOENT: i64 = -2;
+    match sent {
+        0 => {}
+        ENOENT => count(Counter::EventsUnheard, 1),
+        _ => count(Counter::EventsLost, 1),
     }
 }

@@ -19,6 +19,7 @@ use firewall_common::{
 };
 
 use crate::{
+    filter::{self, enforces},
     frame::Frame,
     hook,
     maps::{FILTER_COUNTERS, RTSP_CONNECTIONS, RTSP_START},
@@ -45,7 +46,6 @@ pub fn segment<F: Frame>(frame: &F) -> i32 {
     let Some(work) = Work::desk() else {
         return F::DROP;
     };
-    let enforcing = work.binding.mode == Mode::Enforce as u8;
     // Between the caller's look and this one another CPU may have ended the flow.
     let Some(flow) = tables::find(work) else {
         work.refuse(Reason::TcpNotSyn);
@@ -53,7 +53,7 @@ pub fn segment<F: Frame>(frame: &F) -> i32 {
     };
     let Some(connection) = connection(flow) else {
         work.refuse(Reason::OutOfResources);
-        if enforcing {
+        if enforces(work) {
             return hook::drop(frame, work);
         }
         report::passed_unread(frame, work);
@@ -84,12 +84,12 @@ pub fn segment<F: Frame>(frame: &F) -> i32 {
 
     let killed_by = read(frame, work, parser);
     if killed_by == NO_KILL {
-        cursor.advance(work.packet.seq, work.packet.payload_len);
+        cursor.advance(work.packet.payload_seq(), work.packet.payload_len);
         return hook::pass::<F>(work);
     }
     kill(frame, work, flow, parser, killed_by as u16);
     // The receiver takes a RST at the first byte that it does not have yet.
-    work.packet.seq = work.packet.seq.wrapping_add(skip_front);
+    work.packet.seq = work.packet.payload_seq().wrapping_add(skip_front);
     report::replayed(work, Verdict::Reset);
     reset::into_reset(frame, work, Toward::Receiver)
 }
@@ -129,7 +129,7 @@ fn begin(half: &Half, cursor: &mut Cursor, parser: &mut Parser) {
 /// are not to be read, all of them if it is a repetition; `None`: it has to be held back.
 #[inline(always)]
 fn place(work: &Work, half: &Half, cursor: &Cursor, parser: &mut Parser) -> Option<u32> {
-    let (seq, len) = (work.packet.seq, work.packet.payload_len);
+    let (seq, len) = (work.packet.payload_seq(), work.packet.payload_len);
     let now = Situation {
         mode: Mode::from_raw(work.binding.mode),
         profile: Profile::from_raw(work.binding.profile),
@@ -256,7 +256,7 @@ fn report_findings<F: Frame>(
     parser: &Parser,
     findings: Findings,
 ) -> u32 {
-    let killing = if work.binding.mode != Mode::Enforce as u8 {
+    let killing = if !enforces(work) {
         Findings::EMPTY
     } else if work.binding.profile == Profile::Strict as u8 {
         KILL_STRICT
@@ -304,7 +304,7 @@ fn kill<F: Frame>(frame: &F, work: &mut Work, flow: &mut Flow, parser: &Parser, 
     flow.killed_by = number;
     flow.last_seen = work.now;
     flow.state = State::Killed as u8;
-    crate::filter::forget(flow.id);
+    filter::forget(flow.id);
 }
 
 /// Lays out what was found, where, and what stood there.

@@ -83,12 +83,17 @@ fn known_flow(work: &mut Work, flow: FlowRef) -> Decision {
         work.state = next;
         if state.is_half_open() && next.is_completed() && !tables::promote(work, flow) {
             flow.state = state as u8;
+            work.state = state;
             return work.refuse(Reason::OutOfResources);
         }
         note_change(work, next);
     }
-    if work.packet.protocol == ip_protocol::TCP && work.packet.payload_len > 0 {
+    if brings_payload(&work.packet) {
         if filter::wants(work) {
+            // The filter refuses fragments where it enforces; where it only watches they pass.
+            if !filter::enforces(work) {
+                remember_first_fragment(work);
+            }
             return Decision::Read;
         }
         flow.half(work.direction).flags |= Half::UNREAD;
@@ -118,6 +123,11 @@ fn new_flow(work: &mut Work) -> Decision {
         }
         Action::Deny | Action::Reject => return work.refuse(Reason::PolicyRulesDenied),
     }
+    let unread = brings_payload(&work.packet);
+    if unread && filter::wants(work) && filter::enforces(work) {
+        // Data in a SYN (RFC 7413) would reach the server unread. A client repeats the SYN without it.
+        return work.refuse(Reason::FilterSegmentHeld);
+    }
 
     work.flow_id = report::next_flow_number();
     work.state = if is_tcp { State::SynSent } else { State::Unreplied };
@@ -131,6 +141,9 @@ fn new_flow(work: &mut Work) -> Decision {
     work.flow.ip_protocol = work.packet.protocol;
     work.flow.interface = work.interface;
     work.flow.rule = judgement.rule;
+    if unread {
+        work.flow.half(Direction::Original).flags = Half::UNREAD;
+    }
     note_packet(&mut work.flow, Direction::Original, &work.packet);
     if !tables::insert_half_open(work) {
         return work.refuse(Reason::OutOfResources);
@@ -138,6 +151,13 @@ fn new_flow(work: &mut Work) -> Decision {
     report::count(Counter::FlowsOpened, 1);
     remember_first_fragment(work);
     Decision::Pass
+}
+
+/// Whether there is something in the packet for a filter to read, or in the fragments that follow it.
+#[inline(always)]
+fn brings_payload(packet: &Packet) -> bool {
+    packet.protocol == ip_protocol::TCP
+        && (packet.payload_len > 0 || packet.fragment == Fragment::First)
 }
 
 /// Counts a packet that passes; for TCP learns where the stream of its direction begins and how far the
@@ -201,12 +221,16 @@ fn remember_first_fragment(work: &Work) {
 }
 
 /// ICMPv6 that a link needs to work at all: neighbour discovery (RFC 4861) and multicast listener
-/// discovery (RFC 2710, RFC 3810). It never leaves its link.
+/// discovery (RFC 2710, RFC 3810). It never leaves its link, which its hop limit proves.
 #[inline(always)]
 fn is_link_signalling(packet: &Packet) -> bool {
     packet.protocol == ip_protocol::ICMPV6
         && packet.fragment == Fragment::Whole
-        && matches!(packet.flags, 130..=137 | 143)
+        && match packet.flags {
+            130..=132 | 143 => packet.hop_limit == 1,
+            133..=137 => packet.hop_limit == 255,
+            _ => false,
+        }
 }
 
 /// ICMP errors (RFC 792, RFC 4443 §2.1): without them path MTU discovery fails.

@@ -3,6 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -45,6 +47,8 @@ enum Ingress {
 }
 
 impl Ingress {
+    const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Tc];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -158,15 +162,10 @@ fn attach_ingress(
     let mut refused = String::new();
     let mut last_error = None;
     for (ingress, why) in choices(mode, interface) {
-        if pin.exists() && before.is_none_or(|before| before.ingress != ingress.name()) {
-            // Another mode than before: there is no way from one to the other without a moment between.
-            eprintln!("fwx: {}: changing the ingress mode to {}", interface.name, ingress.name());
-            fs::remove_file(pin).with_context(|| format!("cannot remove {}", pin.display()))?;
-        }
-        let result = match ingress {
-            Ingress::Native => attach_xdp(ebpf, XdpMode::Driver, interface, pin),
-            Ingress::Generic => attach_xdp(ebpf, XdpMode::Skb, interface, pin),
-            Ingress::Tc => attach_tc(ebpf, TC_INGRESS, TcAttachType::Ingress, interface, pin),
+        let result = match before.filter(|before| pin.exists() && before.ingress != ingress.name())
+        {
+            Some(before) => change_mode(ebpf, interface, &before.ingress, ingress, pin),
+            None => attach_as(ebpf, ingress, interface, pin),
         };
         match result {
             Ok(()) => return Ok((ingress, why + &refused)),
@@ -185,6 +184,69 @@ fn attach_ingress(
     }
     Err(last_error.unwrap_or_else(|| anyhow!("no ingress mode to try")))
 }
+
+fn attach_as(ebpf: &mut Ebpf, ingress: Ingress, interface: &Interface, pin: &Path) -> Result<()> {
+    match ingress {
+        Ingress::Native => attach_xdp(ebpf, XdpMode::Driver, interface, pin),
+        Ingress::Generic => attach_xdp(ebpf, XdpMode::Skb, interface, pin),
+        Ingress::Tc => attach_tc(ebpf, TC_INGRESS, TcAttachType::Ingress, interface, pin),
+    }
+}
+
+/// Goes over from one mode to another, for which there is no way without a moment between. Should the new
+/// mode not be had, the old one is put back.
+fn change_mode(
+    ebpf: &mut Ebpf,
+    interface: &Interface,
+    old: &str,
+    new: Ingress,
+    pin: &Path,
+) -> Result<()> {
+    eprintln!("fwx: {}: changing the ingress mode from {old} to {}", interface.name, new.name());
+    fs::remove_file(pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+    let Err(error) = attach_when_free(ebpf, new, interface, pin) else {
+        return Ok(());
+    };
+    let Some(old) = Ingress::ALL.into_iter().find(|ingress| ingress.name() == old) else {
+        return Err(error);
+    };
+    attach_when_free(ebpf, old, interface, pin).with_context(|| {
+        format!(
+            "{}: neither {} nor, again, {} can be attached: packets come in UNJUDGED until `fwx up` succeeds",
+            interface.name,
+            new.name(),
+            old.name()
+        )
+    })?;
+    Err(error.context(format!("{}: {} goes on", interface.name, old.name())))
+}
+
+/// Attaches once the kernel has let go of the link that was there: it does so some time after the last
+/// reference is gone.
+fn attach_when_free(
+    ebpf: &mut Ebpf,
+    ingress: Ingress,
+    interface: &Interface,
+    pin: &Path,
+) -> Result<()> {
+    const ATTEMPTS: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 1..ATTEMPTS {
+        match attach_as(ebpf, ingress, interface, pin) {
+            Err(error) if error.is::<Busy>() => thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    attach_as(ebpf, ingress, interface, pin)
+}
+
+/// Something else is attached where only one thing can be.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} has another XDP program on it, of another instance of fwx or another tool: `ip link show {0}` tells \
+     its id; take it off or choose --mode tc"
+)]
+struct Busy(String);
 
 fn attach_xdp(ebpf: &mut Ebpf, mode: XdpMode, interface: &Interface, pin: &Path) -> Result<()> {
     let program = object::xdp(ebpf, XDP_INGRESS)?;
@@ -271,10 +333,7 @@ fn refuse_second_instance(
 fn explain_xdp(error: ProgramError, mode: XdpMode, interface: &Interface) -> anyhow::Error {
     let name = &interface.name;
     match os_error(&error) {
-        Some(libc::EBUSY | libc::EEXIST) => anyhow!(
-            "{name} has another XDP program on it, of another instance of fwx or another tool: `ip link \
-             show {name}` tells its id; take it off or choose --mode tc"
-        ),
+        Some(libc::EBUSY | libc::EEXIST) => Busy(name.clone()).into(),
         Some(libc::EOPNOTSUPP) => anyhow!(
             "the driver of {name} has no XDP in {} mode; choose --mode tc or auto",
             mode_name(mode)

@@ -26,11 +26,7 @@ pub fn ensure_mounted() -> Result<()> {
     if is_mounted() {
         return Ok(());
     }
-    let own = fs::read_link("/proc/self/ns/mnt");
-    let first = fs::read_link("/proc/1/ns/mnt");
-    if let (Ok(own), Ok(first)) = (own, first)
-        && own != first
-    {
+    if in_private_mounts() {
         bail!(
             "{ROOT} is not a BPF file system here, in a mount namespace of its own (as `ip netns exec` \
              makes one): what is pinned would be gone with this command. Enter the network namespace \
@@ -44,4 +40,44 @@ pub fn ensure_mounted() -> Result<()> {
         .with_context(|| format!("cannot mount the BPF file system on {ROOT}"))?;
     eprintln!("fwx: mounted the BPF file system on {ROOT}, which it was not");
     Ok(())
+}
+
+/// Whether a process above this one lives in another mount namespace: then ours goes when we go.
+pub fn in_private_mounts() -> bool {
+    /// More processes above one another than this are not looked at.
+    const GENERATIONS: usize = 64;
+    let Ok(own) = fs::read_link("/proc/self/ns/mnt") else {
+        return false;
+    };
+    let mut pid = nix::unistd::getppid().as_raw();
+    for _ in 0..GENERATIONS {
+        // Some may not be looked at, such as the first in a container.
+        if fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok_and(|other| other != own) {
+            return true;
+        }
+        match parent(pid) {
+            Some(above) if above > 0 => pid = above,
+            _ => break,
+        }
+    }
+    false
+}
+
+/// The parent of a process, by `/proc/PID/stat` (proc_pid_stat(5)): the second field behind the name, which
+/// stands in parentheses and may hold anything.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_is_found_and_lives_with_us() {
+        let own = std::process::id() as i32;
+        assert_eq!(parent(own), Some(nix::unistd::getppid().as_raw()));
+        assert!(!in_private_mounts());
+    }
 }

@@ -31,6 +31,9 @@ use nix::unistd::geteuid;
 /// filters in the kernel, and says exactly why it drops or kills.
 #[derive(Debug, Parser)]
 #[command(name = "fwx", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "In a network namespace: nsenter --net=/run/netns/NAME fwx --instance NAME …"
+)]
 pub(crate) struct Cli {
     /// Which firewall of this machine: one for each network namespace
     #[arg(
@@ -62,8 +65,10 @@ enum Command {
     #[command(after_help = "Example:\n  fwx up --policy /etc/fwx/policy.toml --mode native")]
     Up(Bring),
     /// Take everything down: controller, programs, tables
+    #[command(after_help = "Example:\n  fwx --instance branch down")]
     Down,
     /// What is attached, what passed, what was dropped and why
+    #[command(after_help = "Examples:\n  fwx status\n  fwx status -o json")]
     Status {
         #[command(flatten)]
         output: OutputOption,
@@ -144,6 +149,7 @@ struct Bring {
 #[derive(Debug, Subcommand)]
 enum Filter {
     /// Protocols, their filters, modes, profiles and counters
+    #[command(after_help = "Example:\n  fwx filter list -o json")]
     List {
         #[command(flatten)]
         output: OutputOption,
@@ -277,9 +283,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Down => {
             need_root()?;
-            if !take_down(&instance)? {
-                eprintln!("fwx: the instance {:?} was not up", instance.name());
-            }
+            let was_up = take_down(&instance)?;
+            let told = if was_up { "is down" } else { "was not up" };
+            eprintln!("fwx: instance {} {told}", instance.name());
         }
         Command::Status { output } => {
             need_root()?;

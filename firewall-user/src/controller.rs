@@ -108,7 +108,7 @@ struct Controller {
     hub: Arc<Mutex<Hub>>,
     bindings: Vec<Binding>,
     vanished: Vec<u32>,
-    own_events: u64,
+    last_own_event: u64,
     kernel_log: Option<KernelLog>,
 }
 
@@ -138,7 +138,7 @@ impl Controller {
             hub: Arc::default(),
             bindings: Vec::new(),
             vanished: Vec::new(),
-            own_events: 0,
+            last_own_event: 0,
             kernel_log,
         };
         controller.bindings = controller.read_bindings()?;
@@ -248,9 +248,11 @@ impl Controller {
     /// Publishes something that the controller noticed, and says it.
     fn tell(&mut self, message: String) -> Result<()> {
         eprintln!("fwx: {}: {message}", self.instance.name());
-        self.own_events += 1;
-        let number = self.own_events << 10 | CONTROLLER_CPU;
         let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+        // Milliseconds, so that the numbers of one controller are not those of the one before it.
+        let milliseconds = u64::try_from(now / 1_000_000).unwrap_or(0);
+        self.last_own_event = milliseconds.max(self.last_own_event + 1);
+        let number = self.last_own_event << 10 | CONTROLLER_CPU;
         self.publish(&Event::control(number, Some(self.instance.name().to_owned()), now, message))
     }
 

@@ -61,11 +61,20 @@ pub async fn preflight(interface: &str) -> Result<Preflight> {
         },
     );
     let mounted = bpffs::is_mounted();
+    let private = !mounted && bpffs::in_private_mounts();
     checks.push(Check {
         name: "bpffs",
-        result: if mounted { "ok" } else { "note" },
+        result: match (mounted, private) {
+            (true, _) => "ok",
+            (false, true) => "failed",
+            (false, false) => "note",
+        },
         detail: if mounted {
             format!("mounted on {}", bpffs::ROOT)
+        } else if private {
+            "this mount namespace goes with this command; use nsenter --net=/run/netns/NAME, not \
+             `ip netns exec`"
+                .to_owned()
         } else {
             format!("not mounted; `fwx up` and `fwx run` mount it on {}", bpffs::ROOT)
         },

@@ -26,9 +26,11 @@ use crate::{
     tables::{Over, Tables},
 };
 
-/// The kernel's test-run wants a whole Ethernet header. Shorter frames, which no card delivers, are given
-/// to the same parser on the host.
+/// The kernel's test-run wants a whole Ethernet header, and to make an skb also the IP header that the
+/// EtherType announces. Shorter frames are given to the same parser on the host.
 const ETHERNET_HEADER_LEN: usize = 14;
+const IPV4_HEADER_LEN: usize = 20;
+const IPV6_HEADER_LEN: usize = 40;
 /// Flows of a capture.
 const SIZES: TableSizes = TableSizes { completed: 65_536, half_open: 16_384 };
 
@@ -142,7 +144,7 @@ impl Replay {
 
     /// Gives the programs a frame that was caught at `now` (nanoseconds since 1970 or any other zero).
     pub fn packet(&mut self, now: u64, frame: &[u8]) -> Result<Outcome> {
-        if frame.len() < ETHERNET_HEADER_LEN {
+        if !self.takes(frame) {
             return too_short(frame);
         }
         let mut input: Array<_, ReplayInput> = self.tables.open("REPLAY_INPUT")?;
@@ -164,7 +166,14 @@ impl Replay {
             Hook::Egress => object::classifier(&mut self.ebpf, TC_EGRESS)?.test_run(options),
         }
         .with_context(|| {
-            format!("the kernel's test-run refused a frame of {} bytes", frame.len())
+            let hint = match self.hook {
+                Hook::Xdp => "",
+                // It makes an skb of one page (`bpf_test_init` in the kernel's net/bpf/test_run.c).
+                Hook::Tc | Hook::Egress => {
+                    "; for traffic control it takes frames of less than a page, for --hook xdp larger ones"
+                }
+            };
+            format!("the kernel's test-run refused a frame of {} bytes{hint}", frame.len())
         })?;
 
         let decided = output.get(&0, 0)?;
@@ -180,6 +189,18 @@ impl Replay {
             flow_id: decided.flow_id,
             frame: self.output[..len].to_vec(),
         })
+    }
+
+    /// Whether the kernel's test-run takes the frame. What it does not take is too short for its headers: it
+    /// is refused by the parser alone, without a counter or an event.
+    pub fn takes(&self, frame: &[u8]) -> bool {
+        let headers = match (self.hook, frame.get(12..ETHERNET_HEADER_LEN)) {
+            (_, None) => return false,
+            (Hook::Tc | Hook::Egress, Some([0x08, 0x00])) => IPV4_HEADER_LEN,
+            (Hook::Tc | Hook::Egress, Some([0x86, 0xdd])) => IPV6_HEADER_LEN,
+            _ => 0,
+        };
+        frame.len() >= ETHERNET_HEADER_LEN + headers
     }
 
     /// The events since last asked.
@@ -216,7 +237,7 @@ impl Line {
 
     /// The line for people.
     pub fn text(&self) -> String {
-        let mut text = format!("{:>6} {} {:<5}", self.packet, self.timestamp, self.verdict);
+        let mut text = format!("{:>6} {} {}", self.packet, self.timestamp, self.verdict);
         let parts = [self.code.as_deref(), self.reason, self.state, self.direction];
         for part in parts.into_iter().flatten() {
             text += " ";

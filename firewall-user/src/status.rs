@@ -42,8 +42,12 @@ pub struct Status {
     pub outcomes: BTreeMap<String, u64>,
     /// Events that found no room in their ring.
     pub events_lost: u64,
-    /// Drop events held back by their rate limit.
+    /// Events that nobody listened to, because no controller ran.
+    pub events_unheard: u64,
+    /// Events held back by their rate limit.
     pub events_suppressed: u64,
+    /// Segments that a filter in monitor mode should have read and could not.
+    pub passed_unread: u64,
     /// The filters' bindings.
     pub filters: Vec<FilterStatus>,
 }
@@ -142,7 +146,9 @@ pub fn status(instance: &Instance) -> Result<Status> {
             drops: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             events_lost: 0,
+            events_unheard: 0,
             events_suppressed: 0,
+            passed_unread: 0,
             filters: Vec::new(),
         });
     };
@@ -181,7 +187,9 @@ pub fn status(instance: &Instance) -> Result<Status> {
         drops,
         outcomes,
         events_lost: tables.counter(Counter::EventsLost)?,
+        events_unheard: tables.counter(Counter::EventsUnheard)?,
         events_suppressed: tables.counter(Counter::EventsSuppressed)?,
+        passed_unread: tables.counter(Counter::PassedUnread)?,
         filters: filters(&state, &tables)?,
         interfaces: state.interfaces,
     })
@@ -262,13 +270,20 @@ impl Status {
             ipv4.completed, ipv4.half_open, ipv6.completed, ipv6.half_open
         );
         text += &format!("packets: {} in, {} out\n", self.packets.ingress, self.packets.egress);
-        for (title, counts) in [("dropped", &self.drops), ("also", &self.outcomes)] {
+        for (title, counts) in [("dropped", &self.drops), ("outcome", &self.outcomes)] {
             for (reason, count) in counts {
                 text += &format!("{title}: {count:>10}  {reason}\n");
             }
         }
-        if self.events_lost > 0 {
-            text += &format!("events lost for want of room: {}\n", self.events_lost);
+        for (what, count) in [
+            ("events lost for want of room in their ring", self.events_lost),
+            ("events that no controller was there to hear", self.events_unheard),
+            ("events held back by their rate limit", self.events_suppressed),
+            ("segments that passed a monitoring filter unread", self.passed_unread),
+        ] {
+            if count > 0 {
+                text += &format!("{what}: {count}\n");
+            }
         }
         text + &filter_table(&self.filters)
     }

@@ -102,7 +102,8 @@ pub struct FragmentKey {
     pub destination: [u32; 4],
     /// Identification.
     pub id: u32,
-    /// IP protocol.
+    /// IP protocol; for IPv6 0: there it is no part of what names a datagram, and only the first fragment
+    /// tells it.
     pub protocol: u32,
 }
 
@@ -114,7 +115,7 @@ impl FragmentKey {
             source: packet.source,
             destination: packet.destination,
             id: packet.fragment_id,
-            protocol: u32::from(packet.protocol),
+            protocol: if packet.version == 4 { u32::from(packet.protocol) } else { 0 },
         }
     }
 }

@@ -44,6 +44,12 @@ pub trait Bytes {
         self.len() == 0
     }
 
+    /// VLAN tags that were in front of the frame and are kept beside it, as the kernel does with the outer one
+    /// of an skb.
+    fn tags_kept_aside(&self) -> usize {
+        0
+    }
+
     /// The header that begins at `offset`; `None` if the frame ends before it does.
     fn read<H: Header>(&self, offset: usize) -> Option<H>;
 }

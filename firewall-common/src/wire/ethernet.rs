@@ -23,8 +23,9 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Parsed {
     };
     let mut ether_type = u16::from_be(ethernet.ether_type);
     let mut offset = EthHdr::LEN;
-    for _ in 0..MAX_VLAN_TAGS {
-        if !is_vlan(ether_type) {
+    let aside = frame.tags_kept_aside();
+    for inner in 0..MAX_VLAN_TAGS {
+        if !is_vlan(ether_type) || aside + inner >= MAX_VLAN_TAGS {
             break;
         }
         let Some(tag) = frame.read::<VlanHdr>(offset) else {

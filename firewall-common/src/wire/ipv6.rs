@@ -39,13 +39,14 @@ pub(super) fn parse<B: Bytes + ?Sized>(
         return Err(Reason::BadLength);
     }
     packet.version = 6;
+    packet.hop_limit = header.hop_limit;
     packet.source = words(header.src_addr);
     packet.destination = words(header.dst_addr);
     packet.ip_len = (Ipv6Hdr::LEN + payload_len) as u32;
 
     packet.protocol = header.next_hdr;
     packet.transport_offset = (offset + Ipv6Hdr::LEN) as u16;
-    for _ in 0..MAX_EXTENSION_HEADERS {
+    for _ in 0..=MAX_EXTENSION_HEADERS {
         let at = usize::from(forgotten(&packet.transport_offset));
         // What follows a later fragment's header is the middle of a datagram, not a header.
         if !is_extension(packet.protocol) || packet.fragment == Fragment::Later {

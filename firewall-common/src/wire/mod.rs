@@ -74,6 +74,8 @@ pub struct Packet {
     pub version: u8,
     /// IP protocol of the transport header.
     pub protocol: u8,
+    /// IPv6 hop limit; 0 for IPv4.
+    pub hop_limit: u8,
     /// Place in the datagram.
     pub fragment: Fragment,
     /// Start of the IP header.
@@ -94,6 +96,12 @@ pub struct Packet {
 unsafe impl bytemuck::Zeroable for Packet {}
 
 impl Packet {
+    /// Sequence number of the first byte of payload: a SYN counts for one before it (RFC 9293 §3.4).
+    #[inline(always)]
+    pub const fn payload_seq(&self) -> u32 {
+        self.seq.wrapping_add((self.flags & tcp_flags::SYN != 0) as u32)
+    }
+
     /// Whether the packet goes to where it comes from. Word by word: a comparison of arrays becomes a call of
     /// `memcmp`, which in the kernel goes byte by byte.
     #[inline(always)]

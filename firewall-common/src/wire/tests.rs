@@ -182,11 +182,15 @@ fn chain(count: usize) -> Vec<u8> {
 
 #[test]
 fn ipv6_extension_headers_are_walked_to_the_limit() {
-    for count in 1..MAX_EXTENSION_HEADERS {
+    for count in 1..=MAX_EXTENSION_HEADERS {
         let (result, packet) = parsed(&chain(count));
         assert_eq!(result, Parsed::Ip, "{count}");
         assert_eq!((packet.source_port, packet.destination_port), (5, 6), "{count}");
     }
+    assert_eq!(
+        parsed(&chain(MAX_EXTENSION_HEADERS + 1)).0,
+        Parsed::Refused(Reason::ExtensionHeaders)
+    );
     assert_eq!(parsed(&chain(64)).0, Parsed::Refused(Reason::ExtensionHeaders));
 }
 
