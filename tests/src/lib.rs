@@ -19,12 +19,13 @@ mod topology;
 
 pub mod peers;
 pub mod policy;
+pub mod replaying;
 pub mod traces;
 pub mod wait;
 
 pub use fwx::{
     Binding, Controller, Event, FamilyFlows, Finding, Flows, Fwx, InterfaceStatus, Mode, Outcome,
-    Packets, Status,
+    Packets, Status, find_binary,
 };
 pub use host::{Host, Interface};
 pub use packet::{Mac, Packet};

@@ -315,8 +315,8 @@ impl Drop for Fwx<'_> {
     }
 }
 
-/// `$FWX`, else `fwx` beside this program or in a build directory above it.
-fn find_binary() -> Result<PathBuf> {
+/// The `fwx` under test: `$FWX`, else `fwx` beside this program or in a build directory above it.
+pub fn find_binary() -> Result<PathBuf> {
     if let Some(path) = env::var_os("FWX") {
         let path = PathBuf::from(path);
         return path
