@@ -78,6 +78,9 @@ fn known_flow(work: &mut Work, flow: FlowRef) -> Decision {
 
     flow.last_seen = work.now;
     note_packet(flow, work.direction, &work.packet);
+    if state.is_half_open() {
+        note_handshake(flow, work.direction, &work.packet);
+    }
     if next != state {
         flow.state = next as u8;
         work.state = next;
@@ -88,7 +91,7 @@ fn known_flow(work: &mut Work, flow: FlowRef) -> Decision {
         }
         note_change(work, next);
     }
-    if brings_payload(&work.packet) {
+    if brings_payload(&work.packet) && !is_discarded(state, &work.packet) {
         if filter::wants(work) {
             // The filter refuses fragments where it enforces; where it only watches they pass.
             if !filter::enforces(work) {
@@ -145,6 +148,11 @@ fn new_flow(work: &mut Work) -> Decision {
         work.flow.half(Direction::Original).flags = Half::UNREAD;
     }
     note_packet(&mut work.flow, Direction::Original, &work.packet);
+    if is_tcp {
+        let half = work.flow.half(Direction::Original);
+        half.first_seq = work.packet.seq.wrapping_add(1);
+        half.flags |= Half::SEQ_KNOWN;
+    }
     if !tables::insert_half_open(work) {
         return work.refuse(Reason::OutOfResources);
     }
@@ -160,23 +168,43 @@ fn brings_payload(packet: &Packet) -> bool {
         && (packet.payload_len > 0 || packet.fragment == Fragment::First)
 }
 
-/// Counts a packet that passes; for TCP learns where the stream of its direction begins and how far the
-/// other one was received.
+/// Counts a packet that passes; for TCP learns how far the other direction was received.
 #[inline(always)]
 fn note_packet(flow: &mut Flow, direction: Direction, packet: &Packet) {
     let half = flow.half(direction);
     half.packets += 1;
     half.bytes += u64::from(packet.ip_len);
-    if packet.protocol != ip_protocol::TCP {
-        return;
-    }
-    if packet.flags & tcp_flags::SYN != 0 {
-        half.first_seq = packet.seq.wrapping_add(1);
-        half.flags |= Half::SEQ_KNOWN;
-    }
-    if packet.flags & tcp_flags::ACK != 0 {
+    if packet.protocol == ip_protocol::TCP && packet.flags & tcp_flags::ACK != 0 {
         flow.half(direction.reversed()).acked = packet.ack;
     }
+}
+
+/// Learns where both streams begin. The responder's SYN says it of its own, and by what it acknowledges of the
+/// originator's: which of several SYNs it took, only it knows. Nothing that the originator sends later, and
+/// nothing after the handshake, can move a filter to another place in the stream.
+#[inline(always)]
+fn note_handshake(flow: &mut Flow, direction: Direction, packet: &Packet) {
+    let is_answer = packet.protocol == ip_protocol::TCP
+        && direction == Direction::Reply
+        && packet.flags & tcp_flags::SYN != 0;
+    if !is_answer {
+        return;
+    }
+    let [original, reply] = &mut flow.halves;
+    reply.first_seq = packet.seq.wrapping_add(1);
+    reply.flags |= Half::SEQ_KNOWN;
+    if packet.flags & tcp_flags::ACK != 0 {
+        original.first_seq = packet.ack;
+        original.flags |= Half::SEQ_KNOWN;
+    }
+}
+
+/// Whether the receiver discards the segment's payload: that of a RST, and that of a SYN once the connection
+/// stands (RFC 9293 §3.10.7.4). A filter that read it would take what really comes for a repetition.
+#[inline(always)]
+fn is_discarded(state: State, packet: &Packet) -> bool {
+    packet.flags & tcp_flags::RST != 0
+        || packet.flags & tcp_flags::SYN != 0 && !state.is_half_open()
 }
 
 /// Forgets a flow that is over or was silent for too long, with what a filter knew of it.

@@ -22,6 +22,7 @@ use crate::{
     link::{self, Interface},
     object::{self, BENCH_PREFIX, Purpose, TableSizes},
     policy::{Compiled, Policy},
+    renumber::keep_numbers,
     tables::{Over, Tables},
 };
 
@@ -59,10 +60,12 @@ pub struct Up {
 pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
     let interfaces = find_interfaces(&wanted.policy).await?;
     bpffs::ensure_mounted()?;
+    let _change = instance.lock_for_change()?;
     let adopted = instance.is_up();
     let result = build(instance, wanted, &interfaces, adopted);
     if result.is_err() && !adopted {
         remove_pins(instance)?;
+        instance.forget_change_lock();
     }
     result
 }
@@ -71,6 +74,7 @@ pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
 /// anything to take down.
 pub fn take_down(instance: &Instance) -> Result<bool> {
     let ended = end_controller(instance)?;
+    let _change = instance.lock_for_change()?;
     let pinned = instance.pins().is_dir();
     remove_pins(instance)?;
     match fs::remove_dir_all(instance.run_directory()) {
@@ -79,6 +83,7 @@ pub fn take_down(instance: &Instance) -> Result<bool> {
         }
         _ => {}
     }
+    instance.forget_change_lock();
     Ok(ended || pinned)
 }
 
@@ -91,7 +96,16 @@ async fn find_interfaces(policy: &Policy) -> Result<Vec<Interface>> {
     }
     let mut found = Vec::new();
     for name in policy.interfaces() {
-        found.push(link::find(name).await?);
+        let interface = link::find(name).await?;
+        if !interface.is_ethernet {
+            bad_input!(
+                "{name} carries packets without an Ethernet header (tun, WireGuard, PPP and the like), which \
+                 fwx cannot read: it would judge none of them"
+            );
+        }
+        if !found.iter().any(|known: &Interface| known.index == interface.index) {
+            found.push(interface);
+        }
     }
     Ok(found)
 }
@@ -112,8 +126,10 @@ fn build(
     )?;
     let tables = Tables::pinned(&instance.maps());
     let before = instance.state()?.filter(|_| adopted);
-    let compiled = wanted.policy.compile();
+    let mut compiled = wanted.policy.compile();
     let digest = digest(&compiled);
+    let numbered = before.as_ref().map(|before| before.protocols.as_slice()).unwrap_or_default();
+    let protocols = keep_numbers(&mut compiled, protocols(&wanted.policy), numbered)?;
     let same_policy = before.as_ref().is_some_and(|before| before.policy_digest == digest);
     let over = match (adopted, same_policy) {
         (false, _) => Over::Nothing,
@@ -128,10 +144,13 @@ fn build(
     let mut states = Vec::new();
     for interface in interfaces {
         let known = old.iter().find(|known| known.index == interface.index);
-        tables.note_interface(interface.index)?;
         let attached = attach::attach(&mut ebpf, instance, interface, wanted.mode, known);
         match attached {
-            Ok(state) => states.push(state),
+            Ok(state) => {
+                // Only now: what came in before was not judged there.
+                tables.note_interface(interface.index)?;
+                states.push(state);
+            }
             Err(error) => {
                 undo(instance, &tables, &states, &old, interface)?;
                 return Err(error);
@@ -141,14 +160,14 @@ fn build(
     for index in attach::attached(instance)? {
         if !states.iter().any(|state| state.index == index) {
             eprintln!("fwx: interface {index} is not in the policy any more: detaching");
-            attach::detach(instance, index)?;
             tables.forget_interface(index)?;
+            attach::detach(instance, index)?;
         }
     }
     let state = State {
         policy_file: wanted.policy_file.clone(),
         policy_digest: digest,
-        protocols: protocols(&wanted.policy),
+        protocols,
         rules: compiled.names.rules().to_vec(),
         interfaces: states,
     };
@@ -167,8 +186,8 @@ fn undo(
     let is_old = |index: u32| old.iter().any(|known| known.index == index);
     let added = attached.iter().map(|state| state.index).chain([failed.index]);
     for index in added.filter(|index| !is_old(*index)) {
-        attach::detach(instance, index)?;
         tables.forget_interface(index)?;
+        attach::detach(instance, index)?;
     }
     Ok(())
 }

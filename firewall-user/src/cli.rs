@@ -61,7 +61,7 @@ enum Command {
         #[arg(long)]
         log_kernel: bool,
     },
-    /// Attach or adopt, and leave: the firewall works without a controller, but nobody hears its events
+    /// Attach or adopt, and leave: nobody hears events, nobody sweeps expired flows out of the tables
     #[command(after_help = "Example:\n  fwx up --policy /etc/fwx/policy.toml --mode native")]
     Up(Bring),
     /// Take everything down: controller, programs, tables
@@ -465,8 +465,9 @@ fn replay(
         };
         let mut frame = packet.data;
         let truncated = frame.len() < packet.original_len as usize;
-        // What the capture left out is not known. Zeros keep the lengths true.
-        frame.resize(frame.len().max(packet.original_len as usize), 0);
+        // What the capture left out is not known. Zeros keep the lengths true, as far as a packet can be long.
+        let whole = (packet.original_len as usize).min(FRAME_MAX);
+        frame.resize(frame.len().max(whole), 0);
         let outcome = replay
             .packet(packet.timestamp_ns, &frame)
             .with_context(|| format!("packet {}", packet.number))?;
@@ -492,6 +493,9 @@ fn replay(
     }
     Ok(end?)
 }
+
+/// The longest frame: an IP packet of 65,535 bytes behind an Ethernet header with two VLAN tags.
+const FRAME_MAX: usize = 65_535 + 14 + 8;
 
 fn write_out(to: &mut impl Write, text: &str) -> Result<()> {
     Ok(to.write_all(text.as_bytes()).or_else(broken_pipe_is_fine)?)

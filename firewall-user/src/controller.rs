@@ -165,13 +165,21 @@ impl Controller {
                     self.publish_settled()?;
                 }
                 accepted = listener.accept() => {
-                    let (stream, _) = accepted.context("cannot accept a subscriber")?;
-                    let hub = Arc::clone(&self.hub);
-                    tokio::spawn(async move {
-                        if let Err(error) = subscribe::serve(stream, hub).await {
-                            tracing::debug!("a subscriber left: {error:#}");
+                    match accepted {
+                        Ok((stream, _)) => {
+                            let hub = Arc::clone(&self.hub);
+                            tokio::spawn(async move {
+                                if let Err(error) = subscribe::serve(stream, hub).await {
+                                    tracing::debug!("a subscriber left: {error:#}");
+                                }
+                            });
                         }
-                    });
+                        // Too many files are open, say. The others are served, and the firewall goes on.
+                        Err(error) => {
+                            tracing::warn!("cannot accept a subscriber: {error}");
+                            sleep(SETTLING_PERIOD).await;
+                        }
+                    }
                 }
                 _ = look.tick() => {
                     if let Some(log) = &mut self.kernel_log {

@@ -157,7 +157,8 @@ impl Event {
         let is_tcp = parsed && record.ip_protocol == ip_protocol::TCP;
         let has_ports = is_tcp || parsed && record.ip_protocol == ip_protocol::UDP;
         let name = |list: &[String], number: usize| {
-            number.checked_sub(1).and_then(|index| list.get(index)).cloned()
+            let name = number.checked_sub(1).and_then(|index| list.get(index));
+            name.filter(|name| !name.is_empty()).cloned()
         };
         Ok(Self {
             timestamp: rfc3339(epoch_ns + i128::from(record.timestamp)),

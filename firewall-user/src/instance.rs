@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -85,7 +88,13 @@ impl Instance {
         let path = self.run_directory().join("state.json");
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is not what fwx wrote", path.display()))
+                .with_context(|| {
+                    format!(
+                        "{} is not what fwx wrote: `fwx --instance {} down`, then bring it up again",
+                        path.display(),
+                        self.name
+                    )
+                })
                 .map(Some),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -115,15 +124,43 @@ impl Instance {
             .truncate(false)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match lock_patiently(file) {
             Ok(mut lock) => {
                 lock.set_len(0)
                     .and_then(|()| write!(lock, "{}", std::process::id()))
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 Ok(Ok(ControllerLock { _file: lock }))
             }
-            Err((mut file, _)) => Ok(Err(read_pid(&mut file))),
+            Err(mut file) => Ok(Err(read_pid(&mut file))),
         }
+    }
+
+    /// Waits until nobody else brings this instance up or takes it down, and keeps others from it until this
+    /// is dropped. The file lies outside the directory that goes with the instance.
+    pub fn lock_for_change(&self) -> Result<ControllerLock> {
+        let directory = Path::new("/run/fwx");
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        let path = directory.join(format!("{}.change", self.name));
+        loop {
+            let file =
+                File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+            let lock = Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, error)| error)
+                .with_context(|| format!("cannot lock {}", path.display()))?;
+            // Whoever had it may have removed the file, see `forget_change_lock`; then it keeps out nobody.
+            let same = fs::metadata(&path)
+                .is_ok_and(|there| lock.metadata().is_ok_and(|held| there.ino() == held.ino()));
+            if same {
+                return Ok(ControllerLock { _file: lock });
+            }
+        }
+    }
+
+    /// Removes the file of [`Instance::lock_for_change`], which the caller has to hold.
+    pub fn forget_change_lock(&self) {
+        // If it stays, the next one uses it.
+        let _ = fs::remove_file(Path::new("/run/fwx").join(format!("{}.change", self.name)));
     }
 
     /// Process id of the controller that runs, if one does. `Some(None)`: one runs but has not said which.
@@ -134,6 +171,20 @@ impl Instance {
             Err((mut file, _)) => Some(read_pid(&mut file)),
         }
     }
+}
+
+/// Takes the lock, or gives the file back when another holds it for longer than a look at it takes.
+fn lock_patiently(mut file: File) -> std::result::Result<Flock<File>, File> {
+    const ATTEMPTS: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(25);
+    for _ in 0..ATTEMPTS {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, _)) => file = back,
+        }
+        thread::sleep(PAUSE);
+    }
+    Err(file)
 }
 
 fn read_pid(file: &mut File) -> Option<i32> {

@@ -16,6 +16,7 @@ pub mod link;
 pub mod object;
 pub mod policy;
 pub mod preflight;
+pub mod renumber;
 pub mod replay;
 pub mod ring;
 pub mod status;

@@ -1,7 +1,7 @@
 //! Network interfaces, as the kernel describes them over netlink.
 
 use anyhow::{Context as _, Result};
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType};
 
 use crate::bad_input;
 
@@ -16,6 +16,8 @@ pub struct Interface {
     pub kind: Option<String>,
     /// Largest IP packet it carries, in bytes.
     pub mtu: u32,
+    /// Whether its packets begin with an Ethernet header.
+    pub is_ethernet: bool,
 }
 
 /// Describes the interface called `name`.
@@ -45,8 +47,16 @@ pub async fn all() -> Result<Vec<Interface>> {
     Ok(messages
         .into_iter()
         .map(|message| {
-            let mut interface =
-                Interface { name: String::new(), index: message.header.index, kind: None, mtu: 0 };
+            let mut interface = Interface {
+                name: String::new(),
+                index: message.header.index,
+                kind: None,
+                mtu: 0,
+                is_ethernet: matches!(
+                    message.header.link_layer_type,
+                    LinkLayerType::Ether | LinkLayerType::Loopback
+                ),
+            };
             for attribute in message.attributes {
                 match attribute {
                     LinkAttribute::IfName(name) => interface.name = name,

@@ -82,16 +82,21 @@ pub async fn preflight(interface: &str) -> Result<Preflight> {
     checks.push(programs());
     checks.push(Check {
         name: "interface",
-        result: "ok",
+        result: if found.is_ethernet { "ok" } else { "failed" },
         detail: format!(
-            "{} is interface {}, {}, MTU {}",
+            "{} is interface {}, {}, MTU {}{}",
             found.name,
             found.index,
             found
                 .kind
                 .as_deref()
                 .map_or("a network card".to_owned(), |kind| format!("a {kind} link")),
-            found.mtu
+            found.mtu,
+            if found.is_ethernet {
+                ""
+            } else {
+                "; its packets have no Ethernet header, which fwx needs"
+            }
         ),
     });
     let (mode, why) = attach::preferred(&found);

@@ -132,7 +132,8 @@ pub fn status(instance: &Instance) -> Result<Status> {
         pid: instance.controller().flatten(),
     };
     let name = instance.name().to_owned();
-    let state = if instance.is_up() { instance.state()? } else { None };
+    // Pins without a state: somebody emptied /run. The programs enforce all the same.
+    let state = if instance.is_up() { Some(instance.state()?.unwrap_or_default()) } else { None };
     let Some(state) = state else {
         return Ok(Status {
             instance: name,
@@ -220,6 +221,10 @@ pub fn open(instance: &Instance) -> Result<(State, Tables)> {
 fn filters(state: &State, tables: &Tables) -> Result<Vec<FilterStatus>> {
     let mut list = Vec::new();
     for (index, protocol) in state.protocols.iter().enumerate() {
+        if protocol.name.is_empty() {
+            // A number that is kept free, see `renumber`.
+            continue;
+        }
         let number = u8::try_from(index + 1)?;
         let binding = tables.binding(number)?;
         let counters = tables.filter_counters(number)?;

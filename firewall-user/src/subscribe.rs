@@ -91,7 +91,8 @@ pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Resul
     let request: Request = match serde_json::from_str(&line) {
         Ok(request) => request,
         Err(error) => {
-            writer.write_all(format!("{{\"error\":\"{error}\"}}\n").as_bytes()).await?;
+            let answer = serde_json::json!({ "error": error.to_string() });
+            writer.write_all(format!("{answer}\n").as_bytes()).await?;
             bail!("a request that is none: {error}");
         }
     };
@@ -132,7 +133,16 @@ async fn send(writer: &mut tokio::net::unix::OwnedWriteHalf, line: &str) -> Resu
 /// No controller, whose socket it would be.
 pub async fn print(instance: &Instance, request: Request, json: bool) -> Result<()> {
     let path = instance.socket();
-    let Ok(stream) = UnixStream::connect(&path).await else {
+    let stream = UnixStream::connect(&path).await;
+    if let Err(error) = &stream
+        && error.kind() == std::io::ErrorKind::PermissionDenied
+    {
+        bail!(
+            "the events of the instance {:?} are root's to read: try it with sudo",
+            instance.name()
+        );
+    }
+    let Ok(stream) = stream else {
         bail!(
             "no controller runs for the instance {:?}, and only it knows the events: start one with \
              `fwx --instance {} run`",

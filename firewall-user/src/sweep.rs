@@ -21,17 +21,31 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Sweeps the tables once. Returns how many flows were removed.
 pub fn sweep(tables: &Tables) -> Result<usize> {
     let now = monotonic_ns().saturating_sub(GRACE.as_nanos() as u64);
+    // The connections that filters know first: one that begins while the flows are read has a flow that may
+    // not be among them.
+    let mut connections: HashMap<MapData, u64, [u8; 480]> = tables.open("RTSP_CONNECTIONS")?;
+    let known = keys(&connections)?;
     let mut living = HashSet::new();
     let removed = sweep_table(&mut tables.flows_v4()?, now, &mut living)?
         + sweep_table(&mut tables.flows_v6()?, now, &mut living)?;
-    // Filters read only flows with an answer; what has no such flow any more is left over.
-    let mut connections: HashMap<MapData, u64, [u8; 480]> = tables.open("RTSP_CONNECTIONS")?;
-    let left_over: Vec<u64> =
-        keys(&connections)?.into_iter().filter(|id| !living.contains(id)).collect();
-    for id in left_over {
+    note_living(&tables.half_open_v4()?, &mut living)?;
+    note_living(&tables.half_open_v6()?, &mut living)?;
+    for id in known.into_iter().filter(|id| !living.contains(id)) {
         ignore_missing(connections.remove(&id))?;
     }
     Ok(removed)
+}
+
+/// Notes the flows of a table that makes room by itself.
+fn note_living<K: Pod>(table: &HashMap<MapData, K, Flow>, living: &mut HashSet<u64>) -> Result<()> {
+    for key in keys(table)? {
+        match table.get(&key, 0) {
+            Ok(flow) => living.insert(flow.id),
+            Err(MapError::KeyNotFound) => continue,
+            Err(error) => return Err(error.into()),
+        };
+    }
+    Ok(())
 }
 
 fn sweep_table<K: Pod>(

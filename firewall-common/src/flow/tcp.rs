@@ -55,6 +55,9 @@ pub const fn advance(state: State, direction: Direction, flags: u8) -> Step {
         (State::SynSent, Direction::Reply) if syn && ack => Step::To(State::SynReceived),
         // Simultaneous open: both SYNs crossed, each end will answer with SYN and ACK.
         (State::SynSent, Direction::Reply) if syn => Step::To(State::SynReceived),
+        // The responder still has a connection of the same ports and challenges the SYN; its ACK makes the
+        // originator send the RST that clears the way (RFC 9293 §3.5.1, RFC 5961 §4).
+        (State::SynSent, Direction::Reply) => Step::To(State::SynSent),
         (State::SynSent, _) => Step::Refuse(Reason::SeqAckMismatch),
         // The responder repeats its answer, or the originator its SYN.
         (State::SynReceived, _) if syn => Step::To(State::SynReceived),
@@ -94,6 +97,8 @@ const fn over(state: State, opens: bool, flags: u8) -> Step {
         State::TimeWait if flags & SYN == 0 => Step::To(State::TimeWait),
         // A second RST, or the ACK that crossed the first.
         State::Closed if flags & SYN == 0 => Step::To(State::Closed),
+        // The ends' own farewell, and what a kill sends them where another hook sees it again.
+        State::Killed if flags & RST != 0 => Step::To(State::Killed),
         _ => Step::Refuse(Reason::TcpNotSyn),
     }
 }
@@ -193,7 +198,12 @@ mod tests {
             assert_eq!(advance(state, Original, SYN), Step::Reopen);
         }
         assert_eq!(advance(Killed, Original, PSH | ACK), Step::Refuse(Reason::TcpNotSyn));
-        assert_eq!(advance(Killed, Reply, RST), Step::Refuse(Reason::TcpNotSyn));
+        assert_eq!(advance(Killed, Reply, RST), Step::To(Killed));
+    }
+
+    #[test]
+    fn a_challenge_to_a_syn_passes() {
+        assert_eq!(advance(SynSent, Reply, ACK), Step::To(SynSent));
     }
 
     #[test]
