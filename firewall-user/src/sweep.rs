@@ -13,7 +13,10 @@ use aya::{
 };
 use firewall_common::flow::Flow;
 
-use crate::{ring::monotonic_ns, tables::Tables};
+use crate::{
+    ring::monotonic_ns,
+    tables::{Tables, ignore_missing},
+};
 
 /// How much longer than its timeout a flow stays.
 const GRACE: Duration = Duration::from_secs(5);
@@ -74,11 +77,4 @@ fn sweep_table<K: Pod>(
 /// once or more, none twice for good.
 fn keys<K: Pod, V: Pod>(table: &HashMap<MapData, K, V>) -> Result<Vec<K>> {
     Ok(table.keys().collect::<Result<_, _>>()?)
-}
-
-fn ignore_missing(result: Result<(), MapError>) -> Result<()> {
-    match result {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{
-    Array, HashMap, Map, MapData, PerCpuArray,
+    Array, HashMap, Map, MapData, MapError, PerCpuArray,
     lpm_trie::{Key, LpmTrie},
 };
 use firewall_common::{
@@ -14,7 +14,7 @@ use firewall_common::{
     reason::Reason,
 };
 
-use crate::policy::Compiled;
+use crate::{object::os_error, policy::Compiled};
 
 /// UDP's ports stand behind TCP's in the table of ports.
 const UDP_PORTS: u32 = 1 << 16;
@@ -167,10 +167,7 @@ impl Tables {
     /// Takes that note back.
     pub fn forget_interface(&self, index: u32) -> Result<()> {
         let mut table: HashMap<_, u32, u32> = self.open("INTERFACES")?;
-        match table.remove(&index) {
-            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        ignore_missing(table.remove(&index))
     }
 
     /// The IPv4 flows with an answer.
@@ -210,6 +207,15 @@ impl Tables {
         .with_context(|| format!("cannot open the kernel's table {name}"))?;
         let map = Map::from_map_data(data)?;
         T::try_from(map).with_context(|| format!("the kernel's table {name} is not what fwx made"))
+    }
+}
+
+/// An entry that is to be removed and is not there is as good as removed.
+pub fn ignore_missing(removed: Result<(), MapError>) -> Result<()> {
+    match removed {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) if os_error(&error) == Some(libc::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
