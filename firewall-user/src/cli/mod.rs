@@ -1,13 +1,14 @@
 //! The command line.
 
+mod out;
+mod replay;
+
 use std::{
-    fs::File,
-    io::{BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use firewall_common::{
     filter::FilterId,
@@ -16,12 +17,11 @@ use firewall_common::{
 use firewall_user::{
     attach, bad_input,
     bring_up::{Wanted, bring_up, take_down},
-    capture::Capture,
     controller,
     instance::{Instance, State},
     policy::{Policy, PolicyError},
     preflight::preflight,
-    replay::{Hook, Line, Replay},
+    replay::Hook,
     status,
     subscribe::{self, Request},
 };
@@ -249,7 +249,7 @@ impl OutputOption {
             Output::Json => serde_json::to_string_pretty(value)? + "\n",
             Output::Text => text(),
         };
-        write_out(&mut std::io::stdout().lock(), &shown)
+        out::write(&mut std::io::stdout().lock(), &shown)
     }
 
     fn is_json(self) -> bool {
@@ -310,7 +310,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Replay { capture, policy, interface, events, hook, output } => {
             let policy = policy.map(|path| Policy::load(&path)).transpose()?;
             need_root()?;
-            replay(
+            replay::run(
                 &capture,
                 policy.as_ref(),
                 interface.as_deref(),
@@ -440,70 +440,6 @@ fn number(state: &State, protocol: &str) -> Result<u8> {
         bad_input!("the policy has no protocol {protocol:?}; it has: {}", known.join(", "));
     };
     Ok(u8::try_from(index + 1)?)
-}
-
-fn replay(
-    capture: &Path,
-    policy: Option<&Policy>,
-    interface: Option<&str>,
-    events_to: Option<&Path>,
-    hook: Hook,
-    output: OutputOption,
-) -> Result<()> {
-    let packets = Capture::open(capture)?;
-    let mut replay = Replay::new(policy, interface, hook)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let mut events = Vec::new();
-    let mut end = Ok(());
-    for packet in packets {
-        let packet = match packet {
-            Ok(packet) => packet,
-            Err(error) => {
-                end = Err(error);
-                break;
-            }
-        };
-        let mut frame = packet.data;
-        let truncated = frame.len() < packet.original_len as usize;
-        // What the capture left out is not known. Zeros keep the lengths true, as far as a packet can be long.
-        let whole = (packet.original_len as usize).min(FRAME_MAX);
-        frame.resize(frame.len().max(whole), 0);
-        let outcome = replay
-            .packet(packet.timestamp_ns, &frame)
-            .with_context(|| format!("packet {}", packet.number))?;
-        events.extend(replay.events()?);
-        let line = Line::new(packet.number, packet.timestamp_ns, truncated, &outcome);
-        let shown =
-            if output.is_json() { serde_json::to_string(&line)? } else { line.text() } + "\n";
-        write_out(&mut out, &shown)?;
-    }
-    out.flush().or_else(broken_pipe_is_fine)?;
-    if let Some(path) = events_to {
-        let mut to: Box<dyn Write> = if path == Path::new("-") {
-            Box::new(out)
-        } else {
-            let file =
-                File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-            Box::new(BufWriter::new(file))
-        };
-        for event in events {
-            write_out(&mut to, &(serde_json::to_string(&event)? + "\n"))?;
-        }
-        to.flush().or_else(broken_pipe_is_fine)?;
-    }
-    Ok(end?)
-}
-
-/// The longest frame: an IP packet of 65,535 bytes behind an Ethernet header with two VLAN tags.
-const FRAME_MAX: usize = 65_535 + 14 + 8;
-
-fn write_out(to: &mut impl Write, text: &str) -> Result<()> {
-    Ok(to.write_all(text.as_bytes()).or_else(broken_pipe_is_fine)?)
-}
-
-/// The reader of a pipe has enough, as `head` does.
-fn broken_pipe_is_fine(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::BrokenPipe { std::process::exit(0) } else { Err(error) }
 }
 
 fn need_root() -> Result<()> {
