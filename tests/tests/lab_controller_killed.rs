@@ -13,7 +13,7 @@ use lab::{
 
 const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
 /// Long enough to kill, look and start again while it plays.
-const SECONDS: u32 = 12;
+const SECONDS: u32 = 30;
 
 #[test]
 fn a_stream_outlives_the_controller_and_no_flow_is_lost() {
