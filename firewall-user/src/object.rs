@@ -18,8 +18,6 @@ pub const XDP_INGRESS: &str = "fwx_xdp";
 pub const TC_INGRESS: &str = "fwx_ingress";
 /// The egress program.
 pub const TC_EGRESS: &str = "fwx_egress";
-/// Names of all programs begin so for those that go to interfaces.
-pub const PREFIX: &str = "fwx_";
 /// Names of programs begin so that are for measurements only.
 pub const BENCH_PREFIX: &str = "bench_";
 
