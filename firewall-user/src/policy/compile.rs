@@ -107,6 +107,7 @@ impl Policy {
             head: PolicyHead {
                 rule_count: rules.len() as u32,
                 default_action: self.default_action as u32,
+                ..PolicyHead::default()
             },
             rules,
             protocol_by_port: self.compile_ports(),
@@ -180,7 +181,7 @@ fn compile_rule(rule: &PolicyRule) -> Rule {
         to: set(&rule.to),
         protocols,
         action: rule.action as u32,
-        reserved: 0,
+        ..Rule::default()
     }
 }
 
