@@ -18,6 +18,8 @@ mod error;
 mod model;
 mod parse;
 mod ports;
+mod references;
+mod rules;
 mod source;
 mod summary;
 mod value;

@@ -4,16 +4,18 @@ use std::{collections::HashMap, sync::Arc};
 
 use firewall_common::{
     filter::FilterId,
-    policy::{Action, Mode, NETWORKS_MAX, PREFIXES_MAX, PROTOCOLS_MAX, Profile, RULES_MAX},
+    policy::{Action, Mode, NETWORKS_MAX, PREFIXES_MAX, PROTOCOLS_MAX, Profile},
 };
 use ipnet::IpNet;
 
 use super::{
-    FilterSettings, Network, Policy, PolicyError, PolicyRule, Protocol, builtin,
+    FilterSettings, Network, Policy, PolicyError, Protocol, builtin,
     document::{self, Section, Span},
     error::{ProblemKind, Problems, quote},
     model::action_name,
     ports::{PortClaims, protocol},
+    references::{KnownNames, Scope},
+    rules::rules,
     source::PolicySource,
     value::{self, Refusal},
 };
@@ -44,8 +46,11 @@ fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
     let filters = filters(root, problems);
     let protocols = protocols(root, problems);
     let scope = Scope {
-        networks: indices(networks.iter().map(|network| network.name.as_str())),
-        protocols: indices(protocols.iter().map(|protocol| protocol.name.as_str())),
+        networks: KnownNames::new("network", networks.iter().map(|network| network.name.as_str())),
+        protocols: KnownNames::new(
+            "protocol",
+            protocols.iter().map(|protocol| protocol.name.as_str()),
+        ),
     };
     let rules = rules(root, &scope, problems);
     Policy { interfaces, default_action, networks, protocols, filters, rules }
@@ -194,108 +199,8 @@ fn protocols(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<Protocol> {
         .collect()
 }
 
-/// The names that rules can refer to, each with its index.
-struct Scope<'a> {
-    networks: HashMap<&'a str, usize>,
-    protocols: HashMap<&'a str, usize>,
-}
-
-fn indices<'a>(names: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
-    names.enumerate().map(|(index, name)| (name, index)).collect()
-}
-
-fn rules(root: &Section<'_, '_>, scope: &Scope<'_>, problems: &mut Problems) -> Vec<PolicyRule> {
-    let Some(value) = root.value("rule") else { return Vec::new() };
-    let tables =
-        document::array("rule", "a list of tables, each headed `[[rule]]`", value, problems);
-    let tables = tables.unwrap_or_default();
-    check_count("rules", RULES_MAX, tables.iter().map(|table| table.span()), problems);
-    let mut names: HashMap<&str, Span> = HashMap::new();
-    let mut rules = Vec::new();
-    for table in tables {
-        let Some(section) = Section::new("[[rule]]".to_owned(), table, problems) else { continue };
-        section.deny_unknown_keys(&["name", "action", "from", "to", "protocols"], problems);
-        let name = rule_name(&section, &mut names, problems);
-        let actions = [Action::Allow, Action::Deny, Action::Reject];
-        let actions = actions.map(|action| (action_name(action), action));
-        let action = section
-            .required("action", problems)
-            .and_then(|value| document::choice("action", &actions, value, problems));
-        rules.push(PolicyRule {
-            name,
-            action: action.unwrap_or(Action::Deny),
-            from: references("from", "network", &section, &scope.networks, problems),
-            to: references("to", "network", &section, &scope.networks, problems),
-            protocols: references("protocols", "protocol", &section, &scope.protocols, problems),
-        });
-    }
-    rules
-}
-
-fn rule_name<'a>(
-    section: &Section<'a, '_>,
-    names: &mut HashMap<&'a str, Span>,
-    problems: &mut Problems,
-) -> String {
-    let Some(value) = section.required("name", problems) else { return String::new() };
-    let Some(name) = document::string("name", value, problems) else { return String::new() };
-    report(value::check_rule_name(name), &value.span(), problems);
-    match names.get(name) {
-        Some(first) => {
-            let kind = ProblemKind::DuplicateRule { name: quote(name) };
-            let help = "events name the rule that let a flow in, so each needs its own name";
-            let first = (first.clone(), "first used here");
-            problems.add_with(value.span(), kind, first, Some(help.to_owned()));
-        }
-        None => {
-            names.insert(name, value.span());
-        }
-    }
-    name.to_owned()
-}
-
-/// The indices of what the list `key` of a rule names; none if the rule has no such key.
-fn references(
-    key: &'static str,
-    what: &'static str,
-    section: &Section<'_, '_>,
-    scope: &HashMap<&str, usize>,
-    problems: &mut Problems,
-) -> Vec<usize> {
-    let Some(value) = section.value(key) else { return Vec::new() };
-    let Some(names) = document::strings(key, value, problems) else { return Vec::new() };
-    // In the kernel's tables an empty set stands for "any", the opposite of what is written here.
-    if value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
-        let help = format!("for any {what} leave `{key}` out");
-        problems.add(value.span(), ProblemKind::EmptyList { key }, Some(help));
-    }
-    let mut indices = Vec::with_capacity(names.len());
-    for (name, span) in names {
-        match scope.get(name) {
-            Some(&index) => indices.push(index),
-            None => {
-                let kind = ProblemKind::UnknownName { what, name: quote(name) };
-                problems.add(span, kind, Some(help_for_reference(key, what, name, scope)));
-            }
-        }
-    }
-    indices.sort_unstable();
-    indices.dedup();
-    indices
-}
-
-fn help_for_reference(key: &str, what: &str, name: &str, scope: &HashMap<&str, usize>) -> String {
-    if matches!(name, "any" | "all" | "*") {
-        return format!("for any {what} leave `{key}` out");
-    }
-    let mut known: Vec<&str> = scope.keys().copied().collect();
-    known.sort_unstable();
-    document::help_for_name(name, &known, &format!("each {what} of this policy"))
-        .unwrap_or_else(|| format!("this policy has no `[{what}.NAME]`"))
-}
-
 /// Reports, at the first that is too many, that there are more than `max`.
-fn check_count(
+pub(super) fn check_count(
     what: &'static str,
     max: usize,
     mut spans: impl ExactSizeIterator<Item = Span>,

@@ -1,0 +1,80 @@
+//! The names by which one part of a policy refers to another.
+
+use std::collections::HashMap;
+
+use super::{
+    document::{self, Section},
+    error::{ProblemKind, Problems, quote},
+};
+
+/// What rules can refer to.
+pub(super) struct Scope<'a> {
+    pub(super) networks: KnownNames<'a>,
+    pub(super) protocols: KnownNames<'a>,
+}
+
+/// The names of one kind of thing, each with its index.
+pub(super) struct KnownNames<'a> {
+    /// What it is that has the names, such as "network".
+    what: &'static str,
+    indices: HashMap<&'a str, usize>,
+}
+
+impl<'a> KnownNames<'a> {
+    pub(super) fn new(what: &'static str, names: impl Iterator<Item = &'a str>) -> Self {
+        Self { what, indices: names.enumerate().map(|(index, name)| (name, index)).collect() }
+    }
+
+    /// The indices of what the list `key` of `section` names; none if there is no such key, which
+    /// stands for "any".
+    pub(super) fn listed_or_any(
+        &self,
+        key: &'static str,
+        section: &Section<'_, '_>,
+        problems: &mut Problems,
+    ) -> Vec<usize> {
+        let help_for_any = format!("for any {} leave `{key}` out", self.what);
+        self.listed(key, &help_for_any, section, problems)
+    }
+
+    /// Like [`KnownNames::listed_or_any`], where `help_for_any` says how to write "any".
+    pub(super) fn listed(
+        &self,
+        key: &'static str,
+        help_for_any: &str,
+        section: &Section<'_, '_>,
+        problems: &mut Problems,
+    ) -> Vec<usize> {
+        let Some(value) = section.value(key) else { return Vec::new() };
+        let Some(names) = document::strings(key, value, problems) else { return Vec::new() };
+        // In the kernel's tables an empty set stands for "any", the opposite of what is written here.
+        if value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
+            let help = Some(help_for_any.to_owned());
+            problems.add(value.span(), ProblemKind::EmptyList { key }, help);
+        }
+        let mut indices = Vec::with_capacity(names.len());
+        for (name, span) in names {
+            match self.indices.get(name) {
+                Some(&index) => indices.push(index),
+                None => {
+                    let kind = ProblemKind::UnknownName { what: self.what, name: quote(name) };
+                    problems.add(span, kind, Some(self.help(name, help_for_any)));
+                }
+            }
+        }
+        indices.sort_unstable();
+        indices.dedup();
+        indices
+    }
+
+    /// What may be meant by `name`, which is unknown.
+    fn help(&self, name: &str, help_for_any: &str) -> String {
+        if matches!(name, "any" | "all" | "*") {
+            return help_for_any.to_owned();
+        }
+        let mut known: Vec<&str> = self.indices.keys().copied().collect();
+        known.sort_unstable();
+        document::help_for_name(name, &known, &format!("each {} of this policy", self.what))
+            .unwrap_or_else(|| format!("this policy has no `[{}.NAME]`", self.what))
+    }
+}
