@@ -2,10 +2,11 @@
 
 use firewall_common::{
     filter::FilterId,
-    policy::{Action, Mode, Profile},
+    flow::Timeouts,
+    policy::{Action, Mode, NewFlow, Profile},
 };
 
-use super::{FilterSettings, Policy, Protocol, Transport};
+use super::{FilterSettings, Limits, Policy, Protocol, TableSizes, Transport};
 
 /// See [`Policy::builtin`].
 pub(super) fn policy() -> Policy {
@@ -18,6 +19,10 @@ pub(super) fn policy() -> Policy {
     Policy {
         interfaces: Vec::new(),
         default_action: Action::Allow,
+        new_flow: NewFlow::Enforce,
+        tables: TableSizes::default(),
+        timeouts: Timeouts::default(),
+        limits: Limits::default(),
         networks: Vec::new(),
         protocols: FilterId::ALL.into_iter().map(usual_protocol).collect(),
         filters: default_settings(),

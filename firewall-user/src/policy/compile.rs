@@ -6,10 +6,13 @@ use std::{
     ops::RangeInclusive,
 };
 
-use firewall_common::policy::{Binding, NetworkSet, PROTOCOLS_MAX, PolicyHead, Rule};
+use firewall_common::{
+    flow::Timeouts,
+    policy::{Binding, NetworkSet, PROTOCOLS_MAX, PolicyHead, Rule},
+};
 use ipnet::IpNet;
 
-use super::{Policy, PolicyRule};
+use super::{Policy, PolicyRule, TableSizes};
 
 /// The numbers of a policy's protocols, in their order; 0 is "none of them".
 const PROTOCOL_NUMBERS: RangeInclusive<u8> = 1..=u8::MAX;
@@ -17,8 +20,13 @@ const PROTOCOL_NUMBERS: RangeInclusive<u8> = 1..=u8::MAX;
 /// A policy as plain data for the kernel's tables, and the names to read them back by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
-    /// How many rules there are, and what applies if none does.
+    /// How many rules there are, what applies if none does, and what applies whatever they say.
+    /// `adopt_until` is 0: it is no part of a policy.
     pub head: PolicyHead,
+    /// How long a flow may be silent.
+    pub timeouts: Timeouts,
+    /// How much room there is for flows.
+    pub tables: TableSizes,
     /// The rules in their order.
     pub rules: Vec<Rule>,
     /// One entry for each port that belongs to a protocol.
@@ -101,15 +109,12 @@ impl Names {
 impl Policy {
     /// The tables of this policy.
     pub fn compile(&self) -> Compiled {
-        let rules: Vec<Rule> = self.rules.iter().map(compile_rule).collect();
         let (prefixes_v4, prefixes_v6) = self.compile_prefixes();
         Compiled {
-            head: PolicyHead {
-                rule_count: rules.len() as u32,
-                default_action: self.default_action as u32,
-                ..PolicyHead::default()
-            },
-            rules,
+            head: self.compile_head(),
+            timeouts: self.timeouts,
+            tables: self.tables,
+            rules: self.rules.iter().map(compile_rule).collect(),
             protocol_by_port: self.compile_ports(),
             bindings: self.compile_bindings(),
             prefixes_v4,
@@ -119,6 +124,21 @@ impl Policy {
                 protocols: self.protocols.iter().map(|protocol| protocol.name.clone()).collect(),
                 networks: self.networks.iter().map(|network| network.name.clone()).collect(),
             },
+        }
+    }
+
+    fn compile_head(&self) -> PolicyHead {
+        PolicyHead {
+            rule_count: self.rules.len() as u32,
+            default_action: self.default_action as u32,
+            adopt_until: 0,
+            source_half_open_max: self.limits.half_open_per_source,
+            source_new_per_second: self.limits.new_per_second_per_source,
+            syn_attack_per_second: self.limits.syn_attack_per_second,
+            syn_authentication: self.limits.syn_authentication as u8,
+            new_flow: self.new_flow as u8,
+            has_asymmetric: 0,
+            reserved: 0,
         }
     }
 
@@ -181,7 +201,9 @@ fn compile_rule(rule: &PolicyRule) -> Rule {
         to: set(&rule.to),
         protocols,
         action: rule.action as u32,
-        ..Rule::default()
+        half_open_max: rule.half_open_max,
+        new_per_second: rule.new_per_second,
+        reserved: 0,
     }
 }
 

@@ -16,7 +16,7 @@ const RECOVERABLE_BYTES_MAX: usize = 64 << 10;
 /// Longest name for which a similar one is looked for, in bytes.
 const SIMILAR_BYTES_MAX: usize = 64;
 /// Most choices that a help text lists.
-const LISTED_MAX: usize = 10;
+const LISTED_MAX: usize = 16;
 
 /// Place of something in the text, in bytes.
 pub(super) type Span = Range<usize>;
@@ -113,16 +113,18 @@ impl<'a, 'i> Section<'a, 'i> {
         value
     }
 
+    /// The table that is the value of `key`: `[key]`.
+    pub(super) fn section(&self, key: &'static str, problems: &mut Problems) -> Option<Self> {
+        Self::new(format!("[{key}]"), self.value(key)?, problems)
+    }
+
     /// The tables below `key`, each with its own name: `[key.NAME]`, in the order of the file.
     pub(super) fn named_sections(
         &self,
         key: &'static str,
         problems: &mut Problems,
     ) -> Vec<(&'a Key<'i>, Self)> {
-        let Some(value) = self.value(key) else { return Vec::new() };
-        let Some(parent) = Section::new(format!("[{key}]"), value, problems) else {
-            return Vec::new();
-        };
+        let Some(parent) = self.section(key, problems) else { return Vec::new() };
         parent
             .entries()
             .into_iter()
@@ -189,14 +191,18 @@ pub(super) fn choice<T: Copy>(
     value: &Value<'_>,
     problems: &mut Problems,
 ) -> Option<T> {
-    let name = string(key, value, problems)?;
-    if let Some(&(_, chosen)) = choices.iter().find(|(choice, _)| *choice == name) {
-        return Some(chosen);
-    }
     let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
-    let kind = ProblemKind::NotOneOf { what: key, value: quote(name) };
-    problems.add(value.span(), kind, Some(list("it is one of", &names)));
-    None
+    let help = || list("it is one of", &names);
+    let Some(name) = value.get_ref().as_str() else {
+        wrong_type_with(&format!("`{key}`"), "a string", value, help(), problems);
+        return None;
+    };
+    let chosen = choices.iter().find(|(choice, _)| *choice == name).map(|&(_, chosen)| chosen);
+    if chosen.is_none() {
+        let kind = ProblemKind::NotOneOf { what: key, value: quote(name) };
+        problems.add(value.span(), kind, Some(help()));
+    }
+    chosen
 }
 
 /// Says that `what` has to be `expected`, unlike `value`.
@@ -206,6 +212,21 @@ pub(super) fn wrong_type(
     value: &Value<'_>,
     problems: &mut Problems,
 ) {
+    problems.add(value.span(), wrong_type_kind(what, expected, value), None);
+}
+
+/// Like [`wrong_type`], with what may cure it.
+pub(super) fn wrong_type_with(
+    what: &str,
+    expected: &'static str,
+    value: &Value<'_>,
+    help: String,
+    problems: &mut Problems,
+) {
+    problems.add(value.span(), wrong_type_kind(what, expected, value), Some(help));
+}
+
+fn wrong_type_kind(what: &str, expected: &'static str, value: &Value<'_>) -> ProblemKind {
     let found = match value.get_ref() {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",
@@ -215,8 +236,7 @@ pub(super) fn wrong_type(
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     };
-    let kind = ProblemKind::WrongType { key: what.to_owned(), expected, found };
-    problems.add(value.span(), kind, None);
+    ProblemKind::WrongType { key: what.to_owned(), expected, found }
 }
 
 /// The known name most like `name`, or all of them if none is much like it.
@@ -270,6 +290,6 @@ mod tests {
         let names: Vec<String> = (0..50).map(|n| format!("name{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let list = list("known", &names);
-        assert!(list.ends_with("`name9`, …"), "{list}");
+        assert!(list.ends_with("`name15`, …"), "{list}");
     }
 }

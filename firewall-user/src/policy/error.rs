@@ -218,6 +218,10 @@ pub enum ProblemKind {
     EmptyList { key: &'static str },
     #[error("{value} is no {what}")]
     NotOneOf { what: &'static str, value: String },
+    #[error("`{key}` must be from {min} to {max}, not {value}")]
+    OutOfRange { key: &'static str, value: String, min: u32, max: u32 },
+    #[error("{timeout} is not a timeout: {reason}")]
+    BadTimeout { timeout: String, reason: &'static str },
     #[error("there is no {what} {name}")]
     UnknownName { what: &'static str, name: String },
     #[error("bad {what} name {name}: {reason}")]
@@ -248,6 +252,8 @@ pub enum ProblemKind {
     },
     #[error("two rules are named {name}")]
     DuplicateRule { name: String },
+    #[error("`{key}` limits what a rule allows, and the action of this rule is `{action}`")]
+    LimitWithoutAllow { key: &'static str, action: &'static str },
     #[error("too many {what}: {count}, and {max} is the most")]
     TooMany { what: &'static str, count: usize, max: usize },
 }

@@ -14,19 +14,24 @@
 mod builtin;
 mod compile;
 mod document;
+mod duration;
 mod error;
 mod model;
+mod number;
 mod parse;
 mod ports;
 mod references;
 mod rules;
 mod source;
 mod summary;
+mod tracker;
 mod value;
 
 pub use compile::{Compiled, Names, PortEntry, Prefix};
 pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind};
-pub use model::{FilterSettings, Network, Policy, PolicyRule, Protocol, Transport};
+pub use model::{
+    FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes, Transport,
+};
 pub use summary::Summary;
 
 #[cfg(test)]

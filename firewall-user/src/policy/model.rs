@@ -4,7 +4,8 @@ use std::{ops::RangeInclusive, path::Path};
 
 use firewall_common::{
     filter::FilterId,
-    policy::{Action, Mode, Profile},
+    flow::Timeouts,
+    policy::{Action, Mode, NewFlow, Profile, SynAuthentication},
 };
 use ipnet::IpNet;
 
@@ -17,6 +18,10 @@ use super::{PolicyError, builtin, parse, source};
 pub struct Policy {
     pub(super) interfaces: Vec<String>,
     pub(super) default_action: Action,
+    pub(super) new_flow: NewFlow,
+    pub(super) tables: TableSizes,
+    pub(super) timeouts: Timeouts,
+    pub(super) limits: Limits,
     pub(super) networks: Vec<Network>,
     pub(super) protocols: Vec<Protocol>,
     pub(super) filters: Vec<FilterSettings>,
@@ -65,6 +70,26 @@ impl Policy {
         self.default_action
     }
 
+    /// What becomes of a TCP segment that belongs to no flow and is not a SYN.
+    pub fn new_flow(&self) -> NewFlow {
+        self.new_flow
+    }
+
+    /// How much room there is for flows.
+    pub fn tables(&self) -> TableSizes {
+        self.tables
+    }
+
+    /// How long a flow may be silent.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// What may begin, beside what the rules allow.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Networks; the index is the bit in a [`firewall_common::policy::NetworkSet`].
     pub fn networks(&self) -> &[Network] {
         &self.networks
@@ -88,6 +113,45 @@ impl Policy {
     /// Rules in the order in which they are tried.
     pub fn rules(&self) -> &[PolicyRule] {
         &self.rules
+    }
+}
+
+/// How much room there is for flows, in flows of one address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSizes {
+    /// Flows with an answer, 1,024 to 16,777,216.
+    pub completed: u32,
+    /// Flows without an answer yet, 1,024 to 4,194,304.
+    pub half_open: u32,
+}
+
+impl Default for TableSizes {
+    fn default() -> Self {
+        Self { completed: 1_048_576, half_open: 262_144 }
+    }
+}
+
+/// What may begin, beside what the rules allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most flows without an answer of one source address at a time; 0: no limit.
+    pub half_open_per_source: u32,
+    /// Most new flows a second of one source address; 0: no limit.
+    pub new_per_second_per_source: u32,
+    /// Unanswered new TCP flows a second, in all, beyond which a SYN attack is on; 0: none ever is.
+    pub syn_attack_per_second: u32,
+    /// When the sender of a SYN has to show that its address is its own.
+    pub syn_authentication: SynAuthentication,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            half_open_per_source: 0,
+            new_per_second_per_source: 0,
+            syn_attack_per_second: 2_000,
+            syn_authentication: SynAuthentication::Off,
+        }
     }
 }
 
@@ -169,6 +233,11 @@ pub struct PolicyRule {
     pub to: Vec<usize>,
     /// Indices into [`Policy::protocols`].
     pub protocols: Vec<usize>,
+    /// Most flows without an answer at a time that the rule lets in; 0: no limit. Only of
+    /// [`Action::Allow`].
+    pub half_open_max: u32,
+    /// Most new flows a second that the rule lets in; 0: no limit. Only of [`Action::Allow`].
+    pub new_per_second: u32,
 }
 
 /// The name of `action` in policies and events.

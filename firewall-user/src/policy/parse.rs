@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use firewall_common::{
     filter::FilterId,
-    policy::{Action, Mode, NETWORKS_MAX, PREFIXES_MAX, PROTOCOLS_MAX, Profile},
+    policy::{Action, Mode, NETWORKS_MAX, NewFlow, PREFIXES_MAX, PROTOCOLS_MAX, Profile},
 };
 use ipnet::IpNet;
 
@@ -17,9 +17,13 @@ use super::{
     references::{KnownNames, Scope},
     rules::rules,
     source::PolicySource,
+    tracker,
     value::{self, Refusal},
 };
 
+/// The tables that a policy may have.
+const KEYS: [&str; 8] =
+    ["gateway", "tables", "timeouts", "limits", "network", "protocol", "filter", "rule"];
 const INTERFACES_HELP: &str =
     "a policy has at least `[gateway]` with `interfaces = [\"lan0\", \"wan0\"]`";
 
@@ -40,8 +44,11 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Policy, PolicyError> {
 /// Reads section after section. What is wrong goes to `problems`, and the reading goes on with
 /// something in its place, which [`parse`] lets nobody see.
 fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
-    root.deny_unknown_keys(&["gateway", "network", "protocol", "filter", "rule"], problems);
-    let (interfaces, default_action) = gateway(root, problems);
+    root.deny_unknown_keys(&KEYS, problems);
+    let Gateway { interfaces, default_action, new_flow } = gateway(root, problems);
+    let tables = tracker::tables(root, problems);
+    let timeouts = tracker::timeouts(root, problems);
+    let limits = tracker::limits(root, problems);
     let networks = networks(root, problems);
     let filters = filters(root, problems);
     let protocols = protocols(root, problems);
@@ -53,11 +60,33 @@ fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
         ),
     };
     let rules = rules(root, &scope, problems);
-    Policy { interfaces, default_action, networks, protocols, filters, rules }
+    Policy {
+        interfaces,
+        default_action,
+        new_flow,
+        tables,
+        timeouts,
+        limits,
+        networks,
+        protocols,
+        filters,
+        rules,
+    }
 }
 
-fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> (Vec<String>, Action) {
-    let nothing = (Vec::new(), Action::Deny);
+struct Gateway {
+    interfaces: Vec<String>,
+    default_action: Action,
+    new_flow: NewFlow,
+}
+
+fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
+    // A policy that does not say denies: what was forgotten must not stand open.
+    let nothing = Gateway {
+        interfaces: Vec::new(),
+        default_action: Action::Deny,
+        new_flow: NewFlow::Enforce,
+    };
     let Some(table) = root.value("gateway") else {
         problems.add(0..0, ProblemKind::NoInterfaces, Some(INTERFACES_HELP.to_owned()));
         return nothing;
@@ -65,15 +94,19 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> (Vec<String>, Act
     let Some(section) = Section::new("[gateway]".to_owned(), table, problems) else {
         return nothing;
     };
-    section.deny_unknown_keys(&["interfaces", "default"], problems);
+    section.deny_unknown_keys(&["interfaces", "default", "new_flow"], problems);
     let interfaces = interfaces(&section, problems);
-    // A policy that does not say denies: what was forgotten must not stand open.
     let choices = [Action::Deny, Action::Allow].map(|action| (action_name(action), action));
     let default_action = section
         .value("default")
         .and_then(|value| document::choice("default", &choices, value, problems))
-        .unwrap_or(Action::Deny);
-    (interfaces, default_action)
+        .unwrap_or(nothing.default_action);
+    let choices = [NewFlow::Enforce, NewFlow::Monitor].map(|choice| (choice.name(), choice));
+    let new_flow = section
+        .value("new_flow")
+        .and_then(|value| document::choice("new_flow", &choices, value, problems))
+        .unwrap_or(nothing.new_flow);
+    Gateway { interfaces, default_action, new_flow }
 }
 
 fn interfaces(gateway: &Section<'_, '_>, problems: &mut Problems) -> Vec<String> {

@@ -9,10 +9,15 @@ use super::{
     document::{self, Section, Span},
     error::{ProblemKind, Problems, quote},
     model::action_name,
+    number::Number,
     parse::{check_count, report},
     references::Scope,
+    tracker::{RULE_HALF_OPEN, RULE_NEW_PER_SECOND},
     value,
 };
+
+const KEYS: [&str; 7] =
+    ["name", "action", "from", "to", "protocols", RULE_HALF_OPEN.key, RULE_NEW_PER_SECOND.key];
 
 /// The rules in the order of the file.
 pub(super) fn rules(
@@ -29,7 +34,7 @@ pub(super) fn rules(
     let mut rules = Vec::new();
     for table in tables {
         let Some(section) = Section::new("[[rule]]".to_owned(), table, problems) else { continue };
-        section.deny_unknown_keys(&["name", "action", "from", "to", "protocols"], problems);
+        section.deny_unknown_keys(&KEYS, problems);
         let name = rule_name(&section, &mut names, problems);
         let actions = [Action::Allow, Action::Deny, Action::Reject];
         let actions = actions.map(|action| (action_name(action), action));
@@ -42,6 +47,8 @@ pub(super) fn rules(
             from: scope.networks.listed_or_any("from", &section, problems),
             to: scope.networks.listed_or_any("to", &section, problems),
             protocols: scope.protocols.listed_or_any("protocols", &section, problems),
+            half_open_max: limit(&RULE_HALF_OPEN, &section, action, problems),
+            new_per_second: limit(&RULE_NEW_PER_SECOND, &section, action, problems),
         });
     }
     rules
@@ -67,4 +74,21 @@ fn rule_name<'a>(
         }
     }
     name.to_owned()
+}
+
+/// The limit that `number` describes; 0, no limit, if the rule has no such key.
+fn limit(
+    number: &Number,
+    section: &Section<'_, '_>,
+    action: Option<Action>,
+    problems: &mut Problems,
+) -> u32 {
+    let limit = number.read(section, problems).unwrap_or(0);
+    let refused = action.filter(|action| *action != Action::Allow);
+    if let (Some(action), Some(value), 1..) = (refused, section.value(number.key), limit) {
+        let (key, action) = (number.key, action_name(action));
+        let help = format!("leave `{key}` out, or say `action = \"allow\"`");
+        problems.add(value.span(), ProblemKind::LimitWithoutAllow { key, action }, Some(help));
+    }
+    limit
 }

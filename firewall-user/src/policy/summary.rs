@@ -1,19 +1,40 @@
 //! A policy as `fwx check -o json` shows it: as it was understood, with names and defaults.
 
-use firewall_common::filter::FilterId;
+use std::collections::BTreeMap;
+
+use firewall_common::{filter::FilterId, flow::Timeout};
 use serde::Serialize;
 
-use super::{Policy, model::action_name};
+use super::{Limits, Policy, TableSizes, duration::NANOSECONDS_PER_SECOND, model::action_name};
 
 /// What a policy says, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Summary<'a> {
     interfaces: &'a [String],
     default: &'static str,
+    new_flow: &'static str,
+    tables: TablesSummary,
+    /// In seconds.
+    timeouts: BTreeMap<&'static str, u64>,
+    limits: LimitsSummary,
     networks: Vec<NetworkSummary<'a>>,
     protocols: Vec<ProtocolSummary<'a>>,
     filters: Vec<FilterSummary>,
     rules: Vec<RuleSummary<'a>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct TablesSummary {
+    completed: u32,
+    half_open: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct LimitsSummary {
+    half_open_per_source: u32,
+    new_per_second_per_source: u32,
+    syn_attack: u32,
+    syn_authentication: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,7 +67,7 @@ struct FilterSummary {
     profile: &'static str,
 }
 
-/// Lists that are left out stand for "any".
+/// Lists that are left out stand for "any", limits that are left out for none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct RuleSummary<'a> {
     name: &'a str,
@@ -57,6 +78,10 @@ struct RuleSummary<'a> {
     to: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     protocols: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    half_open: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_per_second: Option<u32>,
 }
 
 impl Policy {
@@ -91,15 +116,38 @@ impl Policy {
             from: network_names(&rule.from),
             to: network_names(&rule.to),
             protocols: protocol_names(&rule.protocols),
+            half_open: limit(rule.half_open_max),
+            new_per_second: limit(rule.new_per_second),
         });
+        let seconds = |timeout| self.timeouts.get(timeout) / NANOSECONDS_PER_SECOND;
+        let timeouts = Timeout::ALL.iter().map(|&(timeout, name)| (name, seconds(timeout)));
+        let TableSizes { completed, half_open } = self.tables;
         Summary {
             interfaces: &self.interfaces,
             default: action_name(self.default_action),
+            new_flow: self.new_flow.name(),
+            tables: TablesSummary { completed, half_open },
+            timeouts: timeouts.collect(),
+            limits: limits(&self.limits),
             networks: networks.collect(),
             protocols: protocols.collect(),
             filters: filters.collect(),
             rules: rules.collect(),
         }
+    }
+}
+
+/// A limit of which 0 stands for none.
+fn limit(number: u32) -> Option<u32> {
+    (number != 0).then_some(number)
+}
+
+fn limits(limits: &Limits) -> LimitsSummary {
+    LimitsSummary {
+        half_open_per_source: limits.half_open_per_source,
+        new_per_second_per_source: limits.new_per_second_per_source,
+        syn_attack: limits.syn_attack_per_second,
+        syn_authentication: limits.syn_authentication.name(),
     }
 }
 

@@ -124,7 +124,7 @@ fn checked_port(shown: &str, number: Option<u64>) -> Result<u16, Refusal> {
 }
 
 /// The number that `text` writes in decimal digits; a number too large for 64 bits is `u64::MAX`.
-fn decimal(text: &str) -> Option<u64> {
+pub(super) fn decimal(text: &str) -> Option<u64> {
     let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_decimal.then(|| text.parse().unwrap_or(u64::MAX))
 }

@@ -1,6 +1,6 @@
 //! What the kernel's tables hold of a policy.
 
-use firewall_common::policy::{Candidate, NETWORKS_MAX, PROTOCOLS_MAX};
+use firewall_common::policy::{Candidate, NETWORKS_MAX, PROTOCOLS_MAX, PolicyHead};
 
 use super::*;
 
@@ -31,11 +31,32 @@ fn the_example_compiles() {
     assert!(!cameras.matches(&Candidate { from: 0b10, to: 0b01, protocol: 1 }));
     assert!(compiled.rules[1].matches(&Candidate { from: 0, to: 0, protocol: 0 }));
     assert_eq!(compiled.rules[1].action, Action::Reject as u32);
+    assert_eq!((cameras.half_open_max, cameras.new_per_second), (50, 20));
 
     let names = &compiled.names;
     assert_eq!((names.rule(1), names.rule(2)), (Some("the rest"), None));
     assert_eq!((names.protocol(0), names.protocol(2)), (None, Some("dns")));
     assert_eq!((names.network(1), names.network(2)), (Some("branch"), None));
+}
+
+#[test]
+fn what_the_example_says_of_tracking_compiles() {
+    let compiled = parsed(EXAMPLE).compile();
+    let head = PolicyHead {
+        rule_count: 2,
+        default_action: Action::Deny as u32,
+        adopt_until: 0,
+        source_half_open_max: 100,
+        source_new_per_second: 0,
+        syn_attack_per_second: 0,
+        syn_authentication: SynAuthentication::Auto as u8,
+        new_flow: NewFlow::Monitor as u8,
+        has_asymmetric: 0,
+        reserved: 0,
+    };
+    assert_eq!(compiled.head, head);
+    assert_eq!(compiled.tables, TableSizes { completed: 65_536, half_open: 262_144 });
+    assert_eq!(compiled.timeouts.get(Timeout::Established), 43_200_000_000_000);
 }
 
 #[test]

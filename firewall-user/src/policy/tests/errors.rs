@@ -47,6 +47,8 @@ fn assert_told_in(text: &str, place: (usize, usize), shown: &str, message: &str,
 
 const PORTS_HELP: &str =
     "ports are numbers from 1 to 65535, such as 554, or ranges, such as \"8000-8010\"";
+const TIMEOUT_HELP: &str = "a timeout is a whole number of seconds, or a string such as \"90s\", \"2m\", \"12h\" or \"5d\"";
+const LIMIT_HELP: &str = "for no limit write 0, or leave it out";
 const INTERFACES_HELP: &str =
     "a policy has at least `[gateway]` with `interfaces = [\"lan0\", \"wan0\"]`";
 
@@ -76,6 +78,45 @@ fn unknown_key() {
 }
 
 #[test]
+fn unknown_key_of_the_tracker() {
+    for (text, shown, section, help) in [
+        (
+            "[tables]\nhalfopen = 1024",
+            "halfopen",
+            "[tables]",
+            "did you mean `half_open`?".to_owned(),
+        ),
+        (
+            "[limits]\nsyn_atack = 1",
+            "syn_atack",
+            "[limits]",
+            "did you mean `syn_attack`?".to_owned(),
+        ),
+        (
+            "[timeouts]\nestablish = 1",
+            "establish",
+            "[timeouts]",
+            "did you mean `established`?".to_owned(),
+        ),
+        (
+            "[timeouts]\nquic = 1",
+            "quic",
+            "[timeouts]",
+            format!("known keys: {}", Timeout::ALL.map(|(_, name)| format!("`{name}`")).join(", ")),
+        ),
+    ] {
+        let message = format!("unknown key `{shown}` in {section}");
+        assert_told(text, (2, 1), shown, &message, &help);
+    }
+    let message = "unknown key `new_flows` in [gateway]";
+    let text = "[gateway]\ninterfaces = ['lan0']\nnew_flows = 'enforce'";
+    assert_told_in(text, (3, 1), "new_flows", message, "did you mean `new_flow`?");
+    let message = "unknown key `halfopen` in [[rule]]";
+    let text = "[[rule]]\nname = 'a'\naction = 'allow'\nhalfopen = 1";
+    assert_told(text, (4, 1), "halfopen", message, "did you mean `half_open`?");
+}
+
+#[test]
 fn missing_key() {
     let message = "[protocol.a] lacks the key `transport`";
     assert_told("[protocol.a]\nports = [1]", (1, 1), "[protocol.a]", message, "");
@@ -94,6 +135,121 @@ fn wrong_type() {
     let message =
         "an item of `ports` must be a number or a range such as \"8000-8010\", not a float";
     assert_told("[protocol.a]\ntransport = 'tcp'\nports = [1.5]", (3, 10), "1.5", message, "");
+}
+
+#[test]
+fn wrong_type_of_the_tracker() {
+    let message = "[limits] must be a table, not an integer";
+    assert_told_in(&format!("limits = 1\n{GATEWAY}"), (1, 10), "1", message, "");
+    let message = "`completed` must be an integer, not a string";
+    let help = "flows with an answer, of each address family; 1048576 if left out";
+    assert_told("[tables]\ncompleted = '2048'", (2, 13), "'2048'", message, help);
+    let message = "`half_open_per_source` must be an integer, not a boolean";
+    let text = "[limits]\nhalf_open_per_source = false";
+    assert_told(text, (2, 24), "false", message, LIMIT_HELP);
+    let message = "`new_per_second` must be an integer, not a float";
+    let text = "[[rule]]\nname = 'a'\naction = 'allow'\nnew_per_second = 0.5";
+    assert_told(text, (4, 18), "0.5", message, LIMIT_HELP);
+    let message = "`established` must be an integer or a string, not a float";
+    assert_told("[timeouts]\nestablished = 1.5", (2, 15), "1.5", message, TIMEOUT_HELP);
+    let message = "`syn_authentication` must be a string, not a boolean";
+    let help = "it is one of: `off`, `auto`, `on`";
+    assert_told("[limits]\nsyn_authentication = true", (2, 22), "true", message, help);
+}
+
+#[test]
+fn out_of_range() {
+    for (text, place, shown, range, help) in [
+        (
+            "[tables]\ncompleted = 1023",
+            (2, 13),
+            "1023",
+            "`completed` must be from 1024 to 16777216",
+            "flows with an answer, of each address family; 1048576 if left out",
+        ),
+        (
+            "[tables]\nhalf_open = 4_194_305",
+            (2, 13),
+            "4_194_305",
+            "`half_open` must be from 1024 to 4194304",
+            "flows without an answer, of each address family; 262144 if left out",
+        ),
+        (
+            "[limits]\nhalf_open_per_source = -1",
+            (2, 24),
+            "-1",
+            "`half_open_per_source` must be from 0 to 4194304",
+            LIMIT_HELP,
+        ),
+        (
+            "[limits]\nnew_per_second_per_source = 99999999999999999999",
+            (2, 29),
+            "99999999999999999999",
+            "`new_per_second_per_source` must be from 0 to 10000000",
+            LIMIT_HELP,
+        ),
+        (
+            "[limits]\nsyn_attack = -99999999999999999999",
+            (2, 14),
+            "-99999999999999999999",
+            "`syn_attack` must be from 0 to 10000000",
+            "unanswered new TCP flows a second; 2000 if left out, and with 0 no attack is ever on",
+        ),
+        (
+            "[[rule]]\nname = 'a'\naction = 'allow'\nhalf_open = 4294967297",
+            (4, 13),
+            "4294967297",
+            "`half_open` must be from 0 to 4194304",
+            LIMIT_HELP,
+        ),
+    ] {
+        let message = format!("{range}, not `{}`", shown.replace('_', ""));
+        assert_told(text, place, shown, &message, help);
+    }
+}
+
+#[test]
+fn bad_timeout() {
+    for (value, reason, help) in [
+        (
+            "'5 days'",
+            "what follows the number is none of the units `s`, `m`, `h` and `d`",
+            TIMEOUT_HELP,
+        ),
+        (
+            "'1h30m'",
+            "what follows the number is none of the units `s`, `m`, `h` and `d`",
+            TIMEOUT_HELP,
+        ),
+        ("'soon'", "it does not begin with a whole number", TIMEOUT_HELP),
+        ("''", "it does not begin with a whole number", TIMEOUT_HELP),
+        ("'90'", "it has no unit", "for seconds write `90s`"),
+        ("'31d'", "it is longer than 30 days", "a timeout is from 1 second to 30 days"),
+        ("2592001", "it is longer than 30 days", "a timeout is from 1 second to 30 days"),
+        ("'0m'", "it is shorter than a second", "a timeout is from 1 second to 30 days"),
+        ("0", "it is shorter than a second", "a timeout is from 1 second to 30 days"),
+        ("-60", "it is shorter than a second", "a timeout is from 1 second to 30 days"),
+    ] {
+        let message = format!("`{}` is not a timeout: {reason}", value.trim_matches('\''));
+        assert_told(&format!("[timeouts]\nudp = {value}"), (2, 7), value, &message, help);
+    }
+}
+
+#[test]
+fn a_limit_on_a_rule_that_lets_nothing_in() {
+    for (action, key) in [("deny", "half_open"), ("reject", "new_per_second")] {
+        let text = format!("[[rule]]\nname = 'a'\naction = '{action}'\n{key} = 5");
+        let message =
+            format!("`{key}` limits what a rule allows, and the action of this rule is `{action}`");
+        let help = format!("leave `{key}` out, or say `action = \"allow\"`");
+        assert_told(&text, (4, key.len() + 4), "5", &message, &help);
+        // 0 is no limit, wherever it stands.
+        parsed(&format!("{GATEWAY}{}", text.replace("= 5", "= 0")));
+    }
+    // An action that nobody knows may be meant to allow.
+    let text = "[[rule]]\nname = 'a'\naction = 'alow'\nhalf_open = 5";
+    let help = "it is one of: `allow`, `deny`, `reject`";
+    assert_told(text, (3, 10), "'alow'", "`alow` is no action", help);
 }
 
 #[test]
@@ -132,6 +288,20 @@ fn not_one_of() {
         "'reject'",
         "`reject` is no default",
         "it is one of: `deny`, `allow`",
+    );
+    assert_told_in(
+        "[gateway]\nnew_flow = 'allow'\ninterfaces = ['lan0']",
+        (2, 12),
+        "'allow'",
+        "`allow` is no new_flow",
+        "it is one of: `enforce`, `monitor`",
+    );
+    assert_told(
+        "[limits]\nsyn_authentication = 'always'",
+        (2, 22),
+        "'always'",
+        "`always` is no syn_authentication",
+        "it is one of: `off`, `auto`, `on`",
     );
 }
 

@@ -7,7 +7,8 @@ mod properties;
 
 use firewall_common::{
     filter::FilterId,
-    policy::{Action, Mode, Profile},
+    flow::{Timeout, Timeouts},
+    policy::{Action, Mode, NewFlow, Profile, SynAuthentication},
 };
 
 use super::*;
@@ -17,6 +18,19 @@ const EXAMPLE: &str = r#"
 [gateway]
 interfaces = ["lan0", "wan0"]
 default = "deny"
+new_flow = "monitor"
+
+[tables]
+completed = 65536
+
+[timeouts]
+established = "12h"
+udp = 20
+
+[limits]
+half_open_per_source = 100
+syn_attack = 0
+syn_authentication = "auto"
 
 [network.inside]
 prefixes = ["10.1.0.0/24", "fd00:1::/64"]
@@ -43,6 +57,8 @@ action = "allow"
 from = ["inside"]
 to = ["branch"]
 protocols = ["rtsp"]
+half_open = 50
+new_per_second = 20
 
 [[rule]]
 name = "the rest"
@@ -70,7 +86,58 @@ fn the_example_is_understood() {
         (&rules[0].from[..], &rules[0].to[..], &rules[0].protocols[..]),
         (&[0][..], &[1][..], &[0][..])
     );
+    assert_eq!((rules[0].half_open_max, rules[0].new_per_second), (50, 20));
     assert_eq!((rules[1].action, rules[1].from.len()), (Action::Reject, 0));
+    assert_eq!((rules[1].half_open_max, rules[1].new_per_second), (0, 0));
+}
+
+#[test]
+fn what_the_example_says_of_tracking_is_understood() {
+    let policy = parsed(EXAMPLE);
+    assert_eq!(policy.new_flow(), NewFlow::Monitor);
+    assert_eq!(policy.tables(), TableSizes { completed: 65_536, half_open: 262_144 });
+    let mut timeouts = Timeouts::default();
+    timeouts.set(Timeout::Established, 43_200_000_000_000);
+    timeouts.set(Timeout::Udp, 20_000_000_000);
+    assert_eq!(policy.timeouts(), &timeouts);
+    let limits = Limits {
+        half_open_per_source: 100,
+        new_per_second_per_source: 0,
+        syn_attack_per_second: 0,
+        syn_authentication: SynAuthentication::Auto,
+    };
+    assert_eq!(policy.limits(), &limits);
+}
+
+#[test]
+fn the_ends_of_each_range_are_in_it() {
+    for (table, key, least, most) in [
+        ("tables", "completed", 1_024, 16_777_216),
+        ("tables", "half_open", 1_024, 4_194_304),
+        ("timeouts", "syn_sent", 1, 2_592_000),
+        ("limits", "half_open_per_source", 0, 4_194_304),
+        ("limits", "new_per_second_per_source", 0, 10_000_000),
+        ("limits", "syn_attack", 0, 10_000_000),
+    ] {
+        for (number, is_good) in
+            [(least - 1, false), (least, true), (most, true), (most + 1, false)]
+        {
+            let text = format!("[gateway]\ninterfaces = ['lan0']\n[{table}]\n{key} = {number}");
+            assert_eq!(Policy::parse("policy.toml", &text).is_ok(), is_good, "{text}");
+        }
+    }
+}
+
+#[test]
+fn every_timeout_can_be_set() {
+    for (timeout, name) in Timeout::ALL {
+        let mut expected = Timeouts::default();
+        expected.set(timeout, 7_000_000_000);
+        for seven in ["7", "0x7", "'7s'"] {
+            let text = format!("[gateway]\ninterfaces = ['lan0']\n[timeouts]\n{name} = {seven}");
+            assert_eq!(parsed(&text).timeouts(), &expected, "{text}");
+        }
+    }
 }
 
 #[test]
@@ -82,6 +149,21 @@ fn what_is_left_out_takes_the_safe_default() {
     assert_eq!(policy.default_action(), Action::Deny);
     let rtsp = policy.filter_settings(FilterId::Rtsp).expect("it is known");
     assert_eq!((rtsp.mode, rtsp.profile), (Mode::Monitor, Profile::Standard));
+    assert_default_tracking(&policy);
+}
+
+/// Asserts that `policy` tracks connections as one does that says nothing about it.
+fn assert_default_tracking(policy: &Policy) {
+    assert_eq!(policy.new_flow(), NewFlow::Enforce);
+    assert_eq!(policy.timeouts(), &Timeouts::default());
+    assert_eq!(policy.tables(), TableSizes { completed: 1_048_576, half_open: 262_144 });
+    let limits = Limits {
+        half_open_per_source: 0,
+        new_per_second_per_source: 0,
+        syn_attack_per_second: 2_000,
+        syn_authentication: SynAuthentication::Off,
+    };
+    assert_eq!(policy.limits(), &limits);
 }
 
 #[test]
@@ -99,6 +181,7 @@ fn a_byte_order_mark_and_windows_line_ends_are_fine() {
 fn the_builtin_policy_allows_and_monitors() {
     let policy = Policy::builtin().with_interfaces(vec!["lan0".to_owned()]);
     assert_eq!(policy.interfaces(), ["lan0"]);
+    assert_default_tracking(&policy);
     let compiled = policy.compile();
     assert_eq!(compiled.head.default_action, Action::Allow as u32);
     assert_eq!(compiled.head.rule_count, 0);
@@ -120,6 +203,18 @@ fn the_summary_shows_names_and_defaults() {
     let expected = serde_json::json!({
         "interfaces": ["lan0", "wan0"],
         "default": "deny",
+        "new_flow": "monitor",
+        "tables": {"completed": 65_536, "half_open": 262_144},
+        "timeouts": {
+            "syn_sent": 120, "syn_received": 60, "established": 43_200, "fin_wait": 120,
+            "close_wait": 60, "last_ack": 30, "time_wait": 120, "close": 10, "killed": 120,
+            "udp": 20, "udp_stream": 120, "midstream": 300, "unacknowledged": 300, "icmp": 30,
+            "generic": 600,
+        },
+        "limits": {
+            "half_open_per_source": 100, "new_per_second_per_source": 0,
+            "syn_attack": 0, "syn_authentication": "auto",
+        },
         "networks": [
             {"name": "inside", "prefixes": ["10.1.0.0/24", "fd00:1::/64"]},
             {"name": "branch", "prefixes": ["10.2.0.0/16"]},
@@ -133,6 +228,7 @@ fn the_summary_shows_names_and_defaults() {
             {
                 "name": "cameras", "action": "allow",
                 "from": ["inside"], "to": ["branch"], "protocols": ["rtsp"],
+                "half_open": 50, "new_per_second": 20,
             },
             {"name": "the rest", "action": "reject"},
         ],
