@@ -26,6 +26,7 @@ pub(super) fn policy() -> Policy {
         networks: Vec::new(),
         protocols: FilterId::ALL.into_iter().map(usual_protocol).collect(),
         filters: default_settings(),
+        asymmetric: Vec::new(),
         rules: Vec::new(),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use firewall_common::{
     flow::Timeouts,
-    policy::{Binding, NetworkSet, PROTOCOLS_MAX, PolicyHead, Rule},
+    policy::{ASYMMETRIC, Binding, NetworkSet, PROTOCOLS_MAX, PolicyHead, Rule},
 };
 use ipnet::IpNet;
 
@@ -34,9 +34,9 @@ pub struct Compiled {
     /// For each protocol, by its number (from 1), the filter bound to it. Where none is bound the
     /// entry is all zeros. Every generation is 0.
     pub bindings: Vec<(u8, Binding)>,
-    /// The IPv4 prefixes of all networks.
+    /// The IPv4 prefixes of all networks, and those that are asymmetric.
     pub prefixes_v4: Vec<Prefix<4>>,
-    /// The IPv6 prefixes of all networks.
+    /// The IPv6 prefixes of all networks, and those that are asymmetric.
     pub prefixes_v6: Vec<Prefix<16>>,
     /// What the numbers in the tables are called.
     pub names: Names,
@@ -54,7 +54,8 @@ pub struct PortEntry {
 }
 
 /// A prefix and every network that holds it: those that list it and those that list a shorter prefix
-/// around it, so that one longest-prefix lookup finds all networks of an address.
+/// around it, so that one longest-prefix lookup finds all networks of an address. [`ASYMMETRIC`] is
+/// one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix<const N: usize> {
     /// Length of the prefix in bits, 0 to `8 * N`.
@@ -137,7 +138,7 @@ impl Policy {
             syn_attack_per_second: self.limits.syn_attack_per_second,
             syn_authentication: self.limits.syn_authentication as u8,
             new_flow: self.new_flow as u8,
-            has_asymmetric: 0,
+            has_asymmetric: self.asymmetric_prefixes().next().is_some().into(),
             reserved: 0,
         }
     }
@@ -170,18 +171,22 @@ impl Policy {
 
     fn compile_prefixes(&self) -> (Vec<Prefix<4>>, Vec<Prefix<16>>) {
         let (mut v4, mut v6) = (PrefixSets::new(), PrefixSets::new());
-        for (bit, network) in self.networks.iter().enumerate() {
-            for prefix in &network.prefixes {
-                let (sets, key) = match prefix {
-                    IpNet::V4(net) => {
-                        // To the left, so that prefixes of both families compare alike.
-                        let bits = u128::from(net.network().to_bits()) << 96;
-                        (&mut v4, (bits, net.prefix_len()))
-                    }
-                    IpNet::V6(net) => (&mut v6, (net.network().to_bits(), net.prefix_len())),
-                };
-                *sets.entry(key).or_default() |= 1 << bit;
-            }
+        let networks = self.networks.iter().enumerate();
+        let listed = networks.flat_map(|(bit, network)| {
+            network.prefixes.iter().map(move |prefix| (prefix, 1 << bit))
+        });
+        // One network more, without a name, whose bit is the last.
+        let asymmetric = self.asymmetric_prefixes().map(|prefix| (prefix, ASYMMETRIC));
+        for (prefix, set) in listed.chain(asymmetric) {
+            let (sets, key) = match prefix {
+                IpNet::V4(net) => {
+                    // To the left, so that prefixes of both families compare alike.
+                    let bits = u128::from(net.network().to_bits()) << 96;
+                    (&mut v4, (bits, net.prefix_len()))
+                }
+                IpNet::V6(net) => (&mut v6, (net.network().to_bits(), net.prefix_len())),
+            };
+            *sets.entry(key).or_default() |= set;
         }
         let v4_address = |bits: u128| Ipv4Addr::from_bits((bits >> 96) as u32).octets();
         let v6_address = |bits| Ipv6Addr::from_bits(bits).octets();

@@ -11,6 +11,7 @@
 //! Whoever holds a [`Policy`] holds a sound one: it compiles, and nothing has to be checked again.
 //! Everything wrong with a file is in one [`PolicyError`], each [`Problem`] with its place.
 
+mod asymmetric;
 mod builtin;
 mod compile;
 mod document;
@@ -30,7 +31,8 @@ mod value;
 pub use compile::{Compiled, Names, PortEntry, Prefix};
 pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind};
 pub use model::{
-    FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes, Transport,
+    Asymmetric, FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes,
+    Transport,
 };
 pub use summary::Summary;
 

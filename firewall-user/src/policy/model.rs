@@ -25,6 +25,7 @@ pub struct Policy {
     pub(super) networks: Vec<Network>,
     pub(super) protocols: Vec<Protocol>,
     pub(super) filters: Vec<FilterSettings>,
+    pub(super) asymmetric: Vec<Asymmetric>,
     pub(super) rules: Vec<PolicyRule>,
 }
 
@@ -110,6 +111,19 @@ impl Policy {
         self.filters.iter().find(|settings| settings.filter == filter)
     }
 
+    /// Whose connections may come by with one direction only.
+    pub fn asymmetric(&self) -> &[Asymmetric] {
+        &self.asymmetric
+    }
+
+    /// Every prefix that is declared asymmetric, by itself or by its network.
+    pub(super) fn asymmetric_prefixes(&self) -> impl Iterator<Item = &IpNet> {
+        self.asymmetric.iter().flat_map(|declared| {
+            let networks = declared.networks.iter().filter_map(|&index| self.networks.get(index));
+            declared.prefixes.iter().chain(networks.flat_map(|network| &network.prefixes))
+        })
+    }
+
     /// Rules in the order in which they are tried.
     pub fn rules(&self) -> &[PolicyRule] {
         &self.rules
@@ -162,6 +176,15 @@ pub struct Network {
     pub name: String,
     /// Prefixes without host bits.
     pub prefixes: Vec<IpNet>,
+}
+
+/// Addresses of whose connections only one direction may come by here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asymmetric {
+    /// Prefixes without host bits.
+    pub prefixes: Vec<IpNet>,
+    /// Indices into [`Policy::networks`].
+    pub networks: Vec<usize>,
 }
 
 /// A transport protocol that has ports.

@@ -9,8 +9,10 @@ use firewall_common::{
 use ipnet::IpNet;
 
 use super::{
-    FilterSettings, Network, Policy, PolicyError, Protocol, builtin,
-    document::{self, Section, Span},
+    FilterSettings, Network, Policy, PolicyError, Protocol,
+    asymmetric::asymmetric,
+    builtin,
+    document::{self, Section, Span, Value},
     error::{ProblemKind, Problems, quote},
     model::action_name,
     ports::{PortClaims, protocol},
@@ -22,8 +24,17 @@ use super::{
 };
 
 /// The tables that a policy may have.
-const KEYS: [&str; 8] =
-    ["gateway", "tables", "timeouts", "limits", "network", "protocol", "filter", "rule"];
+const KEYS: [&str; 9] = [
+    "gateway",
+    "tables",
+    "timeouts",
+    "limits",
+    "network",
+    "protocol",
+    "filter",
+    "asymmetric",
+    "rule",
+];
 const INTERFACES_HELP: &str =
     "a policy has at least `[gateway]` with `interfaces = [\"lan0\", \"wan0\"]`";
 
@@ -49,7 +60,8 @@ fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
     let tables = tracker::tables(root, problems);
     let timeouts = tracker::timeouts(root, problems);
     let limits = tracker::limits(root, problems);
-    let networks = networks(root, problems);
+    let mut totals = PrefixTotals::default();
+    let networks = networks(root, &mut totals, problems);
     let filters = filters(root, problems);
     let protocols = protocols(root, problems);
     let scope = Scope {
@@ -59,6 +71,7 @@ fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
             protocols.iter().map(|protocol| protocol.name.as_str()),
         ),
     };
+    let asymmetric = asymmetric(root, &scope.networks, &mut totals, problems);
     let rules = rules(root, &scope, problems);
     Policy {
         interfaces,
@@ -70,6 +83,7 @@ fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
         networks,
         protocols,
         filters,
+        asymmetric,
         rules,
     }
 }
@@ -141,29 +155,34 @@ fn interfaces(gateway: &Section<'_, '_>, problems: &mut Problems) -> Vec<String>
     interfaces
 }
 
-fn networks(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<Network> {
+fn networks(
+    root: &Section<'_, '_>,
+    totals: &mut PrefixTotals,
+    problems: &mut Problems,
+) -> Vec<Network> {
     let mut networks = Vec::new();
     let sections = root.named_sections("network", problems);
     check_count("networks", NETWORKS_MAX, sections.iter().map(|(name, _)| name.span()), problems);
-    let mut totals = [0, 0];
     for (name, section) in sections {
         report(value::check_section_name("network", name.get_ref()), &name.span(), problems);
         section.deny_unknown_keys(&["prefixes"], problems);
-        let prefixes = prefixes(&section, &mut totals, problems);
+        let prefixes = prefixes(section.required("prefixes", problems), totals, problems);
         networks.push(Network { name: name.get_ref().to_string(), prefixes });
     }
     networks
 }
 
-/// The prefixes of one network, which may be none. `totals` counts those of all networks, by family.
-fn prefixes(
-    section: &Section<'_, '_>,
-    totals: &mut [usize; 2],
+/// How many prefixes of IPv4 and of IPv6 were read so far.
+#[derive(Default)]
+pub(super) struct PrefixTotals([usize; 2]);
+
+/// The prefixes that `listed` holds, which may be none.
+pub(super) fn prefixes(
+    listed: Option<&Value<'_>>,
+    totals: &mut PrefixTotals,
     problems: &mut Problems,
 ) -> Vec<IpNet> {
-    let items = section
-        .required("prefixes", problems)
-        .and_then(|value| document::strings("prefixes", value, problems));
+    let items = listed.and_then(|value| document::strings("prefixes", value, problems));
     let mut prefixes = Vec::new();
     for (text, span) in items.unwrap_or_default() {
         let Some(prefix) = report(value::prefix(text), &span, problems) else { continue };
@@ -172,10 +191,11 @@ fn prefixes(
             IpNet::V4(_) => (0, "IPv4 prefixes"),
             IpNet::V6(_) => (1, "IPv6 prefixes"),
         };
-        totals[family] += 1;
+        let count = &mut totals.0[family];
+        *count += 1;
         // Said once, at the first prefix that is too many.
-        if totals[family] == PREFIXES_MAX + 1 {
-            let kind = ProblemKind::TooMany { what, count: totals[family], max: PREFIXES_MAX };
+        if *count == PREFIXES_MAX + 1 {
+            let kind = ProblemKind::TooMany { what, count: *count, max: PREFIXES_MAX };
             problems.add(span, kind, None);
         }
     }

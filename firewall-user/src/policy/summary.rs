@@ -20,6 +20,7 @@ pub struct Summary<'a> {
     networks: Vec<NetworkSummary<'a>>,
     protocols: Vec<ProtocolSummary<'a>>,
     filters: Vec<FilterSummary>,
+    asymmetric: Vec<AsymmetricSummary<'a>>,
     rules: Vec<RuleSummary<'a>>,
 }
 
@@ -67,6 +68,12 @@ struct FilterSummary {
     profile: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct AsymmetricSummary<'a> {
+    prefixes: Vec<String>,
+    networks: Vec<&'a str>,
+}
+
 /// Lists that are left out stand for "any", limits that are left out for none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct RuleSummary<'a> {
@@ -110,6 +117,10 @@ impl Policy {
             mode: filter.mode.name(),
             profile: filter.profile.name(),
         });
+        let asymmetric = self.asymmetric.iter().map(|declared| AsymmetricSummary {
+            prefixes: declared.prefixes.iter().map(ToString::to_string).collect(),
+            networks: network_names(&declared.networks),
+        });
         let rules = self.rules.iter().map(|rule| RuleSummary {
             name: &rule.name,
             action: action_name(rule.action),
@@ -132,6 +143,7 @@ impl Policy {
             networks: networks.collect(),
             protocols: protocols.collect(),
             filters: filters.collect(),
+            asymmetric: asymmetric.collect(),
             rules: rules.collect(),
         }
     }

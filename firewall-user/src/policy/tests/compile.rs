@@ -1,6 +1,6 @@
 //! What the kernel's tables hold of a policy.
 
-use firewall_common::policy::{Candidate, NETWORKS_MAX, PROTOCOLS_MAX, PolicyHead};
+use firewall_common::policy::{ASYMMETRIC, Candidate, NETWORKS_MAX, PROTOCOLS_MAX, PolicyHead};
 
 use super::*;
 
@@ -51,7 +51,7 @@ fn what_the_example_says_of_tracking_compiles() {
         syn_attack_per_second: 0,
         syn_authentication: SynAuthentication::Auto as u8,
         new_flow: NewFlow::Monitor as u8,
-        has_asymmetric: 0,
+        has_asymmetric: 1,
         reserved: 0,
     };
     assert_eq!(compiled.head, head);
@@ -84,8 +84,45 @@ fn a_prefix_holds_the_networks_of_those_around_it() {
 }
 
 #[test]
+fn what_lies_in_an_asymmetric_prefix_is_asymmetric() {
+    let compiled = parsed(
+        "[gateway]\ninterfaces = ['lan0']\n\
+         [network.ten]\nprefixes = ['10.0.0.0/8', '10.1.2.0/24']\n\
+         [network.branch]\nprefixes = ['192.168.0.0/16', 'fd00:2::/64']\n\
+         [[asymmetric]]\nprefixes = ['10.1.0.0/16']\n\
+         [[asymmetric]]\nnetworks = ['branch']\nprefixes = ['192.168.7.0/24', '10.1.0.0/16']\n",
+    )
+    .compile();
+    let (ten, branch) = (0b01, 0b10);
+    let v4 = |prefix_len, address, networks| Prefix { prefix_len, address, networks };
+    assert_eq!(
+        compiled.prefixes_v4,
+        [
+            v4(8, [10, 0, 0, 0], ten),
+            v4(16, [10, 1, 0, 0], ten | ASYMMETRIC),
+            v4(24, [10, 1, 2, 0], ten | ASYMMETRIC),
+            v4(16, [192, 168, 0, 0], branch | ASYMMETRIC),
+            v4(24, [192, 168, 7, 0], branch | ASYMMETRIC),
+        ]
+    );
+    assert_eq!(compiled.prefixes_v6[0].networks, branch | ASYMMETRIC);
+    assert_eq!(compiled.head.has_asymmetric, 1);
+    assert_eq!((compiled.names.networks().len(), compiled.names.network(63)), (2, None));
+}
+
+#[test]
+fn an_asymmetric_network_without_prefixes_makes_nothing_asymmetric() {
+    let text = "[gateway]\ninterfaces = ['lan0']\n[network.none]\nprefixes = []\n\
+                [[asymmetric]]\nnetworks = ['none']\n";
+    let compiled = parsed(text).compile();
+    assert_eq!((compiled.prefixes_v4.len(), compiled.head.has_asymmetric), (0, 0));
+}
+
+#[test]
 fn the_largest_policy_fits() {
-    let mut text = "[gateway]\ninterfaces = ['lan0']\n".to_owned();
+    let mut text = "[gateway]\ninterfaces = ['lan0']\n\
+                    [[asymmetric]]\nprefixes = ['10.62.0.0/17']\n"
+        .to_owned();
     for n in 0..NETWORKS_MAX {
         text += &format!("[network.n{n}]\nprefixes = ['10.{n}.0.0/16']\n");
     }
@@ -106,4 +143,5 @@ fn the_largest_policy_fits() {
     assert_eq!(matching, [254], "254 is 2 more than a multiple of 63");
     assert_eq!(compiled.names.protocol(255), Some("p255"));
     assert_eq!(compiled.prefixes_v4[62].networks, 1 << 62);
+    assert_eq!(compiled.prefixes_v4[63].networks, 1 << 62 | ASYMMETRIC);
 }

@@ -253,6 +253,61 @@ fn a_limit_on_a_rule_that_lets_nothing_in() {
 }
 
 #[test]
+fn asymmetric() {
+    let everywhere = "for any address write `prefixes = [\"0.0.0.0/0\", \"::/0\"]`";
+    assert_told(
+        "[network.branch]\nprefixes = []\n[[asymmetric]]\nnetworks = ['brnch']",
+        (4, 13),
+        "'brnch'",
+        "there is no network `brnch`",
+        "did you mean `branch`?",
+    );
+    assert_told(
+        "[[asymmetric]]\nnetworks = ['branch']",
+        (2, 13),
+        "'branch'",
+        "there is no network `branch`",
+        "this policy has no `[network.NAME]`",
+    );
+    let message = "there is no network `any`";
+    assert_told("[[asymmetric]]\nnetworks = ['any']", (2, 13), "'any'", message, everywhere);
+    for key in ["prefixes", "networks"] {
+        let message = format!("`{key}` is an empty list, which would match nothing");
+        assert_told(&format!("[[asymmetric]]\n{key} = []"), (2, 12), "[]", &message, everywhere);
+    }
+    assert_told(
+        "[[asymmetric]]\nprefixes = ['10.9.0.1/16']",
+        (2, 13),
+        "'10.9.0.1/16'",
+        "`10.9.0.1/16` has bits set beyond its prefix length",
+        "for the whole network write `10.9.0.0/16`, for this one address `10.9.0.1/32`",
+    );
+    assert_told(
+        "[[asymmetric]]",
+        (1, 1),
+        "[[asymmetric]]",
+        "[[asymmetric]] lacks the key `prefixes`",
+        "it needs `prefixes`, `networks` with names of networks, or both",
+    );
+    assert_told(
+        "[[asymmetric]]\nprefixes = ['10.9.0.0/16']\nnetwork = ['branch']",
+        (3, 1),
+        "network",
+        "unknown key `network` in [[asymmetric]]",
+        "did you mean `networks`?",
+    );
+    assert_told(
+        "[asymmetric]\nprefixes = ['10.9.0.0/16']",
+        (1, 1),
+        "[asymmetric]",
+        "`asymmetric` must be a list of tables, each headed `[[asymmetric]]`, not a table",
+        "",
+    );
+    let message = "`networks` must be a list of strings, not a string";
+    assert_told("[[asymmetric]]\nnetworks = 'a'", (2, 12), "'a'", message, "");
+}
+
+#[test]
 fn not_one_of() {
     assert_told(
         "[filter.rtsp]\nmode = 'enforced'",
@@ -504,6 +559,12 @@ fn too_many() {
     let message = "too many IPv4 prefixes: 16385, and 16384 is the most";
     let text = format!("[network.a]\nprefixes = [\n{prefixes}]");
     assert_told(&text, (16_387, 1), "'10.64.0.0/24'", message, "");
+    // Those that are asymmetric lie in the same tables.
+    let (last_at, _) = prefixes.match_indices('\n').nth(16_383).expect("there are as many");
+    let (listed, last) = prefixes.split_at(last_at + 1);
+    let text =
+        format!("[network.a]\nprefixes = [\n{listed}]\n[[asymmetric]]\nprefixes = [\n{last}]");
+    assert_told(&text, (16_390, 1), "'10.64.0.0/24'", message, "");
 }
 
 #[test]

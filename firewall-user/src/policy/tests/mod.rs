@@ -51,6 +51,10 @@ ports = [53]
 mode = "enforce"
 profile = "strict"
 
+[[asymmetric]]
+prefixes = ["10.9.0.0/16"]
+networks = ["branch"]
+
 [[rule]]
 name = "cameras"
 action = "allow"
@@ -107,6 +111,8 @@ fn what_the_example_says_of_tracking_is_understood() {
         syn_authentication: SynAuthentication::Auto,
     };
     assert_eq!(policy.limits(), &limits);
+    let prefixes = vec!["10.9.0.0/16".parse().expect("a prefix")];
+    assert_eq!(policy.asymmetric(), [Asymmetric { prefixes, networks: vec![1] }]);
 }
 
 #[test]
@@ -164,6 +170,7 @@ fn assert_default_tracking(policy: &Policy) {
         syn_authentication: SynAuthentication::Off,
     };
     assert_eq!(policy.limits(), &limits);
+    assert_eq!((policy.asymmetric().len(), policy.compile().head.has_asymmetric), (0, 0));
 }
 
 #[test]
@@ -224,6 +231,7 @@ fn the_summary_shows_names_and_defaults() {
             {"name": "dns", "transport": "udp", "ports": [53]},
         ],
         "filters": summary["filters"],
+        "asymmetric": [{"prefixes": ["10.9.0.0/16"], "networks": ["branch"]}],
         "rules": [
             {
                 "name": "cameras", "action": "allow",

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use firewall_common::policy::NetworkSet;
+use firewall_common::policy::{ASYMMETRIC, NetworkSet};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
@@ -18,11 +18,15 @@ fn lookup<const N: usize>(prefixes: &[Prefix<N>], address: [u8; N]) -> NetworkSe
     longest.map_or(0, |prefix| prefix.networks)
 }
 
-/// The networks of `policy` that hold `address`, by looking at each.
+/// The networks of `policy` that hold `address`, and whether it is asymmetric, by looking at each.
 fn networks_of(policy: &Policy, address: IpAddr) -> NetworkSet {
-    let holds = |network: &Network| network.prefixes.iter().any(|prefix| prefix.contains(&address));
-    let bits = policy.networks().iter().enumerate();
-    bits.filter(|(_, network)| holds(network)).fold(0, |set, (bit, _)| set | 1 << bit)
+    let holds = |prefixes: &[IpNet]| prefixes.iter().any(|prefix| prefix.contains(&address));
+    let network_holds = |index: usize| holds(&policy.networks()[index].prefixes);
+    let networks = (0..policy.networks().len()).filter(|&index| network_holds(index));
+    let is_asymmetric = policy.asymmetric().iter().any(|declared| {
+        holds(&declared.prefixes) || declared.networks.iter().any(|&index| network_holds(index))
+    });
+    networks.fold(if is_asymmetric { ASYMMETRIC } else { 0 }, |set, index| set | 1 << index)
 }
 
 /// Addresses with few different bits, so that prefixes often lie in each other.
@@ -44,13 +48,24 @@ fn prefix() -> impl Strategy<Value = IpNet> {
     })
 }
 
-fn policy_text(networks: &[Vec<IpNet>]) -> String {
+/// A policy with `networks`, of which those at the places `named` are asymmetric, as are `prefixes`.
+fn policy_text(networks: &[Vec<IpNet>], prefixes: &[IpNet], named: &[usize]) -> String {
     let mut text = "[gateway]\ninterfaces = ['lan0']\n".to_owned();
     for (index, prefixes) in networks.iter().enumerate() {
-        let prefixes: Vec<String> = prefixes.iter().map(|prefix| format!("'{prefix}'")).collect();
-        text += &format!("[network.n{index}]\nprefixes = [{}]\n", prefixes.join(", "));
+        text += &format!("[network.n{index}]\nprefixes = [{}]\n", quoted(prefixes));
+    }
+    if !prefixes.is_empty() {
+        text += &format!("[[asymmetric]]\nprefixes = [{}]\n", quoted(prefixes));
+    }
+    for index in named {
+        text += &format!("[[asymmetric]]\nnetworks = ['n{}']\n", index % networks.len());
     }
     text
+}
+
+fn quoted(prefixes: &[IpNet]) -> String {
+    let prefixes: Vec<String> = prefixes.iter().map(|prefix| format!("'{prefix}'")).collect();
+    prefixes.join(", ")
 }
 
 fn assert_lookup_agrees(policy: &Policy, compiled: &Compiled, address: IpAddr) {
@@ -76,6 +91,8 @@ fn fragment() -> impl Strategy<Value = String> {
         "[tables]",
         "[timeouts]",
         "[limits]",
+        "[[asymmetric]]",
+        "networks",
         "[network]",
         "interfaces",
         "default",
@@ -154,16 +171,23 @@ proptest! {
     #[test]
     fn one_lookup_finds_all_networks_of_an_address(
         networks in prop::collection::vec(prop::collection::vec(prefix(), 0..6), 1..10),
+        asymmetric in prop::collection::vec(prefix(), 0..4),
+        asymmetric_networks in prop::collection::vec(any::<usize>(), 0..3),
         addresses in prop::collection::vec(address(), 20),
         random in prop::collection::vec(any::<IpAddr>(), 20),
     ) {
-        let policy = parsed(&policy_text(&networks));
+        let policy = parsed(&policy_text(&networks, &asymmetric, &asymmetric_networks));
         let compiled = policy.compile();
+        let prefixes = networks.iter().flatten().chain(&asymmetric);
         let edges: Vec<IpAddr> =
-            networks.iter().flatten().flat_map(|net| [net.network(), net.broadcast()]).collect();
+            prefixes.flat_map(|net| [net.network(), net.broadcast()]).collect();
         for address in addresses.into_iter().chain(random).chain(edges) {
             assert_lookup_agrees(&policy, &compiled, address);
         }
+        let v4 = compiled.prefixes_v4.iter().map(|prefix| prefix.networks);
+        let v6 = compiled.prefixes_v6.iter().map(|prefix| prefix.networks);
+        let is_any_asymmetric = v4.chain(v6).any(|networks| networks & ASYMMETRIC != 0);
+        prop_assert_eq!(compiled.head.has_asymmetric, u8::from(is_any_asymmetric));
     }
 
     #[test]
