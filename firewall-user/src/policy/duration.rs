@@ -14,7 +14,8 @@ use super::{
 pub(super) const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 /// Longest timeout, in seconds: 30 days.
 const SECONDS_MAX: u64 = 30 * 24 * 3600;
-const HELP: &str = "a timeout is a whole number of seconds, or a string such as \"90s\", \"2m\", \"12h\" or \"5d\"";
+const HELP: &str = "a timeout is a whole number of seconds, \
+     or a string such as \"90s\", \"2m\", \"12h\" or \"5d\"";
 
 /// The timeout that is the value of `key`, in seconds from 1 to 30 days.
 pub(super) fn timeout(key: &str, value: &Value<'_>, problems: &mut Problems) -> Option<u64> {

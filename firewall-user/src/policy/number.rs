@@ -19,7 +19,8 @@ pub(super) struct Number {
 }
 
 impl Number {
-    /// The number in `section`; `None` if it has no such key, or, which is reported, no such number.
+    /// The number in `section`; `None` if it lacks the key, or holds something else, which is
+    /// reported.
     pub(super) fn read(&self, section: &Section<'_, '_>, problems: &mut Problems) -> Option<u32> {
         let value = section.value(self.key)?;
         let DeValue::Integer(integer) = value.get_ref() else {

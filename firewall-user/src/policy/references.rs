@@ -47,7 +47,8 @@ impl<'a> KnownNames<'a> {
     ) -> Vec<usize> {
         let Some(value) = section.value(key) else { return Vec::new() };
         let Some(names) = document::strings(key, value, problems) else { return Vec::new() };
-        // In the kernel's tables a rule's empty set stands for "any", the opposite of what is written.
+        // In the kernel's tables a rule's empty set stands for "any", the opposite of what is
+        // written here.
         if value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
             let help = Some(help_for_any.to_owned());
             problems.add(value.span(), ProblemKind::EmptyList { key }, help);

@@ -47,7 +47,8 @@ fn assert_told_in(text: &str, place: (usize, usize), shown: &str, message: &str,
 
 const PORTS_HELP: &str =
     "ports are numbers from 1 to 65535, such as 554, or ranges, such as \"8000-8010\"";
-const TIMEOUT_HELP: &str = "a timeout is a whole number of seconds, or a string such as \"90s\", \"2m\", \"12h\" or \"5d\"";
+const TIMEOUT_HELP: &str = "a timeout is a whole number of seconds, \
+     or a string such as \"90s\", \"2m\", \"12h\" or \"5d\"";
 const LIMIT_HELP: &str = "for no limit write 0, or leave it out";
 const INTERFACES_HELP: &str =
     "a policy has at least `[gateway]` with `interfaces = [\"lan0\", \"wan0\"]`";

@@ -48,7 +48,7 @@ fn prefix() -> impl Strategy<Value = IpNet> {
     })
 }
 
-/// A policy with `networks`, of which those at the places `named` are asymmetric, as are `prefixes`.
+/// A policy with `networks`. Asymmetric are those at the places `named`, and `prefixes`.
 fn policy_text(networks: &[Vec<IpNet>], prefixes: &[IpNet], named: &[usize]) -> String {
     let mut text = "[gateway]\ninterfaces = ['lan0']\n".to_owned();
     for (index, prefixes) in networks.iter().enumerate() {
