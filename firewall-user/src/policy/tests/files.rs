@@ -22,6 +22,13 @@ fn a_good_file_is_loaded() {
 }
 
 #[test]
+fn the_example_to_copy_is_good() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/cameras.toml");
+    let policy = Policy::load(&path).unwrap_or_else(|error| panic!("{}", error.render(false)));
+    assert_eq!(policy.limits().half_open_per_source, 500);
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let error = Policy::load(Path::new("/nonexistent/policy.toml")).expect_err("no such file");
     let problem = only_problem(&error);
