@@ -68,6 +68,9 @@ pub struct Record {
     pub source: [u32; 4],
     /// Destination address, likewise.
     pub destination: [u32; 4],
+    /// What a refused TCP segment should have had: the first and the last number, see
+    /// [`crate::flow::expected`].
+    pub expected: [u32; 2],
     /// TCP sequence number.
     pub seq: u32,
     /// TCP acknowledgment number.
@@ -108,8 +111,16 @@ pub struct Record {
     pub excerpt_len: u8,
     /// A [`crate::flow::State`].
     pub state: u8,
+    /// A [`crate::flow::Fault`]: what `expected` is about.
+    pub fault: u8,
+    /// ICMP: its type.
+    pub icmp_type: u8,
+    /// Bit set of the flow's [`crate::flow::Flow::ADOPTED`] and the like.
+    pub flow_flags: u16,
     /// Bytes of the packet that follow this record.
     pub captured: u32,
+    /// Must be 0.
+    pub reserved: u32,
     /// What the finding objects to.
     pub excerpt: [u8; EXCERPT_MAX],
 }
@@ -129,6 +140,7 @@ impl Record {
         self.version = packet.version;
         self.ip_protocol = packet.protocol;
         self.tcp_flags = packet.flags;
+        self.icmp_type = packet.icmp_type;
     }
 }
 

@@ -4,12 +4,16 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every type that lives in a pinned map. It is part of the pins' path: raise it with any change
 /// to a map's key, value or meaning, and a new controller will not adopt tables that it would misread.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Most filters that can be loaded, number 0 ("none") included.
 pub const FILTERS_MAX: usize = 16;
 /// Most interfaces at once.
 pub const INTERFACES_MAX: usize = 256;
+
+/// How many packets on their way through the machine are noted at once, see [`crate::crossing`]. A power of
+/// two.
+pub const CROSSINGS_MAX: u32 = 4096;
 
 /// The kernel's counters beside those of [`crate::reason::Reason`].
 #[repr(u32)]
@@ -35,11 +39,23 @@ pub enum Counter {
     PassedUnread = 8,
     /// Events that nobody listened to, because no controller ran.
     EventsUnheard = 9,
+    /// Flows that got their answer, or that were taken over.
+    FlowsCompleted = 10,
+    /// Flows that were taken out of the table of those with an answer.
+    FlowsRemoved = 11,
+    /// SYNs that were answered by a challenge.
+    SynsChallenged = 12,
+    /// Sources that answered a challenge.
+    SourcesAuthenticated = 13,
+    /// Segments of no known connection that the policy lets begin one.
+    FlowsAdopted = 14,
+    /// Flows whose addresses the kernel translates.
+    FlowsTranslated = 15,
 }
 
 impl Counter {
     /// Length of the counter array.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 16;
 }
 
 /// What a filter did on one protocol.
@@ -54,6 +70,64 @@ pub struct FilterCounters {
     pub kills: u64,
     /// Segments held back to be repeated in order.
     pub held: u64,
+}
+
+/// How many new flows a source, or a rule, has had lately. Each word is changed by one compare-exchange.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct SourceLimits {
+    /// The [`crate::limit::Bucket`] of flows without an answer.
+    pub half_open: u64,
+    /// The bucket of new flows a second.
+    pub rate: u64,
+}
+
+/// Whether a SYN attack is on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Attack {
+    /// The [`crate::limit::Bucket`] of flows without an answer, of all sources.
+    pub unanswered: u64,
+    /// When the attack began, nanoseconds of the monotonic clock; 0: none is on.
+    pub since: u64,
+}
+
+/// What user space asks of the entry for one flow, as the kernel program that does it gets it: a frame of
+/// [`Command::FRAME_LEN`] bytes whose first bytes are these.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Command {
+    /// Number of the flow that is meant: another one under the same key is left alone.
+    pub id: u64,
+    /// Number of the event that tells of the kill.
+    pub event: u64,
+    /// The present, nanoseconds of the monotonic clock.
+    pub now: u64,
+    /// The flow's key, if it is IPv4.
+    pub key_v4: crate::flow::KeyV4,
+    /// The flow's key, if it is IPv6.
+    pub key_v6: crate::flow::KeyV6,
+    /// An [`Order`].
+    pub order: u32,
+    /// 4 or 6.
+    pub version: u32,
+}
+
+impl Command {
+    /// Length of the frame that carries a command.
+    pub const FRAME_LEN: usize = size_of::<Self>();
+}
+
+/// What is to be done to a flow.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Remove it if it has been silent for longer than its state allows at [`Command::now`].
+    Expire = 1,
+    /// Remove it.
+    Remove = 2,
+    /// Leave a tombstone in its place.
+    Kill = 3,
 }
 
 /// Where a program runs.

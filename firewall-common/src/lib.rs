@@ -4,14 +4,18 @@
 //! in the controller and in the host's unit tests. Nothing here knows of maps, hooks or system calls.
 #![cfg_attr(not(test), no_std)]
 
-pub mod clear;
+pub mod cookie;
+pub mod crossing;
+pub mod datagram;
 pub mod event;
 pub mod filter;
 pub mod flow;
 pub mod layout;
+pub mod limit;
 #[cfg(feature = "user")]
 mod pod;
 pub mod policy;
 pub mod reason;
 pub mod reset;
 pub mod wire;
+pub mod words;

@@ -14,12 +14,18 @@ macro_rules! pod {
 }
 
 pod!(
+    crate::cookie::Secret,
+    crate::datagram::Datagram,
     crate::event::Bucket,
+    crate::flow::Alias,
     crate::flow::Flow,
     crate::flow::FragmentKey,
     crate::flow::KeyV4,
     crate::flow::KeyV6,
+    crate::flow::Timeouts,
+    crate::layout::Attack,
     crate::layout::FilterCounters,
+    crate::layout::SourceLimits,
     crate::layout::ReplayInput,
     crate::layout::ReplayOutput,
     crate::policy::Binding,

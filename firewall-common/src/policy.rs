@@ -6,8 +6,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Most networks a policy can name: they are the bits of a [`NetworkSet`].
-pub const NETWORKS_MAX: usize = 64;
+/// Most networks a policy can name: they are the bits of a [`NetworkSet`], but for the last one.
+pub const NETWORKS_MAX: usize = 63;
 /// Most rules a policy can have; bounds the kernel's walk over them.
 pub const RULES_MAX: usize = 256;
 /// Most protocols a policy can name. Protocol 0 is "none of them", so 255 are left.
@@ -15,8 +15,12 @@ pub const PROTOCOLS_MAX: usize = 256;
 /// Most prefixes of each address family that a policy can list.
 pub const PREFIXES_MAX: usize = 16_384;
 
-/// A set of networks, bit n standing for network n of the policy.
+/// A set of networks, bit n standing for network n of the policy, and [`ASYMMETRIC`].
 pub type NetworkSet = u64;
+
+/// The bit of a [`NetworkSet`] for prefixes that the policy declares asymmetric: of their connections only
+/// one direction may come by here.
+pub const ASYMMETRIC: NetworkSet = 1 << NETWORKS_MAX;
 
 /// A [`NetworkSet`] as it lies in the tries, lower half first: behind a key of four bytes a `u64` would not
 /// be aligned.
@@ -70,6 +74,10 @@ pub struct Rule {
     pub protocols: [u64; PROTOCOLS_MAX / 64],
     /// An [`Action`].
     pub action: u32,
+    /// Most flows without an answer at a time that the rule lets in; 0: no limit.
+    pub half_open_max: u32,
+    /// Most new flows a second that the rule lets in, with bursts of a second's worth; 0: no limit.
+    pub new_per_second: u32,
     /// Must be 0.
     pub reserved: u32,
 }
@@ -110,6 +118,85 @@ pub struct PolicyHead {
     pub rule_count: u32,
     /// The [`Action`] for a flow that no rule speaks about.
     pub default_action: u32,
+    /// Until when a TCP segment that belongs to no flow may begin one, nanoseconds of the monotonic clock; 0:
+    /// never. Not the policy's own but a running gateway's: `--adopt`.
+    pub adopt_until: u64,
+    /// Most flows without an answer of one source address at a time; 0: no limit.
+    pub source_half_open_max: u32,
+    /// Most new flows a second of one source address, with bursts of a second's worth; 0: no limit.
+    pub source_new_per_second: u32,
+    /// TCP flows a second that begin without an answer, in all, beyond which a SYN attack is on; 0: none ever
+    /// is.
+    pub syn_attack_per_second: u32,
+    /// A [`SynAuthentication`].
+    pub syn_authentication: u8,
+    /// A [`NewFlow`].
+    pub new_flow: u8,
+    /// 1: a prefix is [`ASYMMETRIC`].
+    pub has_asymmetric: u8,
+    /// Must be 0.
+    pub reserved: u8,
+}
+
+/// What becomes of a TCP segment that belongs to no flow and is not a SYN.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NewFlow {
+    /// It is dropped.
+    #[default]
+    Enforce = 0,
+    /// It is reported and begins a flow.
+    Monitor = 1,
+}
+
+impl NewFlow {
+    /// What `raw` stands for; anything unknown enforces.
+    #[inline(always)]
+    pub const fn from_raw(raw: u8) -> Self {
+        if raw == 1 { Self::Monitor } else { Self::Enforce }
+    }
+
+    /// The name in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
+/// When the sender of a SYN has to show that its address is its own before anything is remembered of it.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SynAuthentication {
+    /// Never.
+    #[default]
+    Off = 0,
+    /// While a SYN attack is on.
+    Auto = 1,
+    /// Always.
+    On = 2,
+}
+
+impl SynAuthentication {
+    /// What `raw` stands for; anything unknown is off.
+    #[inline(always)]
+    pub const fn from_raw(raw: u8) -> Self {
+        match raw {
+            1 => Self::Auto,
+            2 => Self::On,
+            _ => Self::Off,
+        }
+    }
+
+    /// The name in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Auto => "auto",
+            Self::On => "on",
+        }
+    }
 }
 
 /// How strictly a filter's findings are acted on.

@@ -79,6 +79,25 @@ reasons! {
     Internal = (0xc0f0_0006, "FWX_E_INTERNAL_DROPPED"),
     /// The policy's own head is missing: the programs run, but no policy was ever loaded.
     NoPolicy = (0xc0f0_0007, "FWX_E_NO_POLICY_DROPPED"),
+    /// Too many flows without an answer, of a source or by a rule.
+    NoBacklog = (0xc004_0016, "FWX_E_NO_BACKLOG_PACKET_DROPPED"),
+    /// A SYN attack begins: more flows begin without an answer than the policy takes for normal.
+    SynAttackStart = (0xc004_002a, "FWX_E_SYN_ATTACK_START"),
+    /// A SYN attack is over.
+    SynAttackEnd = (0xc004_002b, "FWX_E_SYN_ATTACK_END"),
+    /// More new flows a second than a rule lets in.
+    RuleQuotaExceeded = (0xc004_0033, "FWX_E_RULE_QUOTA_EXCEEDED_DROPPED"),
+    /// More new flows a second than are let in of one source.
+    RateQuotaExceeded = (0xc004_0037, "FWX_E_TCP_RATE_QUOTA_EXCEEDED_DROPPED"),
+    /// An ICMP error about no known flow, or an echo reply without its request.
+    IcmpUnrelated = (0xc0f0_0008, "FWX_E_ICMP_UNRELATED_DROPPED"),
+    /// A SYN of a source that has yet to show that its address is its own; it was answered by a challenge, and
+    /// the sender will repeat it.
+    SynChallenged = (0xc0f0_0009, "FWX_E_SYN_CHALLENGED"),
+    /// The RST by which a source answered the challenge: it was for fwx alone.
+    SynAuthenticated = (0xc0f0_000a, "FWX_E_SYN_AUTHENTICATED"),
+    /// A flow that was silent for longer than its state allows.
+    IdleTimeout = (0xc0f0_000b, "FWX_E_IDLE_TIMEOUT"),
 }
 
 impl Reason {
@@ -95,7 +114,23 @@ impl Reason {
                 | Self::ConnectionKilled
                 | Self::IpsBlocked
                 | Self::IpsDetected
+                | Self::SynAttackStart
+                | Self::SynAttackEnd
+                | Self::TcpNoServerReply
+                | Self::IdleTimeout
         )
+    }
+
+    /// The reason with this index; [`Reason::Internal`] for an index that is none. Without a table, for the
+    /// kernel programs.
+    #[inline(always)]
+    pub const fn from_raw(index: u8) -> Self {
+        if (index as usize) < Self::COUNT {
+            // SAFETY: the discriminants are 0 to COUNT - 1, without a gap.
+            unsafe { core::mem::transmute::<u8, Self>(index) }
+        } else {
+            Self::Internal
+        }
     }
 
     /// The reason with this index; `None` for an index that is none.

@@ -1,4 +1,4 @@
-//! Turning a TCP segment into a RST, in place.
+//! Turning a TCP segment into another one, in place: into a RST, or into the answer to a SYN.
 //!
 //! A kill has to reach both ends. The offending segment itself becomes a RST towards its receiver; the
 //! sender's next segment becomes one back to the sender. Either way the frame keeps its headers up to the
@@ -22,7 +22,7 @@ pub enum Toward {
 
 /// What has to be written into the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reset {
+pub struct Rewritten {
     /// The new TCP header.
     pub tcp: [u8; TCP_HEADER_LEN],
     /// The new value of the IP header's length field: total length (IPv4), payload length (IPv6).
@@ -43,15 +43,53 @@ pub fn is_partial(packet: &Packet, field: u16) -> bool {
 
 /// The RST that `packet` becomes. `partial_checksum`: leave the checksum to be finished by the device.
 #[inline(always)]
-pub fn reset(packet: &Packet, toward: Toward, partial_checksum: bool) -> Reset {
+pub fn reset(packet: &Packet, toward: Toward, partial_checksum: bool) -> Rewritten {
     // The segment's length in sequence space (RFC 9293 §3.4): SYN and FIN count one each.
     let control = packet.flags & (tcp_flags::SYN | tcp_flags::FIN);
     let end = packet.seq.wrapping_add(packet.payload_len).wrapping_add(control.count_ones());
-    let (source_port, destination_port, seq, ack) = match toward {
-        Toward::Receiver => (packet.source_port, packet.destination_port, packet.seq, packet.ack),
+    let flags = tcp_flags::RST | tcp_flags::ACK;
+    let header = match toward {
+        Toward::Receiver => Header {
+            ports: [packet.source_port, packet.destination_port],
+            seq: packet.seq,
+            ack: packet.ack,
+            flags,
+        },
         // The sender takes a RST whose sequence number is the one it expects: what it acknowledged last.
-        Toward::Sender => (packet.destination_port, packet.source_port, packet.ack, end),
+        Toward::Sender => Header {
+            ports: [packet.destination_port, packet.source_port],
+            seq: packet.ack,
+            ack: end,
+            flags,
+        },
     };
+    rewritten(packet, header, partial_checksum)
+}
+
+/// The answer to the SYN `packet` that challenges its sender with `cookie`, see [`crate::cookie`].
+#[inline(always)]
+pub fn challenge(packet: &Packet, cookie: u32, partial_checksum: bool) -> Rewritten {
+    let header = Header {
+        ports: [packet.destination_port, packet.source_port],
+        // Nobody will build on it: any number does.
+        seq: cookie.wrapping_mul(packet.seq | 1),
+        ack: cookie,
+        flags: tcp_flags::SYN | tcp_flags::ACK,
+    };
+    rewritten(packet, header, partial_checksum)
+}
+
+/// What a TCP header without options says.
+struct Header {
+    ports: [u16; 2],
+    seq: u32,
+    ack: u32,
+    flags: u8,
+}
+
+#[inline(always)]
+fn rewritten(packet: &Packet, header: Header, partial_checksum: bool) -> Rewritten {
+    let Header { ports: [source_port, destination_port], seq, ack, flags } = header;
     let mut tcp = [0; TCP_HEADER_LEN];
     let [s0, s1] = source_port.to_be_bytes();
     let [d0, d1] = destination_port.to_be_bytes();
@@ -70,7 +108,7 @@ pub fn reset(packet: &Packet, toward: Toward, partial_checksum: bool) -> Reset {
     tcp[10] = a2;
     tcp[11] = a3;
     tcp[12] = (TCP_HEADER_LEN as u8 / 4) << 4;
-    tcp[13] = tcp_flags::RST | tcp_flags::ACK;
+    tcp[13] = flags;
 
     let pseudo = pseudo_header(packet, TCP_HEADER_LEN as u32);
     let check = if partial_checksum {
@@ -91,7 +129,7 @@ pub fn reset(packet: &Packet, toward: Toward, partial_checksum: bool) -> Reset {
     let ip_headers = packet.transport_offset - packet.ip_offset;
     let ip_len = ip_headers + TCP_HEADER_LEN as u16;
     const IPV6_HEADER_LEN: u16 = 40;
-    Reset {
+    Rewritten {
         tcp,
         ip_len_field: if packet.version == 4 {
             ip_len
@@ -102,11 +140,14 @@ pub fn reset(packet: &Packet, toward: Toward, partial_checksum: bool) -> Reset {
     }
 }
 
+/// How far a packet may go that this machine sends back: IANA's recommended default (RFC 1700).
+pub const HOP_LIMIT: u8 = 64;
+
 /// The IPv4 header checksum after its length field changed; addresses that change places leave it as is.
 #[inline(always)]
 #[must_use]
-pub fn ipv4_checksum(old_checksum: u16, packet: &Packet, reset: &Reset) -> u16 {
-    checksum::updated(old_checksum, packet.ip_len as u16, reset.ip_len_field)
+pub fn ipv4_checksum(old_checksum: u16, packet: &Packet, rewritten: &Rewritten) -> u16 {
+    checksum::updated(old_checksum, packet.ip_len as u16, rewritten.ip_len_field)
 }
 
 /// The sum over addresses, protocol and length (RFC 9293 §3.1, RFC 8200 §8.1); the same both ways.
@@ -141,7 +182,7 @@ mod tests {
     }
 
     /// Writes the RST into the frame as the kernel program does.
-    fn apply(frame: &[u8], packet: &Packet, toward: Toward, reset: &Reset) -> Vec<u8> {
+    fn apply(frame: &[u8], packet: &Packet, toward: Toward, reset: &Rewritten) -> Vec<u8> {
         let mut frame = frame[..reset.frame_len as usize].to_vec();
         let ip = usize::from(packet.ip_offset);
         let tcp = usize::from(packet.transport_offset);

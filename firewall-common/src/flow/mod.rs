@@ -1,14 +1,21 @@
 //! Flows: who talks to whom, since when, and in which state.
 
+mod alias;
 mod key;
 mod state;
 mod tcp;
+mod timeout;
+mod window;
 
+pub use alias::Alias;
 pub use key::{FragmentKey, KeyV4, KeyV6, Oriented};
-pub use state::{State, timeout_ns};
-pub use tcp::{Step, advance, opens};
+pub use state::State;
+pub use tcp::{PassedSyn, Step, expected, judge, note, note_first_syn, opens, renew};
+pub use timeout::{Timeout, Timeouts};
+pub use window::{Fault, Half, Segment, after, before};
 
 use bytemuck::{Pod, Zeroable};
+use window::sides;
 
 /// Which way a packet goes within its flow.
 #[repr(u8)]
@@ -41,45 +48,29 @@ impl Direction {
     }
 }
 
-/// What is kept about one direction of a flow.
+/// What passed of a flow in one direction.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Half {
-    /// Packets that passed.
+pub struct Tally {
+    /// Packets.
     pub packets: u64,
-    /// Bytes of the IP packets that passed.
+    /// Bytes of the IP packets.
     pub bytes: u64,
-    /// TCP: sequence number of the first byte of payload, as the SYN announced it.
-    pub first_seq: u32,
-    /// TCP: the last acknowledgment that the receiver of this direction sent.
-    pub acked: u32,
-    /// Bit set of [`Half::SEQ_KNOWN`] and [`Half::UNREAD`].
-    pub flags: u32,
-    /// Must be 0.
-    pub reserved: u32,
-}
-
-impl Half {
-    /// `first_seq` was learnt from a SYN.
-    pub const SEQ_KNOWN: u32 = 1;
-    /// Payload passed that no filter read, since a filter read last or since the flow began.
-    pub const UNREAD: u32 = 2;
 }
 
 /// One flow: the value in the flow tables.
+///
+/// 128 bytes. With the kernel's 48 of an element's head and 16 of an IPv4 key the value begins on a cache line
+/// of its own, and the first half of it is all that a packet of an established connection is judged by.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Flow {
     /// Time of the last packet that passed, or of the kill. Nanoseconds of the kernel's coarse monotonic
     /// clock.
     pub last_seen: u64,
-    /// Time of the first packet.
-    pub created: u64,
     /// Unique number, never 0.
     pub id: u64,
-    /// Number of the event that reported the kill; 0 while the flow lives.
-    pub killed_by: u64,
-    /// A [`State`].
+    /// A [`State`]. Together with the next three one word, which a compare-exchange changes.
     pub state: u8,
     /// 1: the originator is the key's second endpoint.
     pub originator_is_second: u8,
@@ -87,26 +78,43 @@ pub struct Flow {
     pub protocol: u8,
     /// IP protocol.
     pub ip_protocol: u8,
-    /// Interface the first packet came in on or went out by.
-    pub interface: u32,
     /// Rule that let the flow in, counted from 1; 0: the default.
     pub rule: u32,
-    /// Must be 0.
-    pub reserved: u32,
-    /// Original direction, then reply.
+    /// TCP: what the originator said, then the responder.
     pub halves: [Half; 2],
+    /// TCP: a SYN that passed and changed nothing.
+    pub passed_syn: PassedSyn,
+
+    /// Original direction, then reply.
+    pub tallies: [Tally; 2],
+    /// Time of the first packet.
+    pub created: u64,
+    /// Number of the event that reported the kill; 0 while the flow lives.
+    pub killed_by: u64,
+    /// TCP: sequence number of each stream's first byte of payload, as the SYN announced it.
+    pub first_seq: [u32; 2],
+    /// Interface the first packet came in on or went out by.
+    pub interface: u32,
+    /// Bit set of [`Flow::ADOPTED`] and [`Flow::TRANSLATED`].
+    pub flags: u32,
 }
 
 impl Flow {
+    /// The flow's beginning was not seen: it was there when the firewall was switched on, or its prefix is
+    /// asymmetric.
+    pub const ADOPTED: u32 = 1;
+    /// The kernel translates its addresses: it has an alias.
+    pub const TRANSLATED: u32 = 2;
+
     /// The flow's state.
     #[inline(always)]
-    pub fn state(&self) -> State {
+    pub const fn state(&self) -> State {
         State::from_raw(self.state)
     }
 
     /// The direction of a packet whose source is the key's second endpoint or not.
     #[inline(always)]
-    pub fn direction(&self, source_is_second: bool) -> Direction {
+    pub const fn direction(&self, source_is_second: bool) -> Direction {
         if (self.originator_is_second != 0) == source_is_second {
             Direction::Original
         } else {
@@ -116,18 +124,74 @@ impl Flow {
 
     /// One direction's half.
     #[inline(always)]
-    pub fn half(&mut self, direction: Direction) -> &mut Half {
-        let [original, reply] = &mut self.halves;
+    pub const fn half(&mut self, direction: Direction) -> &mut Half {
+        let (sender, _) = sides(&mut self.halves, direction);
+        sender
+    }
+
+    /// The halves of a packet's sender and receiver.
+    #[inline(always)]
+    pub const fn sides(&self, direction: Direction) -> (&Half, &Half) {
+        let [original, reply] = &self.halves;
+        match direction {
+            Direction::Original => (original, reply),
+            Direction::Reply => (reply, original),
+        }
+    }
+
+    /// Sequence number of the first byte of payload that goes in `direction`.
+    ///
+    /// No index: that the direction is one of two is nothing that the verifier believes.
+    #[inline(always)]
+    pub const fn first_seq_of(&self, direction: Direction) -> u32 {
+        let [original, reply] = self.first_seq;
         match direction {
             Direction::Original => original,
             Direction::Reply => reply,
         }
     }
 
+    /// How many packets passed in `direction`.
+    #[inline(always)]
+    pub const fn packets(&self, direction: Direction) -> u64 {
+        let [original, reply] = &self.tallies;
+        match direction {
+            Direction::Original => original.packets,
+            Direction::Reply => reply.packets,
+        }
+    }
+
+    /// Counts a packet that passes.
+    #[inline(always)]
+    pub const fn count(&mut self, direction: Direction, bytes: u32) {
+        let [original, reply] = &mut self.tallies;
+        let tally = match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        };
+        tally.packets += 1;
+        tally.bytes += bytes as u64;
+    }
+
     /// Whether the flow has been silent for longer than its state allows.
     #[inline(always)]
-    pub fn expired(&self, now: u64) -> bool {
+    pub const fn expired(&self, now: u64, timeouts: &Timeouts) -> bool {
         // Another CPU may have seen a later packet with a later clock: the difference saturates.
-        now.saturating_sub(self.last_seen) > timeout_ns(self.state())
+        let silent = now.saturating_sub(self.last_seen);
+        let state = self.state();
+        if silent <= timeouts.get(Timeout::Unacknowledged) {
+            return silent > timeouts.of(state, self.ip_protocol);
+        }
+        silent > timeouts.of(state, self.ip_protocol)
+            || matches!(state, State::Established) && self.awaits_acknowledgment()
+    }
+
+    /// Whether one of the ends sent what the other has not acknowledged.
+    const fn awaits_acknowledgment(&self) -> bool {
+        let [original, reply] = &self.halves;
+        let unknown = Half::LEARNING | Half::UNJUDGED;
+        (original.flags | reply.flags) & unknown == 0
+            && (window::before(reply.acked, original.end)
+                || window::before(original.acked, reply.end))
     }
 }

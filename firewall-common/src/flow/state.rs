@@ -1,4 +1,4 @@
-//! The states of a flow and how long each may be silent.
+//! The states of a flow.
 
 /// State of a flow. TCP's follow RFC 9293 §3.3.2 as an observer between the ends sees them, with the names
 /// of the kernel's own tracker (`nf_conntrack_proto_tcp.c`).
@@ -14,20 +14,26 @@ pub enum State {
     SynReceived = 2,
     /// TCP: the handshake is complete.
     Established = 3,
-    /// TCP: the originator closed its side.
+    /// TCP: one end closed its side, and the other has not acknowledged it yet.
     FinWait = 4,
-    /// TCP: the responder closed its side.
+    /// TCP: one end closed its side, which the other acknowledged: the connection is half closed.
     CloseWait = 5,
-    /// TCP: both sides closed, in order.
-    TimeWait = 6,
+    /// TCP: both ends closed, and not both have been acknowledged.
+    LastAck = 6,
+    /// TCP: both ends closed, in order.
+    TimeWait = 7,
     /// TCP: reset by one of the ends.
-    Closed = 7,
+    Closed = 8,
     /// Killed by a filter or an administrator: the tombstone that later packets point back to.
-    Killed = 8,
+    Killed = 9,
     /// Not TCP: only the originator was seen.
-    Unreplied = 9,
+    Unreplied = 10,
     /// Not TCP: both ends were seen.
-    Assured = 10,
+    Assured = 11,
+    /// TCP: a connection whose beginning was not seen, and of it one direction so far.
+    Midstream = 12,
+    /// No flow of its own: another name of one, see [`super::Flow::alias_v4`].
+    Alias = 13,
 }
 
 impl State {
@@ -40,11 +46,14 @@ impl State {
             3 => Self::Established,
             4 => Self::FinWait,
             5 => Self::CloseWait,
-            6 => Self::TimeWait,
-            7 => Self::Closed,
-            8 => Self::Killed,
-            9 => Self::Unreplied,
-            10 => Self::Assured,
+            6 => Self::LastAck,
+            7 => Self::TimeWait,
+            8 => Self::Closed,
+            9 => Self::Killed,
+            10 => Self::Unreplied,
+            11 => Self::Assured,
+            12 => Self::Midstream,
+            13 => Self::Alias,
             _ => Self::None,
         }
     }
@@ -58,18 +67,21 @@ impl State {
             Self::Established => "ESTABLISHED",
             Self::FinWait => "FIN_WAIT",
             Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
             Self::TimeWait => "TIME_WAIT",
             Self::Closed => "CLOSE",
             Self::Killed => "KILLED",
             Self::Unreplied => "UNREPLIED",
             Self::Assured => "ASSURED",
+            Self::Midstream => "MIDSTREAM",
+            Self::Alias => "ALIAS",
         }
     }
 
     /// Whether the flow has no answer yet and therefore lives in the table that a flood may churn.
     #[inline(always)]
     pub const fn is_half_open(self) -> bool {
-        matches!(self, Self::SynSent | Self::SynReceived | Self::Unreplied)
+        matches!(self, Self::SynSent | Self::SynReceived | Self::Unreplied | Self::Midstream)
     }
 
     /// Whether both ends took part. A flow that a closed port answered with a RST did not come about: it
@@ -78,7 +90,12 @@ impl State {
     pub const fn is_completed(self) -> bool {
         matches!(
             self,
-            Self::Established | Self::FinWait | Self::CloseWait | Self::TimeWait | Self::Assured
+            Self::Established
+                | Self::FinWait
+                | Self::CloseWait
+                | Self::LastAck
+                | Self::TimeWait
+                | Self::Assured
         )
     }
 
@@ -89,34 +106,16 @@ impl State {
     }
 }
 
-const SECOND: u64 = 1_000_000_000;
-
-/// How long a flow in `state` may be silent, in nanoseconds. The defaults of the kernel's tracker
-/// (`nf_conntrack_proto_tcp.c`, `nf_conntrack_proto_udp.c`); a tombstone stays as long as TIME_WAIT.
-#[inline(always)]
-pub const fn timeout_ns(state: State) -> u64 {
-    let seconds = match state {
-        State::None => 0,
-        State::SynSent | State::FinWait | State::TimeWait | State::Killed => 120,
-        State::SynReceived | State::CloseWait => 60,
-        State::Established => 5 * 24 * 3600,
-        State::Closed => 10,
-        State::Unreplied => 30,
-        State::Assured => 120,
-    };
-    seconds * SECOND
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn raw_values_come_back() {
-        for raw in 0..=10 {
+        for raw in 0..=13 {
             assert_eq!(State::from_raw(raw) as u8, raw);
         }
-        assert_eq!(State::from_raw(11), State::None);
+        assert_eq!(State::from_raw(14), State::None);
         assert_eq!(State::from_raw(255), State::None);
     }
 }

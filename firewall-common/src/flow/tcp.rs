@@ -1,22 +1,71 @@
-//! The TCP state machine of an observer between the ends (RFC 9293 §3.3.2).
+//! The TCP state machine of an observer between the ends (RFC 9293 §3.3.2, RFC 5961).
 //!
-//! It follows flags only. Sequence numbers are not yet judged.
+//! [`judge`] says whether a segment passes and changes nothing; [`note`] takes in what a segment says that
+//! passed, and returns the flow's next state.
 
-use super::{Direction, State};
+use bytemuck::{Pod, Zeroable};
+
+use super::{
+    Direction, Flow, Half, State,
+    window::{
+        self, Fault, Segment, acknowledgment_bounds, after, before, learn, note_both_syns,
+        note_syn, sequence_bounds, sides,
+    },
+};
 use crate::{reason::Reason, wire::tcp_flags::*};
-
-/// The flags that decide; PSH, URG and the ECN bits do not.
-const DECIDING: u8 = SYN | ACK | FIN | RST;
 
 /// What a segment does to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The segment passes and the flow is in this state.
-    To(State),
-    /// The segment begins a new flow in place of this one, which is over.
+    /// It passes.
+    Pass,
+    /// It begins a new flow in place of this one, which is over.
     Reopen,
-    /// The segment is refused and the flow stays as it was.
-    Refuse(Reason),
+    /// It answers the SYN of an originator that lost this connection and began it anew: it passes, and the
+    /// flow is a new one, see [`renew`].
+    Renew,
+    /// It is refused and the flow stays as it was.
+    Refuse(Reason, Fault),
+}
+
+/// A SYN that passed without changing its flow: of an originator that began anew on an established
+/// connection, or the one before a repeated SYN that has another sequence number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct PassedSyn {
+    /// What the answer to it acknowledges.
+    pub end: u32,
+    /// Its window.
+    pub window: u16,
+    /// The shift it announces.
+    pub scale: u8,
+    /// 1: there is such a SYN.
+    pub known: u8,
+}
+
+impl PassedSyn {
+    #[inline(always)]
+    const fn of(segment: &Segment) -> Self {
+        let Segment { seq, window, scale, .. } = *segment;
+        Self { end: seq.wrapping_add(1), window, scale, known: 1 }
+    }
+
+    #[inline(always)]
+    const fn is_answered_by(&self, segment: &Segment) -> bool {
+        self.known != 0 && segment.flags & ACK != 0 && segment.ack == self.end
+    }
+
+    #[inline(always)]
+    const fn segment(&self) -> Segment {
+        Segment {
+            seq: self.end.wrapping_sub(1),
+            end: self.end,
+            ack: 0,
+            window: self.window,
+            flags: SYN,
+            scale: self.scale,
+        }
+    }
 }
 
 /// Whether a segment with these flags may begin a flow.
@@ -29,196 +78,387 @@ pub enum Step {
 pub const fn opens(flags: u8) -> Result<(), Reason> {
     if impossible(flags) {
         Err(Reason::IpHalfScan)
-    } else if flags & DECIDING != SYN {
+    } else if flags & (SYN | ACK) != SYN {
         Err(Reason::TcpNotSyn)
     } else {
         Ok(())
     }
 }
 
-/// What a segment with `flags`, going in `direction`, does to a flow in `state`.
+/// Whether the connection's handshake is done, and segments are judged by their windows.
 #[inline(always)]
-pub const fn advance(state: State, direction: Direction, flags: u8) -> Step {
+const fn is_synchronized(state: State) -> bool {
+    matches!(
+        state,
+        State::Established | State::FinWait | State::CloseWait | State::LastAck | State::TimeWait
+    )
+}
+
+/// Judges a segment of `flow`.
+#[inline(always)]
+pub fn judge(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
+    let state = flow.state();
+    // Nearly every segment: neither SYN nor RST, and ACK.
+    if is_synchronized(state)
+        && segment.flags & (SYN | RST | ACK) == ACK
+        && !impossible(segment.flags)
+    {
+        return by_window(flow, direction, segment);
+    }
+    rarely(flow, direction, segment)
+}
+
+#[inline(always)]
+fn by_window(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
+    let (sender, receiver) = flow.sides(direction);
+    if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) != 0 {
+        return Step::Pass;
+    }
+    match window::fault(sender, receiver, segment) {
+        Fault::None => Step::Pass,
+        fault => mismatch(fault),
+    }
+}
+
+/// Judges what does not come every time. Apart from its caller, so that the verifier walks it once.
+#[inline(never)]
+fn rarely(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
+    let flags = segment.flags;
     if impossible(flags) {
-        return Step::Refuse(Reason::IpHalfScan);
+        return Step::Refuse(Reason::IpHalfScan, Fault::None);
     }
-    let syn = flags & SYN != 0;
-    let ack = flags & ACK != 0;
-    if state.is_over() {
-        return over(state, syn && !ack, flags);
+    let opens = flags & (SYN | ACK) == SYN;
+    let state = flow.state();
+    if state.is_over() && opens {
+        return Step::Reopen;
     }
-    if flags & RST != 0 {
-        return Step::To(State::Closed);
+    match state {
+        State::SynSent => before_the_answer(flow, direction, segment),
+        State::Midstream if opens => Step::Reopen,
+        State::Midstream => Step::Pass,
+        // The ends' own farewell, and what a kill sends them where another hook sees it again.
+        State::Killed if flags & RST != 0 => Step::Pass,
+        State::Killed => Step::Refuse(Reason::TcpNotSyn, Fault::None),
+        State::Closed => after_a_reset(flow, direction, segment),
+        State::SynReceived => in_the_handshake(flow, direction, segment),
+        _ if flags & RST != 0 => reset(flow, direction, segment),
+        // A SYN here is answered by a challenge ACK (RFC 5961 §4); it changes nothing.
+        _ if opens => Step::Pass,
+        _ if flags & SYN != 0 => syn_ack(flow, direction, segment),
+        _ => by_window(flow, direction, segment),
     }
-    match (state, direction) {
-        (State::SynSent, Direction::Original) if syn && !ack => Step::To(State::SynSent),
-        (State::SynSent, Direction::Reply) if syn && ack => Step::To(State::SynReceived),
-        // Simultaneous open: both SYNs crossed, each end will answer with SYN and ACK.
-        (State::SynSent, Direction::Reply) if syn => Step::To(State::SynReceived),
+}
+
+/// [`State::SynSent`]: the originator's SYN was seen, no answer.
+#[inline(always)]
+fn before_the_answer(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
+    let [original, reply] = &flow.halves;
+    let flags = segment.flags;
+    if original.flags & Half::UNJUDGED != 0 {
+        return Step::Pass;
+    }
+    if direction == Direction::Original {
+        let challenged = reply.flags & Half::ACKED != 0 && segment.seq == reply.acked;
+        return match flags & (SYN | ACK | RST) {
+            // The SYN again, perhaps with another sequence number.
+            SYN => Step::Pass,
+            // The originator gives up, or answers the challenge to its SYN.
+            _ if flags & RST != 0 && (segment.seq == original.end || challenged) => Step::Pass,
+            _ => mismatch(Fault::Sequence),
+        };
+    }
+    let answers = acknowledges_syn(flow, segment) || flow.passed_syn.is_answered_by(segment);
+    match flags & (SYN | ACK | RST) {
+        // Both ends sent their SYN: simultaneous open (RFC 9293 §3.5).
+        SYN => Step::Pass,
+        _ if answers && flags & (SYN | RST) != 0 => Step::Pass,
         // The responder still has a connection of the same ports and challenges the SYN; its ACK makes the
         // originator send the RST that clears the way (RFC 9293 §3.5.1, RFC 5961 §4).
-        (State::SynSent, Direction::Reply) => Step::To(State::SynSent),
-        (State::SynSent, _) => Step::Refuse(Reason::SeqAckMismatch),
-        // The responder repeats its answer, or the originator its SYN.
-        (State::SynReceived, _) if syn => Step::To(State::SynReceived),
-        (State::SynReceived, Direction::Original) if ack => {
-            closing(State::Established, direction, flags)
-        }
-        // The responder may speak before the handshake's last ACK reaches us.
-        (State::SynReceived, _) => Step::To(State::SynReceived),
-        // A SYN here is answered by a challenge ACK (RFC 5961 §4); it changes nothing.
-        (_, _) if syn => Step::To(state),
-        (_, _) => closing(state, direction, flags),
+        ACK if segment.end == segment.seq => Step::Pass,
+        _ => mismatch(Fault::Acknowledgment),
     }
 }
 
-/// The state after a segment on a flow whose handshake is complete.
+/// [`State::SynReceived`]: both ends sent their SYN.
 #[inline(always)]
-const fn closing(state: State, direction: Direction, flags: u8) -> Step {
-    if flags & FIN == 0 {
-        return Step::To(state);
+fn in_the_handshake(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
+    let flags = segment.flags;
+    if flags & RST != 0 {
+        return reset(flow, direction, segment);
     }
-    Step::To(match (state, direction) {
-        (State::Established, Direction::Original) => State::FinWait,
-        (State::Established, Direction::Reply) => State::CloseWait,
-        (State::FinWait, Direction::Reply) | (State::CloseWait, Direction::Original) => {
-            State::TimeWait
-        }
-        (other, _) => other,
-    })
+    if flags & (SYN | ACK) == SYN {
+        return Step::Pass;
+    }
+    if flags & SYN != 0 {
+        return syn_ack(flow, direction, segment);
+    }
+    let (sender, receiver) = flow.sides(direction);
+    let first = flow.first_seq_of(direction.reversed());
+    let judged = (sender.flags | receiver.flags) & Half::UNJUDGED == 0;
+    // Nothing but the other end's SYN proves that an acknowledgment is no guess.
+    if judged && before(segment.ack, first) {
+        return mismatch(Fault::Acknowledgment);
+    }
+    by_window(flow, direction, segment)
 }
 
-/// A segment on a flow that is over.
+/// A SYN with ACK on a connection that has both SYNs already.
 #[inline(always)]
-const fn over(state: State, opens: bool, flags: u8) -> Step {
+fn syn_ack(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
+    let (sender, receiver) = flow.sides(direction);
+    if (sender.flags | receiver.flags) & (Half::UNJUDGED | Half::LEARNING) != 0 {
+        return Step::Pass;
+    }
+    if direction == Direction::Reply && flow.passed_syn.is_answered_by(segment) {
+        return Step::Renew;
+    }
+    let first = flow.first_seq_of(direction);
+    let is_repeated = sender.flags & Half::BEGIN_KNOWN != 0 && segment.seq.wrapping_add(1) == first;
+    if !is_repeated {
+        return mismatch(Fault::Sequence);
+    }
+    let [low, high] = acknowledgment_bounds(sender, receiver);
+    if after(segment.ack, high) || before(segment.ack, low) {
+        return mismatch(Fault::Acknowledgment);
+    }
+    Step::Pass
+}
+
+/// A RST on a connection that has both SYNs (RFC 5961 §3).
+#[inline(always)]
+fn reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
+    let (sender, receiver) = flow.sides(direction);
+    if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) != 0 {
+        return Step::Pass;
+    }
+    // What the receiver acknowledged last, or what the sender sent last and the receiver will have by then.
+    let exact = segment.seq == receiver.acked || segment.seq == sender.end;
+    // The answer of an end that knows of no connection to a SYN that passed.
+    let answers = direction == Direction::Reply && flow.passed_syn.is_answered_by(segment);
+    let closing = flow.state() != State::Established && flow.state() != State::SynReceived;
+    let inside = !before(segment.seq, receiver.acked) && !after(segment.seq, receiver.edge);
+    if exact || answers || closing && inside { Step::Pass } else { mismatch(Fault::Sequence) }
+}
+
+/// [`State::Closed`]: a second RST, or what crossed the first.
+#[inline(always)]
+fn after_a_reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
+    let (sender, receiver) = flow.sides(direction);
+    let settled = Half::SPOKE | Half::ACKED;
+    if segment.flags & RST != 0 {
+        Step::Pass
+    } else if segment.flags & SYN == 0 && sender.flags & receiver.flags & settled == settled {
+        by_window(flow, direction, segment)
+    } else {
+        Step::Refuse(Reason::TcpNotSyn, Fault::None)
+    }
+}
+
+/// Whether a segment of the responder acknowledges the originator's SYN, and no more than was sent with it.
+#[inline(always)]
+fn acknowledges_syn(flow: &Flow, segment: &Segment) -> bool {
+    let [original, _] = &flow.halves;
+    let [first, _] = flow.first_seq;
+    segment.flags & ACK != 0 && !before(segment.ack, first) && !after(segment.ack, original.end)
+}
+
+#[inline(always)]
+const fn mismatch(fault: Fault) -> Step {
+    Step::Refuse(Reason::SeqAckMismatch, fault)
+}
+
+/// What a segment that was refused for `fault` should have had: the first and the last number. For
+/// [`Fault::Sequence`] numbers of its end, and of a RST that of itself; for [`Fault::Acknowledgment`]
+/// acknowledgment numbers.
+#[inline(always)]
+pub fn expected(flow: &Flow, direction: Direction, segment: &Segment, fault: Fault) -> [u32; 2] {
+    let (sender, receiver) = flow.sides(direction);
+    let state = flow.state();
+    let first = flow.first_seq_of(direction.reversed());
+    match fault {
+        Fault::None => [0, 0],
+        Fault::Sequence if segment.flags & RST != 0 && state == State::SynSent => {
+            [sender.end, sender.end]
+        }
+        Fault::Sequence if segment.flags & RST != 0 => [receiver.acked, receiver.acked],
+        Fault::Sequence if state == State::SynSent => {
+            // Nothing but the SYN.
+            [sender.end.wrapping_sub(1), sender.end]
+        }
+        Fault::Sequence => sequence_bounds(sender, receiver),
+        Fault::Acknowledgment if state.is_half_open() => [first, receiver.end],
+        Fault::Acknowledgment => acknowledgment_bounds(sender, receiver),
+    }
+}
+
+/// Takes in what a segment says that passed. Returns the flow's state after it, which the caller has to set.
+#[inline(always)]
+pub fn note(flow: &mut Flow, direction: Direction, segment: &Segment) -> State {
+    let state = flow.state();
+    if is_synchronized(state) && segment.flags & (SYN | RST) == 0 {
+        return note_by_window(flow, direction, segment, state);
+    }
+    note_rarely(flow, direction, segment)
+}
+
+#[inline(always)]
+fn note_by_window(flow: &mut Flow, direction: Direction, segment: &Segment, state: State) -> State {
+    let packets = flow.packets(direction);
+    let (sender, receiver) = sides(&mut flow.halves, direction);
+    if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) == 0 {
+        window::note(sender, segment);
+    } else {
+        learn(sender, receiver, segment, packets);
+    }
+    if (sender.flags | receiver.flags) & Half::FIN == 0 { state } else { closing(sender, receiver) }
+}
+
+/// The state of a connection of which at least one end closed its side.
+#[inline(always)]
+fn closing(one: &Half, other: &Half) -> State {
+    let is_acked =
+        |half: &Half, by: &Half| half.flags & Half::FIN != 0 && !before(by.acked, half.end);
+    let both = one.flags & other.flags & Half::FIN != 0;
+    match (both, is_acked(one, other), is_acked(other, one)) {
+        (true, true, true) => State::TimeWait,
+        (true, _, _) => State::LastAck,
+        (false, false, false) => State::FinWait,
+        (false, _, _) => State::CloseWait,
+    }
+}
+
+#[inline(never)]
+fn note_rarely(flow: &mut Flow, direction: Direction, segment: &Segment) -> State {
+    let state = flow.state();
+    let flags = segment.flags;
     match state {
-        _ if opens => Step::Reopen,
-        // The ends still acknowledge each other's FIN and repeat what was lost.
-        State::TimeWait if flags & SYN == 0 => Step::To(State::TimeWait),
-        // A second RST, or the ACK that crossed the first.
-        State::Closed if flags & SYN == 0 => Step::To(State::Closed),
-        // The ends' own farewell, and what a kill sends them where another hook sees it again.
-        State::Killed if flags & RST != 0 => Step::To(State::Killed),
-        _ => Step::Refuse(Reason::TcpNotSyn),
-    }
-}
-
-/// Combinations that RFC 9293 has no use for and port scanners like.
-#[inline(always)]
-const fn impossible(flags: u8) -> bool {
-    let deciding = flags & DECIDING;
-    deciding & (SYN | FIN) == SYN | FIN
-        || deciding & (SYN | RST) == SYN | RST
-        || deciding & (FIN | RST) == FIN | RST
-        // Every segment but the first carries an ACK, a RST to a SYN excepted.
-        || deciding == 0
-        || deciding == FIN
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use Direction::{Original, Reply};
-    use State::*;
-
-    /// Runs a conversation and returns the states it went through.
-    fn walk(from: State, segments: &[(Direction, u8)]) -> Vec<State> {
-        let mut state = from;
-        segments
-            .iter()
-            .map(|(direction, flags)| {
-                match advance(state, *direction, *flags) {
-                    Step::To(next) => state = next,
-                    other => panic!("{state:?} {direction:?} {flags:#04x}: {other:?}"),
-                }
-                state
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_connection_from_syn_to_time_wait() {
-        let states = walk(
-            SynSent,
-            &[
-                (Reply, SYN | ACK),
-                (Original, ACK),
-                (Original, PSH | ACK),
-                (Reply, ACK),
-                (Original, FIN | ACK),
-                (Reply, ACK),
-                (Reply, FIN | ACK),
-                (Original, ACK),
-            ],
-        );
-        assert_eq!(
-            states,
-            [
-                SynReceived,
-                Established,
-                Established,
-                Established,
-                FinWait,
-                FinWait,
-                TimeWait,
-                TimeWait
-            ]
-        );
-    }
-
-    #[test]
-    fn the_responder_may_close_first() {
-        let states = walk(Established, &[(Reply, FIN | ACK), (Original, FIN | ACK)]);
-        assert_eq!(states, [CloseWait, TimeWait]);
-    }
-
-    #[test]
-    fn only_a_syn_opens() {
-        for flags in 0..=255u8 {
-            let expected = if flags & DECIDING == SYN {
-                Ok(())
-            } else if impossible(flags) {
-                Err(Reason::IpHalfScan)
-            } else {
-                Err(Reason::TcpNotSyn)
-            };
-            assert_eq!(opens(flags), expected, "{flags:#04x}");
-        }
-        assert_eq!(opens(SYN | ECE | CWR), Ok(()), "ECN setup, RFC 3168 §6.1.1");
-    }
-
-    #[test]
-    fn a_syn_on_an_established_flow_changes_nothing() {
-        assert_eq!(advance(Established, Original, SYN), Step::To(Established));
-    }
-
-    #[test]
-    fn a_flow_that_is_over_reopens_with_a_syn_only() {
-        for state in [TimeWait, Closed, Killed] {
-            assert_eq!(advance(state, Original, SYN), Step::Reopen);
-        }
-        assert_eq!(advance(Killed, Original, PSH | ACK), Step::Refuse(Reason::TcpNotSyn));
-        assert_eq!(advance(Killed, Reply, RST), Step::To(Killed));
-    }
-
-    #[test]
-    fn a_challenge_to_a_syn_passes() {
-        assert_eq!(advance(SynSent, Reply, ACK), Step::To(SynSent));
-    }
-
-    #[test]
-    fn data_before_the_answer_is_refused() {
-        assert_eq!(advance(SynSent, Original, PSH | ACK), Step::Refuse(Reason::SeqAckMismatch));
-    }
-
-    #[test]
-    fn no_state_and_no_flags_panic() {
-        for raw in 0..=255 {
-            for flags in 0..=255 {
-                for direction in [Original, Reply] {
-                    let _ = advance(State::from_raw(raw), direction, flags);
-                }
+        State::SynSent => note_before_the_answer(flow, direction, segment),
+        State::Midstream if flags & RST != 0 => State::Closed,
+        State::Midstream => {
+            note_by_window(flow, direction, segment, State::Midstream);
+            let [original, reply] = &flow.halves;
+            let fin = (original.flags | reply.flags) & Half::FIN != 0;
+            match direction {
+                Direction::Original => State::Midstream,
+                Direction::Reply if fin => closing(original, reply),
+                Direction::Reply => State::Established,
             }
         }
+        State::Killed => State::Killed,
+        _ if flags & RST != 0 => State::Closed,
+        State::Closed => State::Closed,
+        State::SynReceived if flags & (SYN | ACK) == ACK => {
+            let next = note_by_window(flow, direction, segment, State::Established);
+            // The responder may speak before the handshake's last ACK comes by.
+            if direction == Direction::Original { next } else { State::SynReceived }
+        }
+        // The other half of a simultaneous open: from here on both ends are known to listen.
+        State::SynReceived
+            if direction == Direction::Original && flags & (SYN | ACK) == SYN | ACK =>
+        {
+            State::SynReceived
+        }
+        _ => {
+            let [first, _] = flow.first_seq;
+            if direction == Direction::Original
+                && flags & (SYN | ACK) == SYN
+                && segment.seq.wrapping_add(1) != first
+            {
+                flow.passed_syn = PassedSyn::of(segment);
+            }
+            state
+        }
     }
+}
+
+#[inline(always)]
+fn note_before_the_answer(flow: &mut Flow, direction: Direction, segment: &Segment) -> State {
+    let flags = segment.flags;
+    let [original, reply] = &mut flow.halves;
+    if direction == Direction::Original {
+        return match flags & (SYN | ACK | RST) {
+            SYN => {
+                if segment.end != original.end {
+                    let Half { end, max_window: window, scale, flags, .. } = *original;
+                    let scale = if flags & Half::OFFERED_SCALE != 0 { scale } else { NO_SCALE };
+                    flow.passed_syn = PassedSyn { end, window, scale, known: 1 };
+                }
+                note_first_syn(flow, segment);
+                State::SynSent
+            }
+            // The answer to a challenge: the originator will repeat its SYN.
+            _ if flags & RST != 0 && segment.seq != original.end => State::SynSent,
+            _ if flags & RST != 0 => State::Closed,
+            // Only where nothing is judged.
+            _ => State::SynSent,
+        };
+    }
+    match flags & (SYN | ACK | RST) {
+        ACK if original.flags & Half::UNJUDGED == 0 => {
+            reply.flags |= Half::ACKED;
+            reply.acked = segment.ack;
+            State::SynSent
+        }
+        _ if flags & RST != 0 => State::Closed,
+        _ if flags & SYN == 0 => State::Established,
+        _ => {
+            if !acknowledges_syn(flow, segment) && flow.passed_syn.is_answered_by(segment) {
+                let first = flow.passed_syn.segment();
+                note_first_syn(flow, &first);
+            }
+            note_answer(flow, segment);
+            State::SynReceived
+        }
+    }
+}
+
+/// Lays down a SYN of the originator.
+#[inline(always)]
+pub fn note_first_syn(flow: &mut Flow, segment: &Segment) {
+    let [original, _] = &mut flow.halves;
+    note_syn(original, segment);
+    flow.first_seq[0] = segment.seq.wrapping_add(1);
+}
+
+/// Lays down the responder's SYN.
+#[inline(always)]
+fn note_answer(flow: &mut Flow, segment: &Segment) {
+    let [original, reply] = &mut flow.halves;
+    note_syn(reply, segment);
+    flow.first_seq[1] = segment.seq.wrapping_add(1);
+    if segment.flags & ACK != 0 && before(segment.ack, original.end) {
+        // It took the SYN and not the data with it, which the originator will send again.
+        flow.first_seq[0] = segment.ack;
+    }
+    note_both_syns(&mut flow.halves, flow.first_seq);
+    flow.passed_syn.known = 0;
+}
+
+/// Makes the flow that `answer` answers out of the one that was: see [`Step::Renew`]. Returns its state, which
+/// the caller has to set, as the flow's number and times.
+#[inline(always)]
+pub fn renew(flow: &mut Flow, answer: &Segment) -> State {
+    let syn = flow.passed_syn.segment();
+    flow.halves = [Half::default(); 2];
+    note_first_syn(flow, &syn);
+    note_answer(flow, answer);
+    State::SynReceived
+}
+
+const NO_SCALE: u8 = crate::wire::NO_WINDOW_SCALE;
+
+/// Combinations that RFC 9293 has no use for and port scanners like: all but those that the kernel's tracker
+/// knows (`tcp_valid_flags` in `nf_conntrack_proto_tcp.c`). PSH and the ECN bits do not matter.
+#[inline(always)]
+const fn impossible(flags: u8) -> bool {
+    const VALID: u64 = 1 << SYN
+        | 1 << (SYN | URG)
+        | 1 << (SYN | ACK)
+        | 1 << RST
+        | 1 << (RST | ACK)
+        | 1 << (FIN | ACK)
+        | 1 << (FIN | ACK | URG)
+        | 1 << ACK
+        | 1 << (ACK | URG);
+    VALID >> (flags & (FIN | SYN | RST | ACK | URG)) & 1 == 0
 }

@@ -3,7 +3,7 @@
 use network_types::{eth::EthHdr, vlan::VlanHdr};
 
 use super::{Bytes, Packet, Parsed, ipv4, ipv6};
-use crate::{clear::clear, reason::Reason};
+use crate::{reason::Reason, words::clear};
 
 /// How many VLAN tags are looked through: one customer and one service tag.
 pub const MAX_VLAN_TAGS: usize = 2;

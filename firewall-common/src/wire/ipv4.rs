@@ -2,7 +2,7 @@
 
 use network_types::ip::Ipv4Hdr;
 
-use super::{Bytes, Fragment, Packet, Result, bytes::forgotten, transport};
+use super::{Bytes, Packet, Result, bytes::forgotten, fragment::note_fragment, transport};
 use crate::reason::Reason;
 
 /// Bit of the flags and fragment offset field: more fragments follow.
@@ -37,14 +37,9 @@ pub(super) fn parse<B: Bytes + ?Sized>(
     packet.destination[0] = u32::from_ne_bytes(header.dst_addr);
     packet.protocol = header.proto;
     packet.ip_len = total_len as u32;
-    let fragment_field = u16::from_be_bytes(header.frags);
-    packet.fragment = if fragment_field & FRAGMENT_OFFSET != 0 {
-        Fragment::Later
-    } else if fragment_field & MORE_FRAGMENTS != 0 {
-        Fragment::First
-    } else {
-        Fragment::Whole
-    };
+    let field = u16::from_be_bytes(header.frags);
+    let more = field & MORE_FRAGMENTS != 0;
+    note_fragment(packet, field & FRAGMENT_OFFSET, more, total_len - header_len)?;
     packet.fragment_id = u32::from(u16::from_be_bytes(header.id));
     transport::parse(frame, offset + header_len, total_len - header_len, packet)
 }

@@ -2,7 +2,9 @@
 
 use network_types::ip::Ipv6Hdr;
 
-use super::{Bytes, Fragment, Packet, Result, bytes::forgotten, transport};
+use super::{
+    Bytes, Fragment, Packet, Result, bytes::forgotten, fragment::note_fragment, transport,
+};
 use crate::reason::Reason;
 
 /// How many extension headers are walked. RFC 8200 §4.1 names seven kinds, of which only the destination
@@ -52,7 +54,7 @@ pub(super) fn parse<B: Bytes + ?Sized>(
         if !is_extension(packet.protocol) || packet.fragment == Fragment::Later {
             return transport::parse(frame, at, end.saturating_sub(at), packet);
         }
-        let extension_len = extension(frame, at, packet)?;
+        let extension_len = extension(frame, at, end, packet)?;
         if at + extension_len > end {
             return Err(Reason::BadLength);
         }
@@ -63,7 +65,12 @@ pub(super) fn parse<B: Bytes + ?Sized>(
 
 /// Reads the extension header at `at`: puts the next header's number in its place and returns its length.
 #[inline(always)]
-fn extension<B: Bytes + ?Sized>(frame: &B, at: usize, packet: &mut Packet) -> Result<usize> {
+pub(super) fn extension<B: Bytes + ?Sized>(
+    frame: &B,
+    at: usize,
+    end: usize,
+    packet: &mut Packet,
+) -> Result<usize> {
     let [next_header, len, third, fourth, id0, id1, id2, id3] =
         frame.read::<[u8; 8]>(at).ok_or(Reason::BadLength)?;
     let this_header = core::mem::replace(&mut packet.protocol, next_header);
@@ -73,11 +80,8 @@ fn extension<B: Bytes + ?Sized>(frame: &B, at: usize, packet: &mut Packet) -> Re
             // neither and is a whole packet (RFC 6946).
             let field = u16::from_be_bytes([third, fourth]);
             packet.fragment_id = u32::from_be_bytes([id0, id1, id2, id3]);
-            if field & 0xfff8 != 0 {
-                packet.fragment = Fragment::Later;
-            } else if field & 1 != 0 {
-                packet.fragment = Fragment::First;
-            }
+            let len = end.saturating_sub(at + 8);
+            note_fragment(packet, field >> 3, field & 1 != 0, len)?;
             Ok(8)
         }
         // In units of 4 bytes, less 2 (RFC 4302 §2.2).
@@ -88,7 +92,7 @@ fn extension<B: Bytes + ?Sized>(frame: &B, at: usize, packet: &mut Packet) -> Re
 }
 
 #[inline(always)]
-fn is_extension(next_header: u8) -> bool {
+pub(super) fn is_extension(next_header: u8) -> bool {
     matches!(
         next_header,
         HOP_BY_HOP
@@ -103,7 +107,7 @@ fn is_extension(next_header: u8) -> bool {
 }
 
 #[inline(always)]
-fn words(address: [u8; 16]) -> [u32; 4] {
+pub(super) fn words(address: [u8; 16]) -> [u32; 4] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
     [
         u32::from_ne_bytes([a, b, c, d]),

@@ -7,8 +7,11 @@
 mod bytes;
 pub mod checksum;
 mod ethernet;
+mod fragment;
 mod ipv4;
 mod ipv6;
+mod options;
+mod quoted;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -17,6 +20,8 @@ pub use bytes::{Bytes, Header};
 
 pub use ethernet::{MAX_VLAN_TAGS, parse};
 pub use ipv6::MAX_EXTENSION_HEADERS;
+pub use options::NO_WINDOW_SCALE;
+pub use quoted::quoted;
 pub use transport::tcp_flags;
 
 use crate::reason::Reason;
@@ -32,6 +37,10 @@ pub mod ip_protocol {
     /// RFC 4443
     pub const ICMPV6: u8 = 58;
 }
+
+/// What stands for the port of the end that answers ICMP echo requests. So a request and its reply share a key,
+/// and a request that the other end sends under the same identifier has another one.
+pub const ECHO_PORT: u16 = 8;
 
 /// Where in its datagram a packet stands.
 #[repr(u8)]
@@ -58,9 +67,11 @@ pub struct Packet {
     pub source: [u32; 4],
     /// Destination address.
     pub destination: [u32; 4],
-    /// Source port; for an ICMP echo its identifier; 0 where there is none.
+    /// Source port; 0 where there is none. For an ICMP echo request its identifier, for the reply
+    /// [`ECHO_PORT`].
     pub source_port: u16,
-    /// Destination port; for an ICMP echo its identifier; 0 where there is none.
+    /// Destination port; 0 where there is none. For an ICMP echo request [`ECHO_PORT`], for the reply its
+    /// identifier.
     pub destination_port: u16,
     /// TCP sequence number.
     pub seq: u32,
@@ -68,7 +79,7 @@ pub struct Packet {
     pub ack: u32,
     /// TCP window, unscaled.
     pub window: u16,
-    /// TCP flags, see [`tcp_flags`]; for ICMP its type.
+    /// TCP flags, see [`tcp_flags`].
     pub flags: u8,
     /// 4 or 6.
     pub version: u8,
@@ -88,8 +99,18 @@ pub struct Packet {
     pub payload_len: u32,
     /// Bytes of the IP packet, by its own length field.
     pub ip_len: u32,
-    /// Identification of the datagram that a fragment belongs to.
+    /// Identification of the datagram that a fragment belongs to; of an IPv4 packet that is whole its own.
     pub fragment_id: u32,
+    /// Where in its datagram a fragment begins, in units of 8 bytes.
+    pub fragment_offset: u16,
+    /// 1: more fragments follow.
+    pub more_fragments: u8,
+    /// TCP: the shift that a SYN announces for its windows (RFC 7323 §2), or [`NO_WINDOW_SCALE`].
+    pub window_scale: u8,
+    /// ICMP: its type. Flags are TCP's.
+    pub icmp_type: u8,
+    /// Must be 0.
+    pub reserved: [u8; 7],
 }
 
 // SAFETY: numbers may be 0, and of fragments 0 is the whole packet.

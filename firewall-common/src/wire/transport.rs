@@ -2,7 +2,9 @@
 
 use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
-use super::{Bytes, Fragment, Packet, Result, ip_protocol};
+use super::{
+    Bytes, ECHO_PORT, Fragment, NO_WINDOW_SCALE, Packet, Result, ip_protocol, options::window_scale,
+};
 use crate::reason::Reason;
 
 /// TCP's control bits as they stand in the 14th byte of its header (RFC 9293 §3.1).
@@ -25,8 +27,11 @@ pub mod tcp_flags {
     pub const CWR: u8 = 0x80;
 }
 
-/// Echo request and reply of ICMP (RFC 792), then of ICMPv6 (RFC 4443).
-const ECHO: [u8; 4] = [8, 0, 128, 129];
+/// ICMP types (RFC 792), then ICMPv6 types (RFC 4443), of an echo.
+const ECHO_REPLY: u8 = 0;
+const ECHO_REQUEST: u8 = 8;
+const ECHO_REQUEST_V6: u8 = 128;
+const ECHO_REPLY_V6: u8 = 129;
 
 /// Reads the transport header at `offset`, of which and of whose payload the packet has `len` bytes.
 #[inline(always)]
@@ -81,7 +86,12 @@ fn tcp<B: Bytes + ?Sized>(
     packet.ack = u32::from_be_bytes([a0, a1, a2, a3]);
     packet.window = u16::from_be_bytes([w0, w1]);
     packet.flags = flags;
+    packet.window_scale = NO_WINDOW_SCALE;
     refuse_port_zero(packet)?;
+    if flags & tcp_flags::SYN != 0 && header_len > TcpHdr::LEN {
+        packet.payload_offset = (offset + TcpHdr::LEN) as u16;
+        window_scale(frame, offset + header_len, packet)?;
+    }
     Ok(header_len)
 }
 
@@ -118,16 +128,25 @@ fn icmp<B: Bytes + ?Sized>(
     if len < Icmpv4Hdr::LEN {
         return Err(Reason::BadLength);
     }
-    let [kind, _, _, _, id_high, id_low, _, _] =
-        frame.read::<[u8; Icmpv4Hdr::LEN]>(offset).ok_or(Reason::BadLength)?;
-    packet.flags = kind;
-    if ECHO.contains(&kind) {
-        // The identifier takes the place of both ports, so that request and reply share a key.
-        let id = u16::from_be_bytes([id_high, id_low]);
-        packet.source_port = id;
-        packet.destination_port = id;
-    }
+    note_icmp(frame.read::<[u8; Icmpv4Hdr::LEN]>(offset).ok_or(Reason::BadLength)?, packet);
     Ok(Icmpv4Hdr::LEN)
+}
+
+/// Lays down an ICMP header's type, and of an echo its identifier.
+#[inline(always)]
+pub(super) fn note_icmp(header: [u8; Icmpv4Hdr::LEN], packet: &mut Packet) {
+    let [kind, _, _, _, id_high, id_low, _, _] = header;
+    packet.icmp_type = kind;
+    let id = u16::from_be_bytes([id_high, id_low]);
+    let (request, reply) = match packet.protocol {
+        ip_protocol::ICMP => (ECHO_REQUEST, ECHO_REPLY),
+        _ => (ECHO_REQUEST_V6, ECHO_REPLY_V6),
+    };
+    if kind == request {
+        (packet.source_port, packet.destination_port) = (id, ECHO_PORT);
+    } else if kind == reply {
+        (packet.source_port, packet.destination_port) = (ECHO_PORT, id);
+    }
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use super::super::finding::Findings;
 use super::start_line::Kind;
 use super::token::{CR, HT, LF, SP, Token, is_token};
 use super::{About, BODY_MAX, Finding, Flags, HEADER_MAX, HEADERS_MAX, Parser, State};
-use crate::clear::clear;
+use crate::words::clear;
 
 /// Longest header after its colon: a blank and the value.
 const VALUE_MAX: u16 = HEADER_MAX + " ".len() as u16;

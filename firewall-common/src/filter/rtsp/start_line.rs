@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use super::super::finding::Findings;
 use super::token::{CR, HT, LF, SP, Token, is_token};
 use super::{About, Finding, Flags, METHOD_MAX, Parser, State, URL_MAX};
-use crate::clear::clear;
+use crate::words::clear;
 
 /// Longest rest of a start line after its first word: a blank, the URL, a blank and the version.
 const REST_MAX: u16 = URL_MAX + " ".len() as u16 + " RTSP/1.0".len() as u16;
