@@ -16,7 +16,11 @@ use firewall_common::{
     wire::{Bytes, Header},
 };
 
-use crate::maps::{FILTERS_TC, FILTERS_XDP};
+use crate::{
+    hook,
+    maps::{FILTERS_TC, FILTERS_XDP},
+    work::Work,
+};
 
 /// Headers are looked for this far into a frame. The verifier needs a bound; longer chains of extension
 /// headers are refused.
@@ -52,6 +56,8 @@ pub trait Frame: Bytes {
     fn send_back(&self, hook: Hook) -> i32;
     /// Goes on in the filter with this number; comes back only if there is none.
     fn tail_call(&self, filter: u32);
+    /// Parses the frame onto the desk: [`hook::parse_xdp`] or [`hook::parse_tc`].
+    fn parse(&self, work: &mut Work) -> u32;
 }
 
 /// A packet before the kernel made an skb of it.
@@ -128,6 +134,11 @@ impl Frame for XdpFrame {
     fn tail_call(&self, filter: u32) {
         // SAFETY: every program in the array has this program's type.
         unsafe { FILTERS_XDP.tail_call(&self.context, filter) }
+    }
+
+    #[inline(always)]
+    fn parse(&self, work: &mut Work) -> u32 {
+        hook::parse_xdp(self.context.ctx, work)
     }
 }
 
@@ -241,6 +252,11 @@ impl Frame for TcFrame {
     fn tail_call(&self, filter: u32) {
         // SAFETY: every program in the array has this program's type.
         unsafe { FILTERS_TC.tail_call(&self.context, filter) }
+    }
+
+    #[inline(always)]
+    fn parse(&self, work: &mut Work) -> u32 {
+        hook::parse_tc(self.context.skb.skb, work)
     }
 }
 

@@ -1,17 +1,21 @@
 //! From a hook to a verdict: the whole way of a packet, in order.
 
+use aya_ebpf::{
+    bindings::{__sk_buff, xdp_md},
+    programs::{TcContext, XdpContext},
+};
 use aya_log_ebpf::debug;
 use firewall_common::{
     layout::{Hook, Verdict},
-    reset::Toward,
+    reason::Reason,
     wire::{self, Bytes as _, Parsed},
 };
 
 use crate::{
-    clock, filter,
-    frame::{Frame, TcFrame},
+    clock, crossing, filter,
+    frame::{Frame, TcFrame, XdpFrame},
     maps::INTERFACES,
-    report, reset, track,
+    related, report, reset, track,
     work::{Decision, Work},
 };
 
@@ -25,7 +29,7 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
     report::frame_seen(hook, frame.len());
 
     let decision = match parse(frame, work) {
-        Parsed::Ip => track::decide(work),
+        Parsed::Ip => Decision::from_raw(track::decide(work)),
         Parsed::NotIp => Decision::Pass,
         Parsed::Refused(reason) => work.refuse(reason),
     };
@@ -33,14 +37,26 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
     if work.change != 0 {
         report::flow_changed(frame, work);
     }
+    if work.crosses && matches!(hook, Hook::Ingress) {
+        crossing::enters(frame, work);
+    }
     match decision {
+        Decision::Pass if work.reason != Reason::None as u8 && work.change == 0 => {
+            report::passed_against_rules(frame, work);
+            pass::<F>(work)
+        }
         Decision::Pass => pass::<F>(work),
         Decision::Read => filter::hand_over(frame, work),
         Decision::Drop => drop(frame, work),
         Decision::Answer => {
             report::refused(frame, work);
             report::replayed(work, Verdict::Reset);
-            reset::into_reset(frame, work, Toward::Sender)
+            reset::send(frame, work, reset::Into::ResetToSender)
+        }
+        Decision::Challenge => {
+            report::refused(frame, work);
+            report::replayed(work, Verdict::Drop);
+            reset::send(frame, work, reset::Into::Challenge)
         }
     }
 }
@@ -73,10 +89,17 @@ pub fn was_judged_on_ingress(frame: &TcFrame) -> bool {
     came_in_by != 0 && unsafe { INTERFACES.get(came_in_by) }.is_some()
 }
 
-/// A packet that was judged where it came in: counted on its way out, and no more.
+/// A packet that was judged where it came in: counted on its way out, and known again should its addresses have
+/// been translated meanwhile.
 #[inline(always)]
 pub fn forwarded(frame: &TcFrame) -> i32 {
     report::frame_seen(Hook::Egress, frame.len());
+    if let Some(work) = Work::desk() {
+        work.begin(Hook::Egress, frame.interface(), clock::now());
+        if parse(frame, work) == Parsed::Ip {
+            crossing::leaves(frame, work);
+        }
+    }
     TcFrame::PASS
 }
 
@@ -95,8 +118,52 @@ pub fn drop<F: Frame>(frame: &F, work: &mut Work) -> i32 {
     F::DROP
 }
 
-/// Apart from its caller, so that what the verifier learns on each way through the headers ends here.
-#[inline(never)]
+/// Parses the frame onto the desk, with what it quotes if it is an ICMP error.
+#[inline(always)]
 fn parse<F: Frame>(frame: &F, work: &mut Work) -> Parsed {
-    wire::parse(frame, &mut work.packet)
+    match frame.parse(work) {
+        IP => Parsed::Ip,
+        NOT_IP => Parsed::NotIp,
+        reason => Parsed::Refused(Reason::from_raw(reason as u8)),
+    }
+}
+
+const NOT_IP: u32 = 256;
+const IP: u32 = 257;
+
+/// What [`parse`] calls, as a function that the verifier knows by its signature alone: what it learns on each of
+/// the many ways through the headers ends here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_xdp(context: *mut xdp_md, work: *mut Work) -> u32 {
+    // SAFETY: the caller passes a reference, or so the verifier will not believe: hence the check.
+    match unsafe { work.as_mut() } {
+        Some(work) => parsed(&XdpFrame::new(XdpContext::new(context)), work),
+        None => Reason::Internal as u32,
+    }
+}
+
+/// As [`parse_xdp`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
+    // SAFETY: as above.
+    match unsafe { work.as_mut() } {
+        Some(work) => parsed(&TcFrame::new(TcContext::new(context)), work),
+        None => Reason::Internal as u32,
+    }
+}
+
+#[inline(always)]
+fn parsed<F: Frame>(frame: &F, work: &mut Work) -> u32 {
+    match wire::parse(frame, &mut work.packet) {
+        Parsed::Ip => {
+            if related::is_error(&work.packet) {
+                work.quotes = wire::quoted(frame, &work.packet, &mut work.quoted).is_some();
+            }
+            IP
+        }
+        Parsed::NotIp => NOT_IP,
+        Parsed::Refused(reason) => reason as u32,
+    }
 }

@@ -4,11 +4,11 @@ use core::ffi::c_void;
 
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::bpf_loop};
 use firewall_common::{
-    policy::{self, Action, Candidate, NetworkSet, RULES_MAX},
+    policy::{self, ASYMMETRIC, Action, Candidate, NetworkSet, PolicyHead, RULES_MAX},
     wire::{Packet, ip_protocol},
 };
 
-use crate::maps::{NETWORKS_V4, NETWORKS_V6, POLICY, PROTOCOL_BY_PORT, RULES};
+use crate::maps::{NETWORKS_V4, NETWORKS_V6, PROTOCOL_BY_PORT, RULES};
 
 /// What was decided, and by what.
 pub struct Judgement {
@@ -19,10 +19,9 @@ pub struct Judgement {
     pub protocol: u8,
 }
 
-/// Judges the first packet of a flow. `None`: no policy was ever loaded.
+/// Judges the first packet of a flow.
 #[inline(always)]
-pub fn new_flow(packet: &Packet) -> Option<Judgement> {
-    let head = POLICY.get(0)?;
+pub fn new_flow(packet: &Packet, head: &PolicyHead) -> Judgement {
     let protocol = protocol(packet);
     let candidate = Candidate {
         from: networks(packet.version, &packet.source),
@@ -34,7 +33,17 @@ pub fn new_flow(packet: &Packet) -> Option<Judgement> {
         Some(rule) => rule.action,
         None => head.default_action,
     };
-    Some(Judgement { action: Action::from_raw(raw_action), rule, protocol })
+    Judgement { action: Action::from_raw(raw_action), rule, protocol }
+}
+
+/// Whether one of the packet's ends lies in a prefix that the policy declares asymmetric.
+#[inline(always)]
+pub fn is_asymmetric(packet: &Packet, head: &PolicyHead) -> bool {
+    head.has_asymmetric != 0
+        && (networks(packet.version, &packet.source)
+            | networks(packet.version, &packet.destination))
+            & ASYMMETRIC
+            != 0
 }
 
 /// Number of the first rule that speaks about the flow, counted from 1; 0: none does.

@@ -5,15 +5,25 @@
 //! said about it. All that can be decided without the kernel is decided in `firewall-common`.
 #![no_std]
 #![no_main]
+// Compare-exchange, see `atomic`.
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
 
 // In the same object, because the floor has to be measured with the same parser and the same tables.
+mod atomic;
 mod bench;
+mod challenge;
 mod clock;
+mod command;
+mod crossing;
 mod filter;
+mod fragments;
 mod frame;
 mod hook;
 mod judge;
+mod limits;
 mod maps;
+mod related;
 mod report;
 mod reset;
 mod rtsp;
@@ -37,13 +47,13 @@ pub fn fwx_xdp(context: XdpContext) -> u32 {
 /// Ingress, traffic control.
 #[classifier]
 pub fn fwx_ingress(context: TcContext) -> i32 {
-    hook::packet(&TcFrame::new(context), Hook::Ingress)
+    hook::packet(&TcFrame::without_headers(context), Hook::Ingress)
 }
 
 /// Egress, traffic control.
 #[classifier]
 pub fn fwx_egress(context: TcContext) -> i32 {
-    let frame = TcFrame::new(context);
+    let frame = TcFrame::without_headers(context);
     if hook::was_judged_on_ingress(&frame) {
         return hook::forwarded(&frame);
     }
@@ -60,6 +70,13 @@ pub fn rtsp_xdp(context: XdpContext) -> u32 {
 #[classifier]
 pub fn rtsp_tc(context: TcContext) -> i32 {
     rtsp::segment(&TcFrame::without_headers(context))
+}
+
+/// What user space wants done to a flow. Never attached: it is run by the kernel's test-run, on a frame that is
+/// the command.
+#[classifier]
+pub fn fwx_command(context: TcContext) -> i32 {
+    command::execute(&TcFrame::new(context))
 }
 
 #[unsafe(link_section = "license")]

@@ -10,9 +10,15 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use firewall_common::{
+    cookie::Secret,
+    crossing::Crossing,
+    datagram::Datagram,
     event::Bucket,
-    flow::{Flow, FragmentKey, KeyV4, KeyV6},
-    layout::{Counter, FILTERS_MAX, FilterCounters, INTERFACES_MAX, ReplayInput, ReplayOutput},
+    flow::{Flow, FragmentKey, KeyV4, KeyV6, Timeouts},
+    layout::{
+        Attack, CROSSINGS_MAX, Counter, FILTERS_MAX, FilterCounters, INTERFACES_MAX, ReplayInput,
+        ReplayOutput, SourceLimits,
+    },
     policy::{Binding, NetworkWords, PREFIXES_MAX, PROTOCOLS_MAX, PolicyHead, RULES_MAX, Rule},
     reason::Reason,
 };
@@ -33,10 +39,42 @@ pub static HALF_OPEN_V4: LruHashMap<KeyV4, Flow, 1024> = LruHashMap::new();
 /// As [`HALF_OPEN_V4`].
 #[btf_map]
 pub static HALF_OPEN_V6: LruHashMap<KeyV6, Flow, 1024> = LruHashMap::new();
-/// Datagrams whose first fragment passed, and when. When it is full the one longest unused makes room;
-/// its later fragments are then refused.
+/// How long a flow may be silent. The controller shortens them as the tables fill.
 #[btf_map]
-pub static FRAGMENTS: LruHashMap<FragmentKey, u64, 4096> = LruHashMap::new();
+pub static TIMEOUTS: Array<Timeouts, 1> = Array::new();
+/// Datagrams of which fragments came by. When it is full the one longest unused makes room; its later
+/// fragments are then refused.
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Datagram, 4096> = LruHashMap::new();
+/// Hosts between which a first fragment passed, and when. When it is full the pair longest unused makes room;
+/// a fragment that comes before its datagram's first is then refused.
+#[btf_map]
+pub static FRAGMENTING_PAIRS: LruHashMap<FragmentKey, u64, 4096> = LruHashMap::new();
+/// Packets on their way through the machine, each at the place that its fingerprint says. One that another
+/// takes the place of goes on, and where its addresses are translated its flow's answer finds no flow; the
+/// packet that is repeated then gets another try.
+#[btf_map]
+pub static CROSSINGS: Array<Crossing, { CROSSINGS_MAX as usize }> = Array::new();
+/// New flows of each source lately, where the policy limits them. When it is full the source longest unused
+/// makes room and begins anew.
+#[btf_map]
+pub static SOURCES: LruHashMap<[u32; 4], SourceLimits, 65_536> = LruHashMap::new();
+/// New flows by each rule lately, where it limits them; number 0 is not used.
+#[btf_map]
+pub static RULE_LIMITS: Array<SourceLimits, { RULES_MAX + 1 }> = Array::new();
+/// Flows without an answer, of all sources.
+#[btf_map]
+pub static ATTACK: Array<Attack, 1> = Array::new();
+/// Those of this CPU that [`ATTACK`] has not been told of.
+#[btf_map]
+pub static UNANSWERED: PerCpuArray<i64, 1> = PerCpuArray::new();
+/// Sources that answered a challenge, and when. When it is full the one longest unused makes room, and is
+/// challenged again.
+#[btf_map]
+pub static AUTHENTICATED: LruHashMap<[u32; 4], u64, 65_536> = LruHashMap::new();
+/// What challenges are made with.
+#[btf_map]
+pub static SECRET: Array<Secret, 1> = Array::new();
 /// The RTSP filter's state by flow number. When it is full, an enforcing filter refuses the segment with
 /// [`Reason::OutOfResources`].
 #[btf_map]

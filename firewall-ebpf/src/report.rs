@@ -52,6 +52,12 @@ pub fn flow_changed<F: Frame>(frame: &F, work: &mut Work) {
     limited(frame, work, work.change);
 }
 
+/// A segment passes that the policy would have refused, were it not to watch only: for the reason on the desk.
+#[inline(always)]
+pub fn passed_against_rules<F: Frame>(frame: &F, work: &mut Work) {
+    limited(frame, work, EventKind::FilterFinding as u8);
+}
+
 /// A segment passes that the filter in monitor mode could not read.
 #[inline(always)]
 pub fn passed_unread<F: Frame>(frame: &F, work: &mut Work) {
@@ -174,6 +180,9 @@ fn begin(work: &mut Work, kind: u8) {
     record.direction = work.direction as u8;
     record.protocol = work.protocol;
     record.state = work.state as u8;
+    record.fault = work.fault as u8;
+    record.expected = work.expected;
+    record.flow_flags = work.flow_flags as u16;
     record.mode = work.binding.mode;
     record.profile = work.binding.profile;
 }

@@ -15,7 +15,6 @@ use firewall_common::{
     layout::{Counter, FilterCounters, Verdict},
     policy::{Mode, Profile},
     reason::Reason,
-    reset::Toward,
 };
 
 use crate::{
@@ -47,7 +46,7 @@ pub fn segment<F: Frame>(frame: &F) -> i32 {
         return F::DROP;
     };
     // Between the caller's look and this one another CPU may have ended the flow.
-    let Some(flow) = tables::find(work) else {
+    let Some(flow) = tables::find_again(work) else {
         work.refuse(Reason::TcpNotSyn);
         return hook::drop(frame, work);
     };
@@ -67,13 +66,15 @@ pub fn segment<F: Frame>(frame: &F) -> i32 {
         Direction::Original => (cursor0, parser0),
         Direction::Reply => (cursor1, parser1),
     };
+    let (_, receiver) = flow.sides(work.direction);
+    let acked = receiver.acked;
     let half = flow.half(work.direction);
     if half.flags & Half::UNREAD != 0 {
         half.flags &= !Half::UNREAD;
         *cursor = Cursor::default();
         parser.resync();
     }
-    let Some(skip_front) = place(work, half, cursor, parser) else {
+    let Some(skip_front) = place(work, acked, cursor, parser) else {
         count(work.protocol, |counters| counters.held += 1);
         work.refuse(Reason::FilterSegmentHeld);
         return hook::drop(frame, work);
@@ -91,7 +92,7 @@ pub fn segment<F: Frame>(frame: &F) -> i32 {
     // The receiver takes a RST at the first byte that it does not have yet.
     work.packet.seq = work.packet.payload_seq().wrapping_add(skip_front);
     report::replayed(work, Verdict::Reset);
-    reset::into_reset(frame, work, Toward::Receiver)
+    reset::send(frame, work, reset::Into::ResetToReceiver)
 }
 
 /// What is known of the flow's streams, or a new beginning. `None`: the table is full.
@@ -108,18 +109,19 @@ fn connection(flow: &Flow) -> Option<&'static mut Connection> {
     let new = unsafe { &mut *RTSP_CONNECTIONS.get_ptr_mut(flow.id)? };
     let Connection { cursors, parsers } = new;
     let [original, reply] = &flow.halves;
+    let [first0, first1] = flow.first_seq;
     let [cursor0, cursor1] = cursors;
     let [parser0, parser1] = parsers;
-    begin(original, cursor0, parser0);
-    begin(reply, cursor1, parser1);
+    begin(original, first0, cursor0, parser0);
+    begin(reply, first1, cursor1, parser1);
     Some(new)
 }
 
 /// Where a direction is to be read from: its first byte, if that is still to come.
 #[inline(always)]
-fn begin(half: &Half, cursor: &mut Cursor, parser: &mut Parser) {
-    if half.flags & (Half::SEQ_KNOWN | Half::UNREAD) == Half::SEQ_KNOWN {
-        *cursor = Cursor::starting_at(half.first_seq);
+fn begin(half: &Half, first_seq: u32, cursor: &mut Cursor, parser: &mut Parser) {
+    if half.flags & (Half::BEGIN_KNOWN | Half::UNREAD) == Half::BEGIN_KNOWN {
+        *cursor = Cursor::starting_at(first_seq);
     } else {
         parser.resync();
     }
@@ -128,14 +130,14 @@ fn begin(half: &Half, cursor: &mut Cursor, parser: &mut Parser) {
 /// Puts the parser where the segment's new bytes begin. Returns how many bytes at the segment's front
 /// are not to be read, all of them if it is a repetition; `None`: it has to be held back.
 #[inline(always)]
-fn place(work: &Work, half: &Half, cursor: &Cursor, parser: &mut Parser) -> Option<u32> {
+fn place(work: &Work, acked: u32, cursor: &Cursor, parser: &mut Parser) -> Option<u32> {
     let (seq, len) = (work.packet.payload_seq(), work.packet.payload_len);
     let now = Situation {
         mode: Mode::from_raw(work.binding.mode),
         profile: Profile::from_raw(work.binding.profile),
         skippable: parser.skippable(),
         in_media: parser.in_media(),
-        acknowledged: cursor.is_behind(half.acked),
+        acknowledged: cursor.is_behind(acked),
     };
     match deliver(cursor.place(seq, len), &now) {
         Deliver::Skip => Some(len),
@@ -303,6 +305,7 @@ fn kill<F: Frame>(frame: &F, work: &mut Work, flow: &mut Flow, parser: &Parser, 
     count(work.protocol, |counters| counters.kills += 1);
     flow.killed_by = number;
     flow.last_seen = work.now;
+    // Whatever state another CPU has just moved it to: it is over.
     flow.state = State::Killed as u8;
     filter::forget(flow.id);
 }

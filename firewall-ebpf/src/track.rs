@@ -1,164 +1,373 @@
 //! Which flow a packet belongs to, and what it does to it.
 //!
-//! Nothing here looks at the packet's bytes: all facts lie on the [`Work`] desk. The verifier therefore
-//! walks this part once for each program, however many ways led through the parser.
+//! Nothing here looks at the packet's bytes: all facts lie on the [`Work`] desk. It, and the two ways from it,
+//! that of a known flow and that of a new one, are functions that the verifier knows by their signature alone. It
+//! walks each once in a program, however many ways led through the parser and whichever of the four tables the
+//! flow was found in.
 
 use firewall_common::{
-    clear::clear,
     event::EventKind,
-    flow::{self, Direction, Flow, FragmentKey, Half, State, Step},
+    flow::{self, Direction, Fault, Flow, Half, Segment, State, Step},
     layout::Counter,
-    policy::Action,
+    policy::{Action, NewFlow, PolicyHead},
     reason::Reason,
     wire::{Fragment, Packet, ip_protocol, tcp_flags},
+    words::clear,
 };
 
 use crate::{
-    filter, judge,
-    maps::FRAGMENTS,
-    report,
-    tables::{self, FlowRef},
+    atomic, challenge, filter, fragments, judge, limits,
+    maps::{POLICY, TIMEOUTS},
+    related, report, tables,
     work::{Decision, Work},
 };
 
-/// How long later fragments may follow the first: the kernel's own reassembly time (`ipfrag_time`).
-const FRAGMENT_TIMEOUT_NS: u64 = 30_000_000_000;
-
-/// Decides about the IP packet on the desk.
+/// Decides about the IP packet on the desk. Returns a [`Decision`].
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn decide(work: &mut Work) -> Decision {
+pub extern "C" fn decide(work: *mut Work) -> u32 {
+    // SAFETY: the caller passes a reference, or so the verifier will not believe: hence the check.
+    match unsafe { work.as_mut() } {
+        Some(work) => decision(work) as u32,
+        None => Decision::Drop as u32,
+    }
+}
+
+#[inline(always)]
+fn decision(work: &mut Work) -> Decision {
     if is_link_signalling(&work.packet) {
         return Decision::Pass;
     }
     if work.packet.is_to_itself() {
         return work.refuse(Reason::LandAttack);
     }
-    if work.packet.fragment == Fragment::Later {
-        return later_fragment(work);
+    match work.packet.fragment {
+        Fragment::Whole => whole(work),
+        Fragment::First => first_fragment(work),
+        Fragment::Later => fragments::later(work),
     }
-    if is_icmp_error(&work.packet) {
-        return Decision::Pass;
+}
+
+/// A packet that has its transport header.
+#[inline(always)]
+fn whole(work: &mut Work) -> Decision {
+    if related::is_error(&work.packet) {
+        return related::error(work);
     }
     tables::note_key(work);
+    let Some(timeouts) = TIMEOUTS.get(0) else {
+        return work.refuse(Reason::NoPolicy);
+    };
     match tables::find(work) {
-        Some(flow) if !flow.expired(work.now) => known_flow(work, flow),
+        Some(flow) if !flow.expired(work.now, timeouts) => {
+            Decision::from_raw(known_flow(work, flow))
+        }
         Some(flow) => {
             forget(work, flow);
-            new_flow(work)
+            Decision::from_raw(new_flow(work))
         }
-        None => new_flow(work),
+        None => Decision::from_raw(new_flow(work)),
     }
+}
+
+/// [`of_known_flow`] as a function of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn known_flow(work: *mut Work, flow: *mut Flow) -> u32 {
+    // SAFETY: the callers pass references, or so the verifier will not believe: hence the check.
+    match unsafe { (work.as_mut(), flow.as_mut()) } {
+        (Some(work), Some(flow)) => of_known_flow(work, flow) as u32,
+        _ => Decision::Drop as u32,
+    }
+}
+
+/// [`of_new_flow`] as a function of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn new_flow(work: *mut Work) -> u32 {
+    // SAFETY: as above.
+    match unsafe { work.as_mut() } {
+        Some(work) => of_new_flow(work) as u32,
+        None => Decision::Drop as u32,
+    }
+}
+
+/// The fragments behind the first follow what is decided about it.
+#[inline(always)]
+fn first_fragment(work: &mut Work) -> Decision {
+    let decision = whole(work);
+    // An enforcing filter refuses fragments: the rest of the segment would pass unread in the later ones.
+    let passes = match decision {
+        Decision::Pass => true,
+        Decision::Read => !filter::enforces(work),
+        _ => false,
+    };
+    if !fragments::note_first(work, passes) && passes {
+        return work.refuse(Reason::FragmentDropped);
+    }
+    decision
 }
 
 /// A packet of a flow in the table.
 #[inline(always)]
-fn known_flow(work: &mut Work, flow: FlowRef) -> Decision {
-    let state = flow.state();
-    work.direction = flow.direction(work.source_is_second);
+fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Decision {
     work.note_flow(flow);
-    let step = match work.packet.protocol {
-        ip_protocol::TCP => flow::advance(state, work.direction, work.packet.flags),
-        _ if work.direction == Direction::Reply => Step::To(State::Assured),
-        _ => Step::To(state),
-    };
-    let next = match step {
-        Step::To(next) => next,
-        Step::Reopen => {
-            forget(work, flow);
-            return new_flow(work);
-        }
-        Step::Refuse(reason) => {
-            // After a kill, drops point back to it, and the sender learns of it by a RST.
-            work.caused_by = flow.killed_by;
-            let refused = work.refuse(reason);
-            let is_reset = work.packet.flags & tcp_flags::RST != 0;
-            return if state == State::Killed && !is_reset { Decision::Answer } else { refused };
-        }
-    };
-
-    flow.last_seen = work.now;
-    note_packet(flow, work.direction, &work.packet);
-    if state.is_half_open() {
-        note_handshake(flow, work.direction, &work.packet);
-    }
-    if next != state {
-        flow.state = next as u8;
-        work.state = next;
-        if state.is_half_open() && next.is_completed() && !tables::promote(work, flow) {
-            flow.state = state as u8;
-            work.state = state;
-            return work.refuse(Reason::OutOfResources);
-        }
-        note_change(work, next);
-    }
-    if brings_payload(&work.packet) && !is_discarded(state, &work.packet) {
-        if filter::wants(work) {
-            // The filter refuses fragments where it enforces; where it only watches they pass.
-            if !filter::enforces(work) {
-                remember_first_fragment(work);
+    let direction = work.direction;
+    let before = work.state;
+    let next = if work.packet.protocol == ip_protocol::TCP {
+        let segment = Segment::of(&work.packet);
+        match flow::judge(flow, direction, &segment) {
+            Step::Pass => {}
+            Step::Reopen => {
+                forget(work, flow);
+                return Decision::from_raw(new_flow(work));
             }
+            Step::Renew => return renew(work, flow, &segment),
+            Step::Refuse(reason, fault) => return refuse(work, flow, &segment, reason, fault),
+        }
+        flow::note(flow, direction, &segment)
+    } else if direction == Direction::Reply {
+        State::Assured
+    } else {
+        before
+    };
+    // What comes after the end does not keep a flow.
+    if !matches!(before, State::Closed | State::Killed) {
+        flow.last_seen = work.now;
+    }
+    flow.count(direction, work.packet.ip_len);
+    work.crosses = before.is_half_open();
+    if next != before && !change(work, flow, before, next) {
+        return Decision::Drop;
+    }
+    if brings_payload(&work.packet) && !is_discarded(before, &work.packet) {
+        if filter::wants(work) {
             return Decision::Read;
         }
+        flow.half(direction).flags |= Half::UNREAD;
+    }
+    Decision::Pass
+}
+
+/// The flow moves from one state to the next. `false`: it cannot, and why lies on the desk.
+#[inline(always)]
+fn change(work: &mut Work, flow: &mut Flow, before: State, next: State) -> bool {
+    if !atomic::change_state(flow, before, next) {
+        // Another CPU was faster. A flow that it ended stays so; otherwise the next packet catches up.
+        let now = flow.state();
+        work.state = now;
+        if now == State::Killed {
+            work.caused_by = flow.killed_by;
+            work.refuse(Reason::TcpNotSyn);
+        }
+        return now != State::Killed;
+    }
+    work.state = next;
+    if before.is_half_open() && next.is_completed() && !complete(work, flow) {
+        // Back to where it was, so that its next packet can try again.
+        atomic::change_state(flow, next, before);
+        work.state = before;
+        work.refuse(Reason::OutOfResources);
+        return false;
+    }
+    note_change(work, before, next);
+    true
+}
+
+/// The flow got its answer: it moves to the table that never evicts. `false`: that is full.
+#[inline(always)]
+fn complete(work: &mut Work, flow: &mut Flow) -> bool {
+    // What this packet leaves unread is noted before the flow is copied.
+    if brings_payload(&work.packet) && !filter::wants(work) {
         flow.half(work.direction).flags |= Half::UNREAD;
     }
-    remember_first_fragment(work);
+    if !tables::promote(&work.key(), flow) {
+        return false;
+    }
+    if let Some(head) = POLICY.get(0) {
+        let originator = match work.direction {
+            Direction::Original => work.packet.source,
+            Direction::Reply => work.packet.destination,
+        };
+        limits::answered(work, head, originator);
+    }
+    true
+}
+
+/// A segment that the flow's state or windows do not allow.
+#[inline(never)]
+fn refuse(
+    work: &mut Work,
+    flow: &mut Flow,
+    segment: &Segment,
+    reason: Reason,
+    fault: Fault,
+) -> Decision {
+    // After a kill, drops point back to it, and the sender learns of it by a RST.
+    work.caused_by = flow.killed_by;
+    work.fault = fault;
+    work.expected = flow::expected(flow, work.direction, segment, fault);
+    let refused = work.refuse(reason);
+    let is_reset = segment.flags & tcp_flags::RST != 0;
+    if work.state == State::Killed && !is_reset { Decision::Answer } else { refused }
+}
+
+/// The originator began the connection anew, and the responder agrees: what lies in the table is the new one
+/// from here on.
+#[inline(never)]
+fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
+    filter::forget(flow.id);
+    let before = flow.state();
+    let next = flow::renew(flow, answer);
+    flow.id = report::next_flow_number();
+    flow.created = work.now;
+    flow.last_seen = work.now;
+    flow.count(work.direction, work.packet.ip_len);
+    atomic::change_state(flow, before, next);
+    work.note_flow(flow);
+    report::count(Counter::FlowsOpened, 1);
     Decision::Pass
 }
 
 /// The first packet of a flow, or one that belongs to none.
 #[inline(always)]
-fn new_flow(work: &mut Work) -> Decision {
+fn of_new_flow(work: &mut Work) -> Decision {
     work.forget_flow();
-    let is_tcp = work.packet.protocol == ip_protocol::TCP;
-    if is_tcp && let Err(reason) = flow::opens(work.packet.flags) {
-        return work.refuse(reason);
-    }
-    let Some(judgement) = judge::new_flow(&work.packet) else {
+    let Some(head) = POLICY.get(0) else {
         return work.refuse(Reason::NoPolicy);
     };
+    let begins = match work.packet.protocol {
+        ip_protocol::TCP => match begins(work, head) {
+            Ok(begins) => begins,
+            Err(reason) => return work.refuse(reason),
+        },
+        ip_protocol::ICMP | ip_protocol::ICMPV6 if is_echo_reply(&work.packet) => {
+            return work.refuse(Reason::IcmpUnrelated);
+        }
+        _ => Begins::Datagram,
+    };
+    let judgement = judge::new_flow(&work.packet, head);
     work.rule = judgement.rule;
     work.protocol = judgement.protocol;
     match judgement.action {
         Action::Allow => {}
-        Action::Reject if is_tcp => {
+        Action::Reject if work.packet.protocol == ip_protocol::TCP => {
             work.refuse(Reason::PolicyRulesDenied);
             return Decision::Answer;
         }
         Action::Deny | Action::Reject => return work.refuse(Reason::PolicyRulesDenied),
     }
+    if begins == Begins::Syn && challenge::is_due(work, head) {
+        return challenge::challenge(work, head);
+    }
     let unread = brings_payload(&work.packet);
-    if unread && filter::wants(work) && filter::enforces(work) {
+    if begins == Begins::Syn && unread && filter::wants(work) && filter::enforces(work) {
         // Data in a SYN (RFC 7413) would reach the server unread. A client repeats the SYN without it.
         return work.refuse(Reason::FilterSegmentHeld);
     }
+    if let Err(reason) = limits::admit(work, head) {
+        return work.refuse(reason);
+    }
+    if begins == Begins::Syn {
+        limits::note_unanswered(work.now, head, 1);
+    }
+    create(work, begins, unread)
+}
 
+/// How a flow begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    /// Not TCP.
+    Datagram,
+    /// By its SYN.
+    Syn,
+    /// In its midst: the policy, or the one who switched the firewall on, lets it.
+    Midstream,
+    /// In its midst or by a SYN, and nothing will be held against it.
+    Asymmetric,
+}
+
+/// How the TCP segment on the desk, of no known connection, begins one; or why it must not.
+#[inline(never)]
+fn begins(work: &mut Work, head: &PolicyHead) -> Result<Begins, Reason> {
+    let opens = flow::opens(work.packet.flags);
+    if opens == Err(Reason::IpHalfScan) {
+        return Err(Reason::IpHalfScan);
+    }
+    if judge::is_asymmetric(&work.packet, head) {
+        return Ok(Begins::Asymmetric);
+    }
+    let Err(reason) = opens else {
+        return Ok(Begins::Syn);
+    };
+    if challenge::is_answer(work, head) {
+        return Err(Reason::SynAuthenticated);
+    }
+    // A RST ends a connection, and there is none.
+    let is_reset = work.packet.flags & tcp_flags::RST != 0;
+    if !is_reset && work.now < head.adopt_until {
+        return Ok(Begins::Midstream);
+    }
+    if NewFlow::from_raw(head.new_flow) == NewFlow::Monitor {
+        // It is told of, and passes.
+        work.refuse(reason);
+        return Ok(Begins::Midstream);
+    }
+    Err(reason)
+}
+
+/// Enters the flow that the packet on the desk begins.
+#[inline(always)]
+fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
     work.flow_id = report::next_flow_number();
-    work.state = if is_tcp { State::SynSent } else { State::Unreplied };
+    work.state = match begins {
+        Begins::Datagram => State::Unreplied,
+        Begins::Syn => State::SynSent,
+        Begins::Midstream | Begins::Asymmetric => State::Midstream,
+    };
     clear(&mut work.flow);
-    work.flow.last_seen = work.now;
-    work.flow.created = work.now;
-    work.flow.id = work.flow_id;
-    work.flow.state = work.state as u8;
-    work.flow.originator_is_second = u8::from(work.source_is_second);
-    work.flow.protocol = judgement.protocol;
-    work.flow.ip_protocol = work.packet.protocol;
-    work.flow.interface = work.interface;
-    work.flow.rule = judgement.rule;
+    let flow = &mut work.flow;
+    flow.last_seen = work.now;
+    flow.created = work.now;
+    flow.id = work.flow_id;
+    flow.state = work.state as u8;
+    flow.originator_is_second = u8::from(work.source_is_second);
+    flow.protocol = work.protocol;
+    flow.ip_protocol = work.packet.protocol;
+    flow.interface = work.interface;
+    flow.rule = work.rule;
+    flow.count(Direction::Original, work.packet.ip_len);
     if unread {
-        work.flow.half(Direction::Original).flags = Half::UNREAD;
+        flow.half(Direction::Original).flags = Half::UNREAD;
     }
-    note_packet(&mut work.flow, Direction::Original, &work.packet);
-    if is_tcp {
-        let half = work.flow.half(Direction::Original);
-        half.first_seq = work.packet.seq.wrapping_add(1);
-        half.flags |= Half::SEQ_KNOWN;
+    let segment = Segment::of(&work.packet);
+    match begins {
+        Begins::Datagram => {}
+        Begins::Syn => flow::note_first_syn(flow, &segment),
+        Begins::Midstream | Begins::Asymmetric => begin_in_midstream(flow, begins, &segment),
     }
-    if !tables::insert_half_open(work) {
+    work.flow_flags = flow.flags;
+    if !tables::insert_half_open(&work.key(), &work.flow) {
         return work.refuse(Reason::OutOfResources);
     }
     report::count(Counter::FlowsOpened, 1);
-    remember_first_fragment(work);
+    work.crosses = true;
     Decision::Pass
+}
+
+#[inline(never)]
+fn begin_in_midstream(flow: &mut Flow, begins: Begins, segment: &Segment) {
+    report::count(Counter::FlowsAdopted, 1);
+    flow.flags |= Flow::ADOPTED;
+    let unjudged = if begins == Begins::Asymmetric { Half::UNJUDGED } else { 0 };
+    let [original, reply] = &mut flow.halves;
+    for half in [original, reply] {
+        let unread = half.flags & Half::UNREAD;
+        *half = Half::in_midstream(None);
+        half.flags |= unread | unjudged;
+    }
+    // It is the first packet and passes: what state it makes does not matter, it has one.
+    let _ = flow::note(flow, Direction::Original, segment);
 }
 
 /// Whether there is something in the packet for a filter to read, or in the fragments that follow it.
@@ -166,37 +375,6 @@ fn new_flow(work: &mut Work) -> Decision {
 fn brings_payload(packet: &Packet) -> bool {
     packet.protocol == ip_protocol::TCP
         && (packet.payload_len > 0 || packet.fragment == Fragment::First)
-}
-
-/// Counts a packet that passes; for TCP learns how far the other direction was received.
-#[inline(always)]
-fn note_packet(flow: &mut Flow, direction: Direction, packet: &Packet) {
-    let half = flow.half(direction);
-    half.packets += 1;
-    half.bytes += u64::from(packet.ip_len);
-    if packet.protocol == ip_protocol::TCP && packet.flags & tcp_flags::ACK != 0 {
-        flow.half(direction.reversed()).acked = packet.ack;
-    }
-}
-
-/// Learns where both streams begin. The responder's SYN says it of its own, and by what it acknowledges of the
-/// originator's: which of several SYNs it took, only it knows. Nothing that the originator sends later, and
-/// nothing after the handshake, can move a filter to another place in the stream.
-#[inline(always)]
-fn note_handshake(flow: &mut Flow, direction: Direction, packet: &Packet) {
-    let is_answer = packet.protocol == ip_protocol::TCP
-        && direction == Direction::Reply
-        && packet.flags & tcp_flags::SYN != 0;
-    if !is_answer {
-        return;
-    }
-    let [original, reply] = &mut flow.halves;
-    reply.first_seq = packet.seq.wrapping_add(1);
-    reply.flags |= Half::SEQ_KNOWN;
-    if packet.flags & tcp_flags::ACK != 0 {
-        original.first_seq = packet.ack;
-        original.flags |= Half::SEQ_KNOWN;
-    }
 }
 
 /// Whether the receiver discards the segment's payload: that of a RST, and that of a SYN once the connection
@@ -211,40 +389,28 @@ fn is_discarded(state: State, packet: &Packet) -> bool {
 #[inline(always)]
 fn forget(work: &Work, flow: &Flow) {
     filter::forget(flow.id);
-    tables::remove(work);
+    tables::remove(&work.key());
 }
 
 /// Lays out what there is to say about a flow that began or ended.
 #[inline(always)]
-fn note_change(work: &mut Work, next: State) {
-    (work.change, work.reason) = match next {
-        State::Established | State::Assured => {
-            (EventKind::ConnectionOpened as u8, Reason::None as u8)
+fn note_change(work: &mut Work, before: State, next: State) {
+    let (kind, reason) = match next {
+        State::Closed => (EventKind::ConnectionClosed, Reason::AbortiveShutdown),
+        State::TimeWait => (EventKind::ConnectionClosed, Reason::GracefulShutdown),
+        _ if before.is_half_open() && next.is_completed() => {
+            (EventKind::ConnectionOpened, Reason::None)
         }
-        State::TimeWait => (EventKind::ConnectionClosed as u8, Reason::GracefulShutdown as u8),
-        State::Closed => (EventKind::ConnectionClosed as u8, Reason::AbortiveShutdown as u8),
         _ => return,
     };
-}
-
-/// A fragment without a transport header goes the way its datagram's first fragment went.
-#[inline(always)]
-fn later_fragment(work: &mut Work) -> Decision {
-    // SAFETY: the time is read at once.
-    let first_seen = unsafe { FRAGMENTS.get(FragmentKey::of(&work.packet)) }.copied();
-    match first_seen {
-        Some(at) if work.now.saturating_sub(at) < FRAGMENT_TIMEOUT_NS => Decision::Pass,
-        _ => work.refuse(Reason::FragmentDropped),
-    }
+    (work.change, work.reason) = (kind as u8, reason as u8);
 }
 
 #[inline(always)]
-fn remember_first_fragment(work: &Work) {
-    const BPF_ANY: u64 = 0;
-    if work.packet.fragment == Fragment::First {
-        // A table that is full makes room by itself; should that fail, the later fragments are refused
-        // with a reason.
-        let _ = FRAGMENTS.insert(FragmentKey::of(&work.packet), work.now, BPF_ANY);
+fn is_echo_reply(packet: &Packet) -> bool {
+    match packet.protocol {
+        ip_protocol::ICMP => packet.icmp_type == 0,
+        _ => packet.icmp_type == 129,
     }
 }
 
@@ -254,19 +420,9 @@ fn remember_first_fragment(work: &Work) {
 fn is_link_signalling(packet: &Packet) -> bool {
     packet.protocol == ip_protocol::ICMPV6
         && packet.fragment == Fragment::Whole
-        && match packet.flags {
+        && match packet.icmp_type {
             130..=132 | 143 => packet.hop_limit == 1,
             133..=137 => packet.hop_limit == 255,
             _ => false,
         }
-}
-
-/// ICMP errors (RFC 792, RFC 4443 §2.1): without them path MTU discovery fails.
-#[inline(always)]
-fn is_icmp_error(packet: &Packet) -> bool {
-    match packet.protocol {
-        ip_protocol::ICMP => matches!(packet.flags, 3 | 11 | 12),
-        ip_protocol::ICMPV6 => matches!(packet.flags, 1..=4),
-        _ => false,
-    }
 }

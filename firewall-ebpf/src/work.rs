@@ -4,17 +4,17 @@
 //! Programs run with softirqs disabled, so nothing else works at the same desk meanwhile.
 
 use firewall_common::{
-    clear::clear,
     event::Record,
     filter::finding::Findings,
-    flow::{Direction, Flow, KeyV4, KeyV6, State},
+    flow::{Direction, Fault, Flow, KeyV4, KeyV6, State},
     layout::Hook,
     policy::Binding,
     reason::Reason,
     wire::Packet,
+    words::clear,
 };
 
-use crate::maps::WORK;
+use crate::{maps::WORK, tables::Key};
 
 /// Bytes of payload that are fetched at once for a filter. A power of two.
 pub const CHUNK: usize = 128;
@@ -31,6 +31,22 @@ pub enum Decision {
     Drop = 2,
     /// It is dropped for the reason on the desk, and its sender gets a RST.
     Answer = 3,
+    /// It is dropped for the reason on the desk, and its sender gets a SYN and an ACK of the cookie there.
+    Challenge = 4,
+}
+
+impl Decision {
+    /// The decision that `raw` stands for; anything unknown drops.
+    #[inline(always)]
+    pub const fn from_raw(raw: u32) -> Self {
+        match raw {
+            0 => Self::Pass,
+            1 => Self::Read,
+            3 => Self::Answer,
+            4 => Self::Challenge,
+            _ => Self::Drop,
+        }
+    }
 }
 
 /// One packet at work.
@@ -38,6 +54,8 @@ pub enum Decision {
 pub struct Work {
     /// The packet.
     pub packet: Packet,
+    /// What it quotes, if it is an ICMP error.
+    pub quoted: Packet,
     /// When it was caught.
     pub now: u64,
     /// Interface it is on.
@@ -48,8 +66,24 @@ pub struct Work {
     pub key_v4: KeyV4,
     /// Its key, if it is IPv6.
     pub key_v6: KeyV6,
+    /// The name that its flow has besides the key, if it is IPv4.
+    pub alias_v4: KeyV4,
+    /// The name that its flow has besides the key, if it is IPv6.
+    pub alias_v6: KeyV6,
     /// Its source is the key's second endpoint.
     pub source_is_second: bool,
+    /// It is an ICMP error, and `quoted` is what it quotes.
+    pub quotes: bool,
+    /// Its flow has no answer yet, or just got it: it has to be known again on its way out.
+    pub crosses: bool,
+    /// What `expected` is about.
+    pub fault: Fault,
+    /// What a TCP segment that is refused should have had: the first number and the last.
+    pub expected: [u32; 2],
+    /// What the sender of a SYN is challenged with.
+    pub cookie: u32,
+    /// The flow's [`Flow::flags`].
+    pub flow_flags: u32,
 
     // These five are eight bytes together, cleared by one store.
     /// Rule that let the flow in or refused it, counted from 1; 0: the default.
@@ -105,7 +139,15 @@ impl Work {
         self.interface = interface;
         self.now = now;
         self.reason = Reason::None as u8;
+        self.fault = Fault::None;
+        self.crosses = false;
         self.forget_flow();
+    }
+
+    /// The key under which the packet's flow lies.
+    #[inline(always)]
+    pub const fn key(&self) -> Key<'_> {
+        Key { version: self.packet.version, v4: &self.key_v4, v6: &self.key_v6 }
     }
 
     /// Lays out what the packet's flow says about it.
@@ -115,6 +157,7 @@ impl Work {
         self.rule = flow.rule;
         self.protocol = flow.protocol;
         self.state = flow.state();
+        self.flow_flags = flow.flags;
     }
 
     /// The packet belongs to no flow, or not to the one that was found.
@@ -125,6 +168,7 @@ impl Work {
         self.state = State::None;
         self.protocol = 0;
         self.change = 0;
+        self.flow_flags = 0;
         clear(&mut self.flow_id);
         clear(&mut self.caused_by);
     }

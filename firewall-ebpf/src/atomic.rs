@@ -1,0 +1,49 @@
+//! Changing a word that another CPU may change at the same time.
+//!
+//! The BPF target declares no compare-exchange, so that core's atomics lack it, but the instruction is there
+//! since Linux 5.12: the compiler's own intrinsic makes it.
+
+use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
+
+use firewall_common::{
+    flow::{Flow, State},
+    limit::Bucket,
+};
+
+/// How often a change is tried again that another CPU was faster with.
+const ATTEMPTS: u32 = 4;
+
+/// Moves the flow from state `from` to `to`. `false`: it is not in `from` any more, and stays as it is.
+#[inline(always)]
+pub fn change_state(flow: &mut Flow, from: State, to: State) -> bool {
+    const { assert!(core::mem::offset_of!(Flow, state) % 4 == 0) };
+    // The state's word holds three bytes more, which never change in the life of a flow.
+    let rest = [0, flow.originator_is_second, flow.protocol, flow.ip_protocol];
+    let with = |state: State| {
+        let [_, a, b, c] = rest;
+        u32::from_ne_bytes([state as u8, a, b, c])
+    };
+    let word = core::ptr::from_mut(&mut flow.state).cast::<u32>();
+    // SAFETY: the state begins an aligned word of the flow.
+    let (_, changed) =
+        unsafe { atomic_cxchg::<u32, { SeqCst }, { SeqCst }>(word, with(from), with(to)) };
+    changed
+}
+
+/// Changes a bucket. Returns what `change` said about the level that was changed: `None` if it refused.
+#[inline(always)]
+pub fn change_bucket(word: &mut u64, change: impl Fn(Bucket) -> Option<Bucket>) -> Option<()> {
+    let word = core::ptr::from_mut(word);
+    for _ in 0..ATTEMPTS {
+        // SAFETY: a reference is valid to read from; another CPU may write it meanwhile, as a whole.
+        let old = unsafe { word.read_volatile() };
+        let new = change(Bucket { empty_at: old })?.empty_at;
+        // SAFETY: as above.
+        let (_, changed) = unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(word, old, new) };
+        if changed {
+            break;
+        }
+    }
+    // One that other CPUs would not let in between so often goes uncounted.
+    Some(())
+}

@@ -1,0 +1,73 @@
+//! What user space wants done to one flow, done here, where nothing comes between a look and a change.
+
+use firewall_common::{
+    flow::{Flow, State},
+    layout::{Command, Order},
+    wire::Bytes as _,
+};
+
+use crate::{
+    atomic, filter,
+    frame::TcFrame,
+    maps::TIMEOUTS,
+    tables::{self, Key},
+};
+
+/// The flow was there and is changed.
+const DONE: i32 = 1;
+/// It was not there, or is not what the command takes it for.
+const NOT_DONE: i32 = 0;
+
+/// Executes the command that is the frame. Returns [`DONE`] or [`NOT_DONE`].
+#[inline(always)]
+pub fn execute(frame: &TcFrame) -> i32 {
+    let Some(bytes) = frame.read::<[u8; Command::FRAME_LEN]>(0) else {
+        return NOT_DONE;
+    };
+    let command: Command = bytemuck::cast(bytes);
+    let key = Key { version: command.version as u8, v4: &command.key_v4, v6: &command.key_v6 };
+    let Some(flow) = tables::entry(&key).filter(|flow| flow.id == command.id) else {
+        return NOT_DONE;
+    };
+    let done = if command.order == Order::Expire as u32 {
+        expire(&key, flow, command.now)
+    } else if command.order == Order::Remove as u32 {
+        remove(&key, flow);
+        true
+    } else if command.order == Order::Kill as u32 {
+        kill(flow, &command)
+    } else {
+        false
+    };
+    if done { DONE } else { NOT_DONE }
+}
+
+#[inline(always)]
+fn expire(key: &Key<'_>, flow: &Flow, now: u64) -> bool {
+    let expired = TIMEOUTS.get(0).is_some_and(|timeouts| flow.expired(now, timeouts));
+    if expired {
+        remove(key, flow);
+    }
+    expired
+}
+
+#[inline(always)]
+fn remove(key: &Key<'_>, flow: &Flow) {
+    filter::forget(flow.id);
+    tables::remove(key);
+}
+
+#[inline(always)]
+fn kill(flow: &mut Flow, command: &Command) -> bool {
+    let state = flow.state();
+    if matches!(state, State::Killed | State::Alias) {
+        return false;
+    }
+    flow.killed_by = command.event;
+    let killed = atomic::change_state(flow, state, State::Killed);
+    if killed {
+        flow.last_seen = command.now;
+        filter::forget(flow.id);
+    }
+    killed
+}
