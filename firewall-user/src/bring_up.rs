@@ -20,7 +20,7 @@ use crate::{
     bad_input, bpffs,
     instance::{Instance, InterfaceState, ProtocolState, State},
     link::{self, Interface},
-    object::{self, BENCH_PREFIX, Purpose, TableSizes},
+    object::{self, BENCH_PREFIX, Purpose},
     policy::{Compiled, Policy},
     renumber::keep_numbers,
     tables::{Over, Tables},
@@ -122,7 +122,7 @@ fn build(
     }
     let mut ebpf = object::load(
         Purpose::Live { maps: &instance.maps(), log: wanted.log_kernel },
-        TableSizes::default(),
+        wanted.policy.tables(),
     )?;
     let tables = Tables::pinned(&instance.maps());
     let before = instance.state()?.filter(|_| adopted);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use firewall_common::{
     event::{EXCERPT_MAX, EventKind, Record},
     filter::FilterId,
-    flow::Direction,
+    flow::{Direction, Fault, Flow},
     policy::{Mode, Profile},
     reason::Reason,
     wire::{ip_protocol, tcp_flags},
@@ -64,6 +64,9 @@ pub struct Event {
     /// The filter that took part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
+    /// The flow was taken over in its midst: it was there before the firewall, or the policy let it begin so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// Rule that let the flow in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -89,6 +92,14 @@ pub struct Tcp {
     pub ack: u32,
     /// Window, unscaled.
     pub window: u16,
+    /// Of a segment that was refused for its sequence numbers: the first and the last number that its end
+    /// could have had; of a RST that it could have had itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<[u32; 2]>,
+    /// Of a segment that was refused for what it acknowledges: the first and the last number that it could have
+    /// acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_ack: Option<[u32; 2]>,
 }
 
 /// What a filter found.
@@ -181,8 +192,12 @@ impl Event {
                 seq: record.seq,
                 ack: record.ack,
                 window: record.window,
+                expected: (record.fault == Fault::Sequence as u8).then_some(record.expected),
+                expected_ack: (record.fault == Fault::Acknowledgment as u8)
+                    .then_some(record.expected),
             }),
             filter: filter(record),
+            adopted: u32::from(record.flow_flags) & Flow::ADOPTED != 0,
             rule: name(&names.rules, record.rule as usize),
             caused_by: (record.caused_by != 0).then_some(record.caused_by),
             suppressed: Some(record.suppressed),
@@ -215,6 +230,7 @@ impl Event {
             dst_port: None,
             tcp: None,
             filter: None,
+            adopted: false,
             rule: None,
             caused_by: None,
             suppressed: None,
@@ -243,6 +259,12 @@ impl Event {
         }
         if let Some(tcp) = &self.tcp {
             line += &format!(" [{}]", tcp.flags);
+            if let Some([low, high]) = tcp.expected {
+                line += &format!(" seq {} expected {low} to {high}", tcp.seq);
+            }
+            if let Some([low, high]) = tcp.expected_ack {
+                line += &format!(" ack {} expected {low} to {high}", tcp.ack);
+            }
         }
         if let Some(interface) = &self.interface {
             line += &format!(" on {interface}");

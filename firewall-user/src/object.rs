@@ -10,24 +10,36 @@ use aya::{
 };
 use firewall_common::filter::FilterId;
 
+use crate::policy::TableSizes;
+
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fwx.bpf.o"));
 
 /// The ingress program for XDP.
 pub const XDP_INGRESS: &str = "fwx_xdp";
 /// The ingress program for traffic control.
 pub const TC_INGRESS: &str = "fwx_ingress";
+/// The program that does what user space wants done to a flow.
+pub const COMMAND: &str = "fwx_command";
 /// The egress program.
 pub const TC_EGRESS: &str = "fwx_egress";
 /// Names of programs begin so that are for measurements only.
 pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
-pub const PINNED_MAPS: [&str; 21] = [
+pub const PINNED_MAPS: [&str; 29] = [
     "FLOWS_V4",
     "FLOWS_V6",
     "HALF_OPEN_V4",
     "HALF_OPEN_V6",
+    "TIMEOUTS",
     "FRAGMENTS",
+    "FRAGMENTING_PAIRS",
+    "SOURCES",
+    "RULE_LIMITS",
+    "ATTACK",
+    "AUTHENTICATED",
+    "SECRET",
+    "CROSSINGS",
     "RTSP_CONNECTIONS",
     "POLICY",
     "RULES",
@@ -45,21 +57,6 @@ pub const PINNED_MAPS: [&str; 21] = [
     "NUMBERS",
     "EVENTS",
 ];
-
-/// Sizes of the flow tables, in flows of one address family.
-#[derive(Clone, Copy, Debug)]
-pub struct TableSizes {
-    /// Flows with an answer.
-    pub completed: u32,
-    /// Flows without an answer yet.
-    pub half_open: u32,
-}
-
-impl Default for TableSizes {
-    fn default() -> Self {
-        Self { completed: 262_144, half_open: 65_536 }
-    }
-}
 
 /// For what the programs are loaded.
 #[derive(Clone, Copy, Debug)]

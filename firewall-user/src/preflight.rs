@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::{
     attach, bpffs, link,
-    object::{self, Purpose, TableSizes},
+    object::{self, Purpose},
+    policy::TableSizes,
 };
 
 /// The answer.

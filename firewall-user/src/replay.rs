@@ -20,8 +20,8 @@ use serde::Serialize;
 use crate::{
     bad_input,
     event::{self, Event, Names},
-    object::{self, Purpose, TC_EGRESS, TC_INGRESS, TableSizes, XDP_INGRESS},
-    policy::Policy,
+    object::{self, Purpose, TC_EGRESS, TC_INGRESS, XDP_INGRESS},
+    policy::{Policy, TableSizes},
     ring::Rings,
     tables::{Over, Tables},
 };

@@ -11,7 +11,7 @@ use aya::{
     Pod,
     maps::{HashMap, MapData, MapError},
 };
-use firewall_common::flow::Flow;
+use firewall_common::flow::{Flow, Timeouts};
 
 use crate::{
     ring::monotonic_ns,
@@ -63,7 +63,7 @@ fn sweep_table<K: Pod>(
             Err(MapError::KeyNotFound) => continue,
             Err(error) => return Err(error.into()),
         };
-        if flow.expired(now) {
+        if flow.expired(now, &Timeouts::default()) {
             ignore_missing(table.remove(&key))?;
             removed += 1;
         } else {

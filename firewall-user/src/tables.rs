@@ -8,7 +8,8 @@ use aya::maps::{
     lpm_trie::{Key, LpmTrie},
 };
 use firewall_common::{
-    flow::{Flow, KeyV4, KeyV6},
+    cookie::Secret,
+    flow::{Flow, KeyV4, KeyV6, Timeouts},
     layout::{Counter, FilterCounters},
     policy::{Binding, NetworkWords, PROTOCOLS_MAX, PolicyHead, RULES_MAX, Rule, to_words},
     reason::Reason,
@@ -86,8 +87,33 @@ impl Tables {
                 table.set(number as u32, new, 0)?;
             }
         }
+        self.set_timeouts(policy.timeouts)?;
         let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
-        head.set(0, policy.head, 0)?;
+        let adopt_until = head.get(&0, 0)?.adopt_until;
+        head.set(0, PolicyHead { adopt_until, ..policy.head }, 0)?;
+        Ok(())
+    }
+
+    /// Sets how long flows may be silent, from their next packet on.
+    pub fn set_timeouts(&self, timeouts: Timeouts) -> Result<()> {
+        let mut table: Array<_, Timeouts> = self.open("TIMEOUTS")?;
+        Ok(table.set(0, timeouts, 0)?)
+    }
+
+    /// Lets TCP segments that belong to no flow begin one, until `until`: nanoseconds of the monotonic clock.
+    pub fn adopt_until(&self, until: u64) -> Result<()> {
+        let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
+        let now = head.get(&0, 0)?;
+        Ok(head.set(0, PolicyHead { adopt_until: until, ..now }, 0)?)
+    }
+
+    /// Sets what SYN challenges are made with. One that is there stays, and with it the challenges that are on
+    /// their way.
+    pub fn set_secret(&self, secret: Secret) -> Result<()> {
+        let mut table: Array<_, Secret> = self.open("SECRET")?;
+        if table.get(&0, 0)? == Secret::default() {
+            table.set(0, secret, 0)?;
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use aya::maps::{MapData, ProgramArray};
 use firewall_common::{
     event::Bucket, filter::FilterId, flow::State, layout::Counter, reason::Reason,
 };
-use firewall_user::{object::TableSizes, replay::Hook};
+use firewall_user::{policy::TableSizes, replay::Hook};
 use lab::replaying::{
     Conversation, FAMILIES, Family, OPTIONS, REPLY, RTSP_PORT, Rig, STEP_NS, drops, passes,
     rtsp_policy,

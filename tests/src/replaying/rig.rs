@@ -11,8 +11,7 @@ use firewall_common::{
 };
 use firewall_user::{
     event::Event,
-    object::TableSizes,
-    policy::Policy,
+    policy::{Policy, TableSizes},
     replay::{Hook, Outcome, Replay},
 };
 

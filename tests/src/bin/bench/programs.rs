@@ -8,8 +8,9 @@ use aya::{
     programs::{Program, TestRun as _, TestRunOptions},
 };
 use firewall_user::{
-    object::{self, Purpose, TableSizes},
+    object::{self, Purpose},
     policy::Policy,
+    policy::TableSizes,
     tables::{Over, Tables},
 };
 use nix::time::{ClockId, clock_gettime};
