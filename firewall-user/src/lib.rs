@@ -11,6 +11,7 @@ pub mod capture;
 pub mod controller;
 pub mod error;
 pub mod event;
+pub mod existing;
 pub mod instance;
 pub mod link;
 pub mod object;
