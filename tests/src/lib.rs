@@ -17,6 +17,7 @@ mod raw;
 mod tool;
 mod topology;
 
+pub mod differential;
 pub mod peers;
 pub mod policy;
 pub mod replaying;
