@@ -41,16 +41,19 @@ fn decision(work: &mut Work) -> Decision {
     if work.packet.is_to_itself() {
         return work.refuse(Reason::LandAttack);
     }
-    match work.packet.fragment {
-        Fragment::Whole => whole(work),
-        Fragment::First => first_fragment(work),
-        Fragment::Later => fragments::later(work),
+    if work.packet.fragment == Fragment::Later {
+        return fragments::later(work);
     }
+    let decision = with_header(work);
+    if work.packet.fragment == Fragment::First {
+        return first_fragment(work, decision);
+    }
+    decision
 }
 
 /// A packet that has its transport header.
 #[inline(always)]
-fn whole(work: &mut Work) -> Decision {
+fn with_header(work: &mut Work) -> Decision {
     if related::is_error(&work.packet) {
         return related::error(work);
     }
@@ -94,8 +97,7 @@ extern "C" fn new_flow(work: *mut Work) -> u32 {
 
 /// The fragments behind the first follow what is decided about it.
 #[inline(always)]
-fn first_fragment(work: &mut Work) -> Decision {
-    let decision = whole(work);
+fn first_fragment(work: &mut Work, decision: Decision) -> Decision {
     // An enforcing filter refuses fragments: the rest of the segment would pass unread in the later ones.
     let passes = match decision {
         Decision::Pass => true,
@@ -212,19 +214,33 @@ fn refuse(
     if work.state == State::Killed && !is_reset { Decision::Answer } else { refused }
 }
 
-/// The originator began the connection anew, and the responder agrees: what lies in the table is the new one
-/// from here on.
+/// One of the ends began the connection anew, and the other agrees: what lies in the table is the new one from
+/// here on.
 #[inline(never)]
 fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
+    if flow::renewed_by(flow) == Direction::Reply {
+        // It goes the other way than the one that was let in.
+        let Some(head) = POLICY.get(0) else {
+            return work.refuse(Reason::NoPolicy);
+        };
+        work.quoted = work.packet.turned();
+        let judgement = judge::new_flow(&work.quoted, head);
+        if judgement.action != Action::Allow {
+            return work.refuse(Reason::PolicyRulesDenied);
+        }
+        flow.rule = judgement.rule;
+        flow.protocol = judgement.protocol;
+    }
     filter::forget(flow.id);
-    let before = flow.state();
     let next = flow::renew(flow, answer);
     flow.id = report::next_flow_number();
     flow.created = work.now;
     flow.last_seen = work.now;
-    flow.count(work.direction, work.packet.ip_len);
-    atomic::change_state(flow, before, next);
+    flow.state = next as u8;
+    work.direction = Direction::Reply;
+    flow.count(Direction::Reply, work.packet.ip_len);
     work.note_flow(flow);
+    work.crosses = true;
     report::count(Counter::FlowsOpened, 1);
     Decision::Pass
 }

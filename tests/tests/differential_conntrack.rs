@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, env, fmt::Write as _};
 use firewall_common::{
     flow::State,
     layout::Verdict,
-    wire::tcp_flags::{ACK, RST, SYN},
+    wire::tcp_flags::{ACK, FIN, RST, SYN},
 };
 use firewall_user::replay::{Hook, Outcome};
 use lab::{
@@ -66,11 +66,44 @@ const KNOWN: &[Known] = &[
         then: Then::Stop,
     },
     Known {
+        name: "a SYN-ACK that answers no SYN",
+        why: "the kernel passes and ignores it in a connection that stands; fwx passes the one that was, \
+              should it come again, and the one that answers a SYN which passed meanwhile",
+        matches: |d| d.kernel_passes && d.segment.has(SYN | ACK) && d.before != State::SynSent,
+        then: Then::GoOn,
+    },
+    Known {
+        name: "a wrong answer to a SYN, and what follows it",
+        why: "the kernel passes a SYN-ACK that acknowledges another number, and waits for the RST; fwx \
+              refuses it and what builds on it, and waits for the right one",
+        matches: |d| {
+            let waits = matches!(d.before, State::SynSent | State::SynReceived);
+            d.kernel_passes && waits && d.segment.flags & (SYN | ACK) != SYN
+        },
+        then: Then::Stop,
+    },
+    Known {
+        name: "more after a FIN",
+        why: "the kernel does not mind; a sender that said it has no more has no more (RFC 9293 §3.6), \
+              and its FIN's place in the stream is the last",
+        matches: |d| d.kernel_passes && d.has_closed() && d.place.end_beyond_sent > Some(0),
+        then: Then::Stop,
+    },
+    Known {
         name: "a RST of another number",
         why: "the kernel passes a RST within the window and keeps the connection, so that the receiver \
               can challenge it (RFC 5961 §3); fwx refuses what it cannot tell from a forged one, and the \
               true sender's next RST answers the challenge",
         matches: |d| d.kernel_passes && d.segment.has(RST) && d.place.start_beyond_acked != Some(0),
+        then: Then::Stop,
+    },
+    Known {
+        name: "a RST that acknowledges what was not sent",
+        why: "the kernel looks at its sequence number only if that is the exact one; nobody who took part in \
+              the connection acknowledges what was not sent",
+        matches: |d| {
+            d.kernel_passes && d.segment.has(RST | ACK) && d.place.ack_beyond_sent > Some(0)
+        },
         then: Then::Stop,
     },
     Known {
@@ -95,6 +128,34 @@ const KNOWN: &[Known] = &[
     },
     // The kernel refuses, fwx lets pass.
     Known {
+        name: "a SYN of the end that answered",
+        why: "the kernel takes it for invalid; fwx passes it as it passes the originator's: the other end \
+              challenges it, and so finds out that its peer began anew (RFC 5961 §4)",
+        matches: |d| !d.kernel_passes && d.segment.has(SYN) && d.fwx.state == d.before,
+        then: Then::Stop,
+    },
+    Known {
+        name: "an ACK while both SYNs cross",
+        why: "the kernel wants a SYN-ACK of each end; RFC 9293 §3.10.7.4 has the ACK of a SYN establish the \
+              connection, with or without a SYN",
+        matches: |d| !d.kernel_passes && d.before == State::SynReceived && d.syns_crossed(),
+        then: Then::Stop,
+    },
+    Known {
+        name: "SACK blocks of what was not sent",
+        why: "the kernel takes a block's edge for the acknowledgement; fwx leaves SACK to the ends, for it \
+              opens no window (RFC 2018 §8)",
+        matches: |d| !d.kernel_passes && d.segment.options.contains(&5),
+        then: Then::Stop,
+    },
+    Known {
+        name: "a RST once more",
+        why: "the kernel has no place for the second RST of a handshake that was given up; it ends nothing \
+              that is not ended, and a sender may repeat it",
+        matches: |d| !d.kernel_passes && d.before == State::Closed && d.segment.has(RST),
+        then: Then::GoOn,
+    },
+    Known {
         name: "a segment after one that the kernel passed and ignored",
         why: "the kernel let a segment pass and took no note of it, so it refuses what builds on it",
         matches: |d| !d.kernel_passes && d.passed.iter().any(Passed::is_ignored),
@@ -110,13 +171,6 @@ const KNOWN: &[Known] = &[
                 && d.segment.has(SYN)
                 && d.fwx.state == State::SynSent
         },
-        then: Then::Stop,
-    },
-    // To be taken out when it does.
-    Known {
-        name: "fwx does not judge numbers yet",
-        why: "its tracker follows flags only: see ARCHITECTURE.md, what is not yet as it should be",
-        matches: |d| !d.kernel_passes,
         then: Then::Stop,
     },
 ];
@@ -156,6 +210,20 @@ impl Difference<'_> {
         };
         let (kind, words) = (self.segment.kind(), self.place.words());
         format!("{verdict}: {kind} in {} that {words}", self.before.name())
+    }
+
+    /// Whether both ends sent a SYN without ACK.
+    fn syns_crossed(&self) -> bool {
+        let syn = |passed: &&Passed| passed.segment.flags & (SYN | ACK) == SYN;
+        let mut ends = self.passed.iter().filter(syn).map(|passed| passed.segment.from);
+        let first = ends.next();
+        ends.any(|end| Some(end) != first)
+    }
+
+    /// Whether the segment's sender said before that it has no more to send.
+    fn has_closed(&self) -> bool {
+        let same_end = |passed: &&Passed| passed.segment.from == self.segment.from;
+        self.passed.iter().filter(same_end).any(|passed| passed.segment.has(FIN))
     }
 
     /// Whether a SYN came when fwx held the connection before it to be over.

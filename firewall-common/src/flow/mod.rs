@@ -10,7 +10,7 @@ mod window;
 pub use alias::Alias;
 pub use key::{FragmentKey, KeyV4, KeyV6, Oriented};
 pub use state::State;
-pub use tcp::{PassedSyn, Step, expected, judge, note, note_first_syn, opens, renew};
+pub use tcp::{PassedSyn, Step, expected, judge, note, note_first_syn, opens, renew, renewed_by};
 pub use timeout::{Timeout, Timeouts};
 pub use window::{Fault, Half, Segment, after, before};
 

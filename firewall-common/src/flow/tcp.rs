@@ -21,15 +21,15 @@ pub enum Step {
     Pass,
     /// It begins a new flow in place of this one, which is over.
     Reopen,
-    /// It answers the SYN of an originator that lost this connection and began it anew: it passes, and the
-    /// flow is a new one, see [`renew`].
+    /// It answers the SYN of an end that lost this connection and began it anew: it passes, and the flow is a
+    /// new one, see [`renew`].
     Renew,
     /// It is refused and the flow stays as it was.
     Refuse(Reason, Fault),
 }
 
-/// A SYN that passed without changing its flow: of an originator that began anew on an established
-/// connection, or the one before a repeated SYN that has another sequence number.
+/// A SYN that passed without changing its flow: of an end that began anew on a connection that stands, or the
+/// one before a repeated SYN that has another sequence number.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct PassedSyn {
@@ -39,20 +39,23 @@ pub struct PassedSyn {
     pub window: u16,
     /// The shift it announces.
     pub scale: u8,
-    /// 1: there is such a SYN.
+    /// 0: there is no such SYN; otherwise 1 and its [`Direction`].
     pub known: u8,
 }
 
 impl PassedSyn {
     #[inline(always)]
-    const fn of(segment: &Segment) -> Self {
+    const fn of(segment: &Segment, direction: Direction) -> Self {
         let Segment { seq, window, scale, .. } = *segment;
-        Self { end: seq.wrapping_add(1), window, scale, known: 1 }
+        Self { end: seq.wrapping_add(1), window, scale, known: 1 + direction as u8 }
     }
 
+    /// Whether the SYN is answered by a segment that goes in `direction`.
     #[inline(always)]
-    const fn is_answered_by(&self, segment: &Segment) -> bool {
-        self.known != 0 && segment.flags & ACK != 0 && segment.ack == self.end
+    const fn is_answered_by(&self, segment: &Segment, direction: Direction) -> bool {
+        self.known == 1 + direction.reversed() as u8
+            && segment.flags & ACK != 0
+            && segment.ack == self.end
     }
 
     #[inline(always)]
@@ -167,7 +170,8 @@ fn before_the_answer(flow: &Flow, direction: Direction, segment: &Segment) -> St
             _ => mismatch(Fault::Sequence),
         };
     }
-    let answers = acknowledges_syn(flow, segment) || flow.passed_syn.is_answered_by(segment);
+    let answers =
+        acknowledges_syn(flow, segment) || flow.passed_syn.is_answered_by(segment, direction);
     match flags & (SYN | ACK | RST) {
         // Both ends sent their SYN: simultaneous open (RFC 9293 §3.5).
         SYN => Step::Pass,
@@ -209,7 +213,7 @@ fn syn_ack(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     if (sender.flags | receiver.flags) & (Half::UNJUDGED | Half::LEARNING) != 0 {
         return Step::Pass;
     }
-    if direction == Direction::Reply && flow.passed_syn.is_answered_by(segment) {
+    if flow.passed_syn.is_answered_by(segment, direction) {
         return Step::Renew;
     }
     let first = flow.first_seq_of(direction);
@@ -234,10 +238,18 @@ fn reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     // What the receiver acknowledged last, or what the sender sent last and the receiver will have by then.
     let exact = segment.seq == receiver.acked || segment.seq == sender.end;
     // The answer of an end that knows of no connection to a SYN that passed.
-    let answers = direction == Direction::Reply && flow.passed_syn.is_answered_by(segment);
+    if flow.passed_syn.is_answered_by(segment, direction) {
+        return Step::Pass;
+    }
     let closing = flow.state() != State::Established && flow.state() != State::SynReceived;
     let inside = !before(segment.seq, receiver.acked) && !after(segment.seq, receiver.edge);
-    if exact || answers || closing && inside { Step::Pass } else { mismatch(Fault::Sequence) }
+    if !exact && !(closing && inside) {
+        return mismatch(Fault::Sequence);
+    }
+    if segment.flags & ACK != 0 && after(segment.ack, receiver.end) {
+        return mismatch(Fault::Acknowledgment);
+    }
+    Step::Pass
 }
 
 /// [`State::Closed`]: a second RST, or what crossed the first.
@@ -245,12 +257,13 @@ fn reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
 fn after_a_reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     let (sender, receiver) = flow.sides(direction);
     let settled = Half::SPOKE | Half::ACKED;
-    if segment.flags & RST != 0 {
-        Step::Pass
-    } else if segment.flags & SYN == 0 && sender.flags & receiver.flags & settled == settled {
-        by_window(flow, direction, segment)
-    } else {
-        Step::Refuse(Reason::TcpNotSyn, Fault::None)
+    let known = sender.flags & receiver.flags & settled == settled;
+    match segment.flags & (SYN | RST) {
+        RST if known => reset(flow, direction, segment),
+        // The connection never stood: the end that refused it repeats itself, or the one that gave it up.
+        RST => before_the_answer(flow, direction, segment),
+        0 if known => by_window(flow, direction, segment),
+        _ => Step::Refuse(Reason::TcpNotSyn, Fault::None),
     }
 }
 
@@ -346,7 +359,14 @@ fn note_rarely(flow: &mut Flow, direction: Direction, segment: &Segment) -> Stat
         }
         State::Killed => State::Killed,
         _ if flags & RST != 0 => State::Closed,
-        State::Closed => State::Closed,
+        State::Closed => {
+            let [original, reply] = &flow.halves;
+            if original.flags & reply.flags & Half::SPOKE != 0 {
+                // What was on its way when the RST came still gets its answers.
+                note_by_window(flow, direction, segment, State::Closed);
+            }
+            State::Closed
+        }
         State::SynReceived if flags & (SYN | ACK) == ACK => {
             let next = note_by_window(flow, direction, segment, State::Established);
             // The responder may speak before the handshake's last ACK comes by.
@@ -358,13 +378,15 @@ fn note_rarely(flow: &mut Flow, direction: Direction, segment: &Segment) -> Stat
         {
             State::SynReceived
         }
+        _ if flags & ACK != 0 => {
+            // The answer to the SYN once more, perhaps with another window.
+            let (sender, _) = sides(&mut flow.halves, direction);
+            window::widen(sender, segment);
+            state
+        }
         _ => {
-            let [first, _] = flow.first_seq;
-            if direction == Direction::Original
-                && flags & (SYN | ACK) == SYN
-                && segment.seq.wrapping_add(1) != first
-            {
-                flow.passed_syn = PassedSyn::of(segment);
+            if segment.seq.wrapping_add(1) != flow.first_seq_of(direction) {
+                flow.passed_syn = PassedSyn::of(segment, direction);
             }
             state
         }
@@ -381,7 +403,8 @@ fn note_before_the_answer(flow: &mut Flow, direction: Direction, segment: &Segme
                 if segment.end != original.end {
                     let Half { end, max_window: window, scale, flags, .. } = *original;
                     let scale = if flags & Half::OFFERED_SCALE != 0 { scale } else { NO_SCALE };
-                    flow.passed_syn = PassedSyn { end, window, scale, known: 1 };
+                    flow.passed_syn =
+                        PassedSyn { end, window, scale, known: 1 + Direction::Original as u8 };
                 }
                 note_first_syn(flow, segment);
                 State::SynSent
@@ -402,7 +425,9 @@ fn note_before_the_answer(flow: &mut Flow, direction: Direction, segment: &Segme
         _ if flags & RST != 0 => State::Closed,
         _ if flags & SYN == 0 => State::Established,
         _ => {
-            if !acknowledges_syn(flow, segment) && flow.passed_syn.is_answered_by(segment) {
+            if !acknowledges_syn(flow, segment)
+                && flow.passed_syn.is_answered_by(segment, direction)
+            {
                 let first = flow.passed_syn.segment();
                 note_first_syn(flow, &first);
             }
@@ -434,12 +459,26 @@ fn note_answer(flow: &mut Flow, segment: &Segment) {
     flow.passed_syn.known = 0;
 }
 
+/// The direction, in the flow that was, of the one that `answer` begins: see [`Step::Renew`].
+#[inline(always)]
+pub const fn renewed_by(flow: &Flow) -> Direction {
+    if flow.passed_syn.known == 1 + Direction::Reply as u8 {
+        Direction::Reply
+    } else {
+        Direction::Original
+    }
+}
+
 /// Makes the flow that `answer` answers out of the one that was: see [`Step::Renew`]. Returns its state, which
 /// the caller has to set, as the flow's number and times.
 #[inline(always)]
 pub fn renew(flow: &mut Flow, answer: &Segment) -> State {
     let syn = flow.passed_syn.segment();
+    if matches!(renewed_by(flow), Direction::Reply) {
+        flow.originator_is_second ^= 1;
+    }
     flow.halves = [Half::default(); 2];
+    flow.tallies = [super::Tally::default(); 2];
     note_first_syn(flow, &syn);
     note_answer(flow, answer);
     State::SynReceived

@@ -173,6 +173,10 @@ pub(super) const fn fault(sender: &Half, receiver: &Half, segment: &Segment) -> 
 pub(super) const fn note(sender: &mut Half, segment: &Segment) {
     if after(segment.end, sender.end) {
         sender.end = segment.end;
+        // A FIN that comes again moves nothing, and one in the midst of what was sent is none.
+        if segment.flags & FIN != 0 {
+            sender.flags |= Half::FIN;
+        }
     }
     if after(segment.ack, sender.acked) {
         sender.acked = segment.ack;
@@ -184,9 +188,6 @@ pub(super) const fn note(sender: &mut Half, segment: &Segment) {
     if segment.window > sender.max_window {
         sender.max_window = segment.window;
     }
-    if segment.flags & FIN != 0 {
-        sender.flags |= Half::FIN;
-    }
 }
 
 /// Takes in what a segment says of a connection that was taken over.
@@ -194,7 +195,7 @@ pub(super) const fn note(sender: &mut Half, segment: &Segment) {
 pub(super) const fn learn(sender: &mut Half, receiver: &mut Half, segment: &Segment, packets: u64) {
     if sender.flags & Half::SPOKE == 0 {
         sender.flags |= Half::SPOKE;
-        sender.end = segment.end;
+        sender.end = segment.seq;
     }
     if sender.flags & Half::ACKED == 0 && segment.flags & ACK != 0 {
         sender.flags |= Half::ACKED;
@@ -238,6 +239,15 @@ pub(super) const fn note_syn(sender: &mut Half, segment: &Segment) {
     sender.acked = 0;
     if segment.flags & ACK != 0 {
         acknowledge(sender, segment.ack, segment.window);
+    }
+}
+
+/// Takes in the window of a SYN that comes once more: never scaled, as that of the first.
+#[inline(always)]
+pub(super) const fn widen(sender: &mut Half, segment: &Segment) {
+    let edge = segment.ack.wrapping_add(at_least_one(segment.window as u32));
+    if after(edge, sender.edge) {
+        sender.edge = edge;
     }
 }
 

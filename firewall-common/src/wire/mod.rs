@@ -123,6 +123,20 @@ impl Packet {
         self.seq.wrapping_add((self.flags & tcp_flags::SYN != 0) as u32)
     }
 
+    /// The packet as the first one of the other direction would describe itself: source and destination change
+    /// places.
+    #[inline(always)]
+    #[must_use]
+    pub const fn turned(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            ..*self
+        }
+    }
+
     /// Whether the packet goes to where it comes from. Word by word: a comparison of arrays becomes a call of
     /// `memcmp`, which in the kernel goes byte by byte.
     #[inline(always)]
