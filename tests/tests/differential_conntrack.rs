@@ -126,6 +126,13 @@ const KNOWN: &[Known] = &[
         matches: |d| d.kernel_passes && is_old_acknowledgement(&d.place),
         then: Then::GoOn,
     },
+    Known {
+        name: "what comes after a SYN or a RST that passed and was none of this connection's",
+        why: "each tracker has its own idea of where the ends are now; fwx's is the stricter, for it learns \
+              from neither",
+        matches: |d| d.kernel_passes && d.passed.iter().any(Passed::is_strange),
+        then: Then::Stop,
+    },
     // The kernel refuses, fwx lets pass.
     Known {
         name: "a SYN of the end that answered",
@@ -135,10 +142,14 @@ const KNOWN: &[Known] = &[
         then: Then::Stop,
     },
     Known {
-        name: "an ACK while both SYNs cross",
+        name: "an ACK while SYNs cross, or the SYN came with two numbers",
         why: "the kernel wants a SYN-ACK of each end; RFC 9293 §3.10.7.4 has the ACK of a SYN establish the \
               connection, with or without a SYN",
-        matches: |d| !d.kernel_passes && d.before == State::SynReceived && d.syns_crossed(),
+        matches: |d| {
+            !d.kernel_passes
+                && d.before == State::SynReceived
+                && (d.syns_crossed() || d.syns_differ())
+        },
         then: Then::Stop,
     },
     Known {
@@ -220,6 +231,14 @@ impl Difference<'_> {
         ends.any(|end| Some(end) != first)
     }
 
+    /// Whether one end sent SYNs of different numbers.
+    fn syns_differ(&self) -> bool {
+        let syns = || self.passed.iter().filter(|p| p.segment.flags & (SYN | ACK) == SYN);
+        syns().any(|a| {
+            syns().any(|b| a.segment.from == b.segment.from && a.segment.seq != b.segment.seq)
+        })
+    }
+
     /// Whether the segment's sender said before that it has no more to send.
     fn has_closed(&self) -> bool {
         let same_end = |passed: &&Passed| passed.segment.from == self.segment.from;
@@ -241,6 +260,12 @@ struct Passed<'a> {
 }
 
 impl Passed<'_> {
+    /// Whether it is a SYN of a connection that stands, or a RST.
+    fn is_strange(&self) -> bool {
+        let stands = !matches!(self.before, State::None | State::SynSent);
+        self.segment.has(RST) || self.segment.has(SYN) && stands
+    }
+
     /// Whether the kernel let it pass and may have taken no note of it (`NFCT_TCP_IGNORE`,
     /// `TCP_CONNTRACK_IGNORE`).
     fn is_ignored(&self) -> bool {
