@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::Ebpf;
+use firewall_common::cookie::Secret;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -23,7 +24,9 @@ use crate::{
     object::{self, BENCH_PREFIX, Purpose},
     policy::{Compiled, Policy},
     renumber::keep_numbers,
+    ring::monotonic_ns,
     tables::{Over, Tables},
+    takeover::{TakenOver, take_over},
 };
 
 /// What to bring up.
@@ -37,6 +40,8 @@ pub struct Wanted {
     pub mode: Mode,
     /// Whether the kernel programs log each decision.
     pub log_kernel: bool,
+    /// For how long TCP segments of no known connection may begin one.
+    pub adopt: Option<Duration>,
 }
 
 /// An instance that is up.
@@ -138,7 +143,14 @@ fn build(
         (true, true) => Over::PolicyKeepingBindings,
     };
     tables.write_policy(&compiled, over).context("cannot write the policy")?;
+    tables.set_secret(random_secret()?)?;
+    if let Some(adopt) = wanted.adopt {
+        let until = monotonic_ns().saturating_add(u64::try_from(adopt.as_nanos())?);
+        tables.adopt_until(until)?;
+    }
     pin_programs(&mut ebpf, instance)?;
+    // Before the programs see a packet, and again for what begins until all of them do.
+    let first = if adopted { None } else { Some(take_over(&tables, &compiled)?) };
 
     let old = before.map(|before| before.interfaces).unwrap_or_default();
     let mut states = Vec::new();
@@ -157,6 +169,10 @@ fn build(
             }
         }
     }
+    if let Some(first) = first {
+        let second = take_over(&tables, &compiled)?;
+        tell_taken_over(&first, &second);
+    }
     for index in attach::attached(instance)? {
         if !states.iter().any(|state| state.index == index) {
             eprintln!("fwx: interface {index} is not in the policy any more: detaching");
@@ -173,6 +189,32 @@ fn build(
     };
     instance.write_state(&state)?;
     Ok(Up { ebpf, state, adopted })
+}
+
+/// What SYN challenges are made with.
+fn random_secret() -> Result<Secret> {
+    let mut secret = [0; 2];
+    getrandom::fill(bytemuck::bytes_of_mut(&mut secret))
+        .map_err(|error| anyhow!("no random numbers: {error}"))?;
+    Ok(Secret(secret))
+}
+
+fn tell_taken_over(first: &TakenOver, second: &TakenOver) {
+    let flows = first.flows + second.flows;
+    let translated = first.translated + second.translated;
+    eprintln!(
+        "fwx: took over {flows} connections that were there before{}",
+        if translated > 0 { format!(", {translated} of them behind NAT") } else { String::new() }
+    );
+    for note in &first.notes {
+        eprintln!("fwx: {note}");
+    }
+    if second.left_out > 0 {
+        eprintln!(
+            "fwx: {} connections found no room in the flow tables and will be cut: raise [tables] in the policy",
+            second.left_out
+        );
+    }
 }
 
 /// Takes back the interfaces that this attempt added.

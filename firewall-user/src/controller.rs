@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     bring_up::{Wanted, bring_up},
-    event::{Event, Names},
+    event::{CONTROLLER_CPU, Event, Names},
     instance::{ControllerLock, Instance, State},
     link,
     ring::{Rings, Watch, monotonic_epoch_ns},
@@ -31,10 +31,6 @@ const WATCH_PERIOD: Duration = Duration::from_millis(250);
 const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 /// How long a record waits for earlier ones of other CPUs.
 const SETTLING_PERIOD: Duration = Duration::from_millis(2);
-/// The lowest bits of an event's number tell the CPU; the controller's own events have this one, which no
-/// machine has.
-const CONTROLLER_CPU: u64 = (1 << 10) - 1;
-
 /// Runs the controller until SIGTERM or SIGINT. Enforcement goes on after it.
 pub async fn run(instance: &Instance, wanted: &Wanted) -> Result<()> {
     let lock = match instance.lock()? {

@@ -81,6 +81,10 @@ pub struct Event {
     pub message: Option<String>,
 }
 
+/// The lowest bits of an event's or a flow's number tell the CPU that gave it; what user space numbers has this
+/// one, which no machine has.
+pub(crate) const CONTROLLER_CPU: u64 = (1 << 10) - 1;
+
 /// What stood in the TCP header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tcp {

@@ -24,3 +24,4 @@ pub mod status;
 pub mod subscribe;
 pub mod sweep;
 pub mod tables;
+pub mod takeover;

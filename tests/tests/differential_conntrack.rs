@@ -118,13 +118,13 @@ const KNOWN: &[Known] = &[
         why: "since Linux 6.3 the kernel passes and ignores it, for a challenge may answer it; fwx passes \
               only what a sender may repeat",
         matches: |d| d.kernel_passes && is_old(&d.place),
-        then: Then::GoOn,
+        then: Then::Stop,
     },
     Known {
         name: "an acknowledgement from long before",
         why: "the kernel passes it and takes no note of it; fwx refuses it, as van Rooij has it",
         matches: |d| d.kernel_passes && is_old_acknowledgement(&d.place),
-        then: Then::GoOn,
+        then: Then::Stop,
     },
     Known {
         name: "what comes after a SYN or a RST that passed and was none of this connection's",

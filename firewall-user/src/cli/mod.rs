@@ -6,6 +6,7 @@ mod replay;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -144,6 +145,10 @@ struct Bring {
     /// Where to catch incoming packets
     #[arg(long, value_enum, default_value_t = attach::Mode::Auto)]
     mode: attach::Mode,
+    /// For so long, let TCP connections go on whose beginning nobody saw. Those that the kernel knows are taken
+    /// over anyway
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    adopt: Option<u64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -332,7 +337,13 @@ impl Bring {
         if !self.interfaces.is_empty() {
             policy = policy.with_interfaces(self.interfaces);
         }
-        Ok(Wanted { policy, policy_file: self.policy, mode: self.mode, log_kernel: false })
+        Ok(Wanted {
+            policy,
+            policy_file: self.policy,
+            mode: self.mode,
+            log_kernel: false,
+            adopt: self.adopt.map(Duration::from_secs),
+        })
     }
 }
 
