@@ -1,7 +1,7 @@
 //! What user space wants done to one flow, done here, where nothing comes between a look and a change.
 
 use firewall_common::{
-    flow::{Flow, State},
+    flow::{Alias, Flow, State},
     layout::{Command, Order},
     wire::Bytes as _,
 };
@@ -44,7 +44,11 @@ pub fn execute(frame: &TcFrame) -> i32 {
 
 #[inline(always)]
 fn expire(key: &Key<'_>, flow: &Flow, now: u64) -> bool {
-    let expired = TIMEOUTS.get(0).is_some_and(|timeouts| flow.expired(now, timeouts));
+    let expired = match Alias::of(flow) {
+        // It is as old as its flow.
+        Some(alias) => !leads_to_a_flow(key.version, alias),
+        None => TIMEOUTS.get(0).is_some_and(|timeouts| flow.expired(now, timeouts)),
+    };
     if expired {
         remove(key, flow);
     }
@@ -52,8 +56,16 @@ fn expire(key: &Key<'_>, flow: &Flow, now: u64) -> bool {
 }
 
 #[inline(always)]
+fn leads_to_a_flow(version: u8, alias: &Alias) -> bool {
+    let target = Key { version, v4: &alias.target_v4, v6: &alias.target_v6 };
+    tables::entry(&target).is_some_and(|flow| flow.id == alias.id)
+}
+
+#[inline(always)]
 fn remove(key: &Key<'_>, flow: &Flow) {
-    filter::forget(flow.id);
+    if Alias::of(flow).is_none() {
+        filter::forget(flow.id);
+    }
     tables::remove(key);
 }
 

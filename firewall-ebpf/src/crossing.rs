@@ -2,7 +2,7 @@
 //! [`firewall_common::crossing`] says how it is found out.
 
 use firewall_common::{
-    crossing::{Crossing, Fingerprint},
+    crossing::{CROSSING_NS, Crossing, Fingerprint},
     flow::{Alias, Direction, Flow, State},
     layout::{CROSSINGS_MAX, Counter},
     wire::{Fragment, Packet, ip_protocol},
@@ -10,8 +10,9 @@ use firewall_common::{
 };
 
 use crate::{
+    filter,
     frame::Frame,
-    maps::CROSSINGS,
+    maps::{CROSSINGS, TIMEOUTS},
     report,
     tables::{self, Key},
     work::Work,
@@ -33,6 +34,7 @@ pub fn enters<F: Frame>(frame: &F, work: &mut Work) {
     // SAFETY: a reference is valid to write to.
     unsafe { (&raw mut crossing.fingerprint).write_volatile(Fingerprint::default()) };
     crossing.flow_id = work.flow_id;
+    crossing.at = work.now;
     crossing.key_v4 = work.key_v4;
     crossing.key_v6 = work.key_v6;
     crossing.direction = work.direction as u32;
@@ -48,10 +50,18 @@ pub fn leaves<F: Frame>(frame: &F, work: &mut Work) {
         return;
     }
     let fingerprint = fingerprint(frame, &work.packet);
-    let Some(crossing) = CROSSINGS.get(fingerprint.slot(CROSSINGS_MAX)) else {
+    let Some(crossing) = CROSSINGS.get_ptr_mut(fingerprint.slot(CROSSINGS_MAX)) else {
         return;
     };
+    // SAFETY: map values stay readable and writable for as long as the program runs.
+    let crossing = unsafe { &mut *crossing };
     if !same(&crossing.fingerprint, &fingerprint) {
+        return;
+    }
+    // It leaves once: the next that looks like it is another packet, perhaps of another flow.
+    // SAFETY: a reference is valid to write to.
+    unsafe { (&raw mut crossing.fingerprint).write_volatile(Fingerprint::default()) };
+    if work.now.saturating_sub(crossing.at) > CROSSING_NS {
         return;
     }
     tables::note_key(work);
@@ -73,7 +83,7 @@ fn name(work: &mut Work, crossing: &Crossing) {
     let Some(flow) = tables::entry(&target) else {
         return;
     };
-    if flow.id != crossing.flow_id {
+    if flow.id != crossing.flow_id || !make_room(work) {
         return;
     }
     if flow.flags & Flow::TRANSLATED == 0 {
@@ -81,20 +91,21 @@ fn name(work: &mut Work, crossing: &Crossing) {
         report::count(Counter::FlowsTranslated, 1);
     }
     let is_original = crossing.direction == Direction::Original as u32;
+    let unsettled = flow.state().is_half_open();
     let alias = Alias {
         last_seen: work.now,
         id: crossing.flow_id,
         state: State::Alias as u8,
         originator_is_second: u8::from(work.source_is_second == is_original),
         reserved: [0; 2],
-        reserved2: 0,
+        unsettled: u32::from(unsettled),
         target_v4: crossing.key_v4,
         target_v6: crossing.key_v6,
         reserved3: [0; 6],
     };
     work.flow = bytemuck::cast(alias);
     let here = work.key();
-    if flow.state().is_half_open() {
+    if unsettled {
         // Again with every packet that has no answer: it then is young among those that a flood may evict.
         let _ = tables::insert_half_open(&here, &work.flow);
     } else {
@@ -102,14 +113,46 @@ fn name(work: &mut Work, crossing: &Crossing) {
     }
 }
 
+/// Removes what lies under the name that a packet leaves by and is not of its flow: the kernel gives a name to one
+/// flow at a time, so that is over. `false`: what lies there stays, because it is the flow's settled alias or a
+/// flow that seems alive.
+#[inline(always)]
+fn make_room(work: &Work) -> bool {
+    let here = work.key();
+    let Some(entry) = tables::entry(&here) else {
+        return true;
+    };
+    match Alias::of(entry) {
+        // Its own, which is renewed until it is settled.
+        Some(alias) if alias.id == work.flow_id => return alias.unsettled != 0,
+        Some(_) => {}
+        None => {
+            let over = entry.state().is_over()
+                || TIMEOUTS.get(0).is_some_and(|timeouts| entry.expired(work.now, timeouts));
+            if !over {
+                return false;
+            }
+            filter::forget(entry.id);
+        }
+    }
+    tables::remove(&here);
+    true
+}
+
 #[inline(always)]
 fn fingerprint<F: Frame>(frame: &F, packet: &Packet) -> Fingerprint {
-    let mut payload = [0; 8];
-    if packet.protocol != ip_protocol::TCP && packet.payload_len >= payload.len() as u32 {
-        // SAFETY: the array has eight bytes. Should the frame lack them, zeros make a poorer fingerprint.
-        unsafe {
-            frame.load(u32::from(packet.payload_offset), payload.as_mut_ptr(), payload.len() as u32)
-        };
+    if packet.protocol == ip_protocol::TCP {
+        return Fingerprint::of(packet, 0, 0);
     }
-    Fingerprint::of(packet, u64::from_ne_bytes(payload))
+    // Should the frame lack these bytes, zeros make a poorer fingerprint.
+    let (mut payload, mut extra) = ([0; 8], [0; 2]);
+    if packet.payload_len >= payload.len() as u32 {
+        // SAFETY: the array has eight bytes.
+        unsafe { frame.load(u32::from(packet.payload_offset), payload.as_mut_ptr(), 8) };
+    }
+    if let Some(at) = Fingerprint::extra_at(packet.protocol) {
+        // SAFETY: the array has two bytes.
+        unsafe { frame.load(u32::from(packet.transport_offset) + at, extra.as_mut_ptr(), 2) };
+    }
+    Fingerprint::of(packet, u64::from_ne_bytes(payload), u16::from_ne_bytes(extra))
 }

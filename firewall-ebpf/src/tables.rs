@@ -50,12 +50,14 @@ pub fn note_quoted_key(work: &mut Work) {
 fn note_v4(work: &mut Work, oriented: Oriented<KeyV4>) {
     work.key_v4 = oriented.key;
     work.source_is_second = oriented.source_is_second;
+    work.by_alias = false;
 }
 
 #[inline(always)]
 fn note_v6(work: &mut Work, oriented: Oriented<KeyV6>) {
     work.key_v6 = oriented.key;
     work.source_is_second = oriented.source_is_second;
+    work.by_alias = false;
 }
 
 /// The flow that the packet belongs to, under this name or another. The desk then has the key that it lies
@@ -77,17 +79,35 @@ pub fn find(work: &mut Work) -> Option<FlowRef> {
 fn follow(work: &mut Work, alias: &Alias) -> Option<FlowRef> {
     work.direction = alias.direction(work.source_is_second);
     let id = alias.id;
+    let unsettled = alias.unsettled != 0;
     work.alias_v4 = work.key_v4;
     work.alias_v6 = work.key_v6;
     work.key_v4 = alias.target_v4;
     work.key_v6 = alias.target_v6;
+    work.by_alias = true;
     let flow = entry(&work.key()).filter(|flow| flow.id == id && Alias::of(flow).is_none());
-    if flow.is_none() {
-        // The flow is no more, and its name is free.
-        work.key_v4 = work.alias_v4;
-        work.key_v6 = work.alias_v6;
+    match &flow {
+        None => {
+            // The flow is no more: its name is free, and must not lead a new flow of that name astray.
+            call_by_own_name(work);
+            remove(&work.key());
+        }
+        Some(flow) if unsettled && flow.state().is_completed() => {
+            work.flow = bytemuck::cast(Alias { unsettled: 0, ..*alias });
+            // Should the table be full, the next packet tries again.
+            let _ = promote(&work.alias(), &work.flow);
+        }
+        Some(_) => {}
     }
     flow
+}
+
+/// The packet is called by the name that it came with, not by that of the flow that was found by it.
+#[inline(always)]
+pub fn call_by_own_name(work: &mut Work) {
+    work.key_v4 = work.alias_v4;
+    work.key_v6 = work.alias_v6;
+    work.by_alias = false;
 }
 
 /// The flow with this number that lies under the key on the desk: what [`find`] found, where another program,

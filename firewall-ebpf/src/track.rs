@@ -234,6 +234,12 @@ fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
     filter::forget(flow.id);
     let next = flow::renew(flow, answer);
     flow.id = report::next_flow_number();
+    if work.by_alias
+        && let Some(alias) = tables::entry(&work.alias())
+    {
+        // The answer came by the flow's other name, which goes on leading to it.
+        alias.id = flow.id;
+    }
     flow.created = work.now;
     flow.last_seen = work.now;
     flow.state = next as u8;
@@ -401,11 +407,16 @@ fn is_discarded(state: State, packet: &Packet) -> bool {
         || packet.flags & tcp_flags::SYN != 0 && !state.is_half_open()
 }
 
-/// Forgets a flow that is over or was silent for too long, with what a filter knew of it.
+/// Forgets a flow that is over or was silent for too long, with what a filter knew of it and with the name that
+/// the packet came by.
 #[inline(always)]
-fn forget(work: &Work, flow: &Flow) {
+fn forget(work: &mut Work, flow: &Flow) {
     filter::forget(flow.id);
     tables::remove(&work.key());
+    if work.by_alias {
+        tables::call_by_own_name(work);
+        tables::remove(&work.key());
+    }
 }
 
 /// Lays out what there is to say about a flow that began or ended.

@@ -66,12 +66,14 @@ pub struct Work {
     pub key_v4: KeyV4,
     /// Its key, if it is IPv6.
     pub key_v6: KeyV6,
-    /// The name that its flow has besides the key, if it is IPv4.
+    /// The name that its flow has besides the key, and by which the packet came, if it is IPv4.
     pub alias_v4: KeyV4,
-    /// The name that its flow has besides the key, if it is IPv6.
+    /// The same, if it is IPv6.
     pub alias_v6: KeyV6,
     /// Its source is the key's second endpoint.
     pub source_is_second: bool,
+    /// It came by its flow's other name.
+    pub by_alias: bool,
     /// It is an ICMP error, and `quoted` is what it quotes.
     pub quotes: bool,
     /// Its flow has no answer yet, or just got it: it has to be known again on its way out.
@@ -148,6 +150,12 @@ impl Work {
     #[inline(always)]
     pub const fn key(&self) -> Key<'_> {
         Key { version: self.packet.version, v4: &self.key_v4, v6: &self.key_v6 }
+    }
+
+    /// The name that the packet's flow has besides [`Self::key`].
+    #[inline(always)]
+    pub const fn alias(&self) -> Key<'_> {
+        Key { version: self.packet.version, v4: &self.alias_v4, v6: &self.alias_v6 }
     }
 
     /// Lays out what the packet's flow says about it.

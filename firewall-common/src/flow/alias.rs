@@ -23,8 +23,8 @@ pub struct Alias {
     pub originator_is_second: u8,
     /// Must be 0.
     pub reserved: [u8; 2],
-    /// Must be 0.
-    pub reserved2: u32,
+    /// 1: it lies among the flows without an answer, and follows its flow once that has one.
+    pub unsettled: u32,
     /// The flow's key, if it is IPv4.
     pub target_v4: KeyV4,
     /// The flow's key, if it is IPv6.
