@@ -3,8 +3,13 @@
 use std::{collections::BTreeMap, os::unix::net::UnixStream};
 
 use anyhow::{Result, bail};
+use aya::{
+    Pod,
+    maps::{HashMap, MapData},
+};
 use firewall_common::{
     filter::FilterId,
+    flow::{Alias, Flow},
     layout::Counter,
     policy::{Mode, Profile},
     reason::Reason,
@@ -169,12 +174,12 @@ pub fn status(instance: &Instance) -> Result<Status> {
         policy: state.policy_file.as_ref().map(|path| path.display().to_string()),
         flows: Flows {
             ipv4: FamilyFlows {
-                completed: tables.flows_v4()?.keys().count(),
-                half_open: tables.half_open_v4()?.keys().count(),
+                completed: flows(&tables.flows_v4()?)?,
+                half_open: flows(&tables.half_open_v4()?)?,
             },
             ipv6: FamilyFlows {
-                completed: tables.flows_v6()?.keys().count(),
-                half_open: tables.half_open_v6()?.keys().count(),
+                completed: flows(&tables.flows_v6()?)?,
+                half_open: flows(&tables.half_open_v6()?)?,
             },
         },
         packets: Traffic {
@@ -194,6 +199,16 @@ pub fn status(instance: &Instance) -> Result<Status> {
         filters: filters(&state, &tables)?,
         interfaces: state.interfaces,
     })
+}
+
+/// How many flows a table holds; the other names of translated ones are none.
+fn flows<K: Pod>(table: &HashMap<MapData, K, Flow>) -> Result<usize> {
+    let mut count = 0;
+    for entry in table.iter() {
+        let (_, flow) = entry?;
+        count += usize::from(Alias::of(&flow).is_none());
+    }
+    Ok(count)
 }
 
 /// The bindings of an instance that is up.

@@ -11,7 +11,7 @@ use aya::{
     Pod,
     maps::{HashMap, MapData, MapError},
 };
-use firewall_common::flow::{Flow, Timeouts};
+use firewall_common::flow::{Alias, Flow, Timeouts};
 
 use crate::{
     ring::monotonic_ns,
@@ -29,10 +29,19 @@ pub fn sweep(tables: &Tables) -> Result<usize> {
     let mut connections: HashMap<MapData, u64, [u8; 480]> = tables.open("RTSP_CONNECTIONS")?;
     let known = keys(&connections)?;
     let mut living = HashSet::new();
-    let removed = sweep_table(&mut tables.flows_v4()?, now, &mut living)?
-        + sweep_table(&mut tables.flows_v6()?, now, &mut living)?;
-    note_living(&tables.half_open_v4()?, &mut living)?;
-    note_living(&tables.half_open_v6()?, &mut living)?;
+    let timeouts = tables.timeouts()?;
+    let (half_open_v4, half_open_v6) = (tables.half_open_v4()?, tables.half_open_v6()?);
+    let removed = Sweep { now, timeouts, target: |alias: &Alias| alias.target_v4 }.table(
+        &mut tables.flows_v4()?,
+        &half_open_v4,
+        &mut living,
+    )? + Sweep { now, timeouts, target: |alias: &Alias| alias.target_v6 }.table(
+        &mut tables.flows_v6()?,
+        &half_open_v6,
+        &mut living,
+    )?;
+    note_living(&half_open_v4, &mut living)?;
+    note_living(&half_open_v6, &mut living)?;
     for id in known.into_iter().filter(|id| !living.contains(id)) {
         ignore_missing(connections.remove(&id))?;
     }
@@ -42,35 +51,62 @@ pub fn sweep(tables: &Tables) -> Result<usize> {
 /// Notes the flows of a table that makes room by itself.
 fn note_living<K: Pod>(table: &HashMap<MapData, K, Flow>, living: &mut HashSet<u64>) -> Result<()> {
     for key in keys(table)? {
-        match table.get(&key, 0) {
-            Ok(flow) => living.insert(flow.id),
-            Err(MapError::KeyNotFound) => continue,
-            Err(error) => return Err(error.into()),
-        };
+        living.extend(get(table, &key)?.map(|flow| flow.id));
     }
     Ok(())
 }
 
-fn sweep_table<K: Pod>(
-    table: &mut HashMap<MapData, K, Flow>,
+/// One run over the tables of one address family.
+struct Sweep<T> {
     now: u64,
-    living: &mut HashSet<u64>,
-) -> Result<usize> {
-    let mut removed = 0;
-    for key in keys(table)? {
-        let flow = match table.get(&key, 0) {
-            Ok(flow) => flow,
-            Err(MapError::KeyNotFound) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        if flow.expired(now, &Timeouts::default()) {
-            ignore_missing(table.remove(&key))?;
-            removed += 1;
-        } else {
-            living.insert(flow.id);
+    timeouts: Timeouts,
+    /// The key that an alias leads to.
+    target: T,
+}
+
+impl<T> Sweep<T> {
+    fn table<K: Pod>(
+        &self,
+        table: &mut HashMap<MapData, K, Flow>,
+        half_open: &HashMap<MapData, K, Flow>,
+        living: &mut HashSet<u64>,
+    ) -> Result<usize>
+    where
+        T: Fn(&Alias) -> K,
+    {
+        let mut removed = 0;
+        for key in keys(table)? {
+            let Some(flow) = get(table, &key)? else { continue };
+            let gone = match Alias::of(&flow) {
+                // It has no age of its own.
+                Some(alias) => {
+                    let target = (self.target)(alias);
+                    let flow = match get(table, &target)? {
+                        Some(flow) => Some(flow),
+                        None => get(half_open, &target)?,
+                    };
+                    flow.is_none_or(|flow| flow.id != alias.id)
+                }
+                None => flow.expired(self.now, &self.timeouts),
+            };
+            if gone {
+                ignore_missing(table.remove(&key))?;
+                removed += 1;
+            } else {
+                living.insert(flow.id);
+            }
         }
+        Ok(removed)
     }
-    Ok(removed)
+}
+
+/// What lies under a key at this moment.
+fn get<K: Pod>(table: &HashMap<MapData, K, Flow>, key: &K) -> Result<Option<Flow>> {
+    match table.get(key, 0) {
+        Ok(flow) => Ok(Some(flow)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The table's keys. What is removed while they are read may make the kernel begin again; each key counts

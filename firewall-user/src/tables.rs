@@ -94,6 +94,12 @@ impl Tables {
         Ok(())
     }
 
+    /// How long flows may be silent.
+    pub fn timeouts(&self) -> Result<Timeouts> {
+        let table: Array<_, Timeouts> = self.open("TIMEOUTS")?;
+        Ok(table.get(&0, 0)?)
+    }
+
     /// Sets how long flows may be silent, from their next packet on.
     pub fn set_timeouts(&self, timeouts: Timeouts) -> Result<()> {
         let mut table: Array<_, Timeouts> = self.open("TIMEOUTS")?;
