@@ -1,4 +1,10 @@
 //! Policies of the lab's firewalls.
+//!
+//! Their tables are small: many firewalls run at once in the tests, and the kernel keeps all of a table's memory
+//! ready from the start.
+
+/// Room for all flows that a test has.
+const TABLES: &str = "[tables]\ncompleted = 65536\nhalf_open = 16384\n";
 
 /// A policy that lets the inside see the cameras, over TCP and over UDP, and nothing else. The RTSP
 /// filter is bound to port 554, in `enforce` mode, with `profile`.
@@ -8,6 +14,7 @@ pub fn cameras(interfaces: &[&str], profile: &str) -> String {
 interfaces = {interfaces:?}
 default = "deny"
 
+{TABLES}
 [network.inside]
 prefixes = ["10.1.0.0/24", "fd00:1::/64"]
 
@@ -47,5 +54,5 @@ protocols = ["media"]
 
 /// A policy that allows every new flow and binds no filter.
 pub fn open(interfaces: &[&str]) -> String {
-    format!("[gateway]\ninterfaces = {interfaces:?}\ndefault = \"allow\"\n")
+    format!("[gateway]\ninterfaces = {interfaces:?}\ndefault = \"allow\"\n\n{TABLES}")
 }
