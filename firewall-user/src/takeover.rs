@@ -217,7 +217,7 @@ fn alias(flow: &Flow, source_is_second: bool, v4: KeyV4, v6: KeyV6) -> Flow {
         state: State::Alias as u8,
         originator_is_second: u8::from(source_is_second),
         reserved: [0; 2],
-        reserved2: 0,
+        unsettled: u32::from(flow.state().is_half_open()),
         target_v4: v4,
         target_v6: v6,
         reserved3: [0; 6],
