@@ -18,7 +18,9 @@ pub struct Secret(pub [u64; 2]);
 pub const PERIOD: u64 = 8_000_000_000;
 
 /// The cookie for the sender of `packet`, a SYN, in the period number `period`.
-#[inline(always)]
+///
+/// Apart from its callers, for the sake of their stack in the kernel.
+#[inline(never)]
 pub fn cookie(secret: &Secret, packet: &Packet, period: u64) -> u32 {
     let [a, b, c, d] = packet.source;
     let [w, x, y, z] = packet.destination;

@@ -76,12 +76,26 @@ impl XdpFrame {
         let len = unsafe { bpf_xdp_get_buff_len(context.ctx) } as usize;
         Self { context, start, end, len }
     }
+
+    /// A frame whose headers were read before, or will be elsewhere. Its length is asked for where it is needed:
+    /// that is a call of the kernel.
+    #[inline(always)]
+    pub fn without_headers(context: XdpContext) -> Self {
+        Self { context, start: 0, end: 0, len: UNASKED }
+    }
 }
+
+/// No frame is empty.
+const UNASKED: usize = 0;
 
 impl Bytes for XdpFrame {
     #[inline(always)]
     fn len(&self) -> usize {
-        self.len
+        if self.len != UNASKED {
+            return self.len;
+        }
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_xdp_get_buff_len(self.context.ctx) as usize }
     }
 
     #[inline(always)]
@@ -120,7 +134,7 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn truncate(&self, len: u32) -> bool {
-        let delta = len as i32 - self.len as i32;
+        let delta = len as i32 - self.len() as i32;
         // SAFETY: the helper checks the length.
         delta == 0 || unsafe { bpf_xdp_adjust_tail(self.context.ctx, delta) == 0 }
     }

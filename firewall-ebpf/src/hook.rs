@@ -26,22 +26,31 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
         return F::DROP;
     };
     work.begin(hook, clock::interface(frame.interface()), clock::now());
-    report::frame_seen(hook, frame.len());
-
-    let decision = match parse(frame, work) {
+    let parsed = parse(frame, work);
+    report::frame_seen(work);
+    let decision = match parsed {
         Parsed::Ip => Decision::from_raw(track::decide(work)),
-        Parsed::NotIp => Decision::Pass,
-        Parsed::Refused(reason) => work.refuse(reason),
+        Parsed::NotIp => {
+            work.forget_flow();
+            Decision::Pass
+        }
+        Parsed::Refused(reason) => {
+            work.forget_flow();
+            work.refuse(reason)
+        }
     };
     log_decision(frame, work, decision);
-    if work.change != 0 {
+    if decision == Decision::Pass && work.told.is_nothing() {
+        return pass::<F>(work);
+    }
+    if work.told.change != 0 {
         report::flow_changed(frame, work);
     }
-    if work.crosses && matches!(hook, Hook::Ingress) {
+    if work.told.crosses != 0 && matches!(hook, Hook::Ingress) {
         crossing::enters(frame, work);
     }
     match decision {
-        Decision::Pass if work.reason != Reason::None as u8 && work.change == 0 => {
+        Decision::Pass if work.told.reason != Reason::None as u8 && work.told.change == 0 => {
             report::passed_against_rules(frame, work);
             pass::<F>(work)
         }
@@ -77,7 +86,7 @@ fn log_decision<F: Frame>(frame: &F, work: &Work, decision: Decision) {
         work.flow_id,
         work.state as u8,
         decision as u32,
-        work.reason
+        work.told.reason
     );
 }
 
@@ -93,10 +102,11 @@ pub fn was_judged_on_ingress(frame: &TcFrame) -> bool {
 /// been translated meanwhile.
 #[inline(always)]
 pub fn forwarded(frame: &TcFrame) -> i32 {
-    report::frame_seen(Hook::Egress, frame.len());
     if let Some(work) = Work::desk() {
         work.begin(Hook::Egress, frame.interface(), clock::now());
-        if parse(frame, work) == Parsed::Ip {
+        let parsed = parse(frame, work);
+        report::frame_seen(work);
+        if parsed == Parsed::Ip {
             crossing::leaves(frame, work);
         }
     }
@@ -156,6 +166,7 @@ pub extern "C" fn parse_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
 
 #[inline(always)]
 fn parsed<F: Frame>(frame: &F, work: &mut Work) -> u32 {
+    work.frame_len = frame.len() as u32;
     match wire::parse(frame, &mut work.packet) {
         Parsed::Ip => {
             if related::is_error(&work.packet) {

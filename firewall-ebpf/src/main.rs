@@ -41,7 +41,7 @@ use frame::{TcFrame, XdpFrame};
 /// Ingress, native or generic XDP.
 #[xdp(frags)]
 pub fn fwx_xdp(context: XdpContext) -> u32 {
-    hook::packet(&XdpFrame::new(context), Hook::Ingress) as u32
+    hook::packet(&XdpFrame::without_headers(context), Hook::Ingress) as u32
 }
 
 /// Ingress, traffic control.
@@ -63,7 +63,7 @@ pub fn fwx_egress(context: TcContext) -> i32 {
 /// The RTSP filter, reached by tail call.
 #[xdp(frags)]
 pub fn rtsp_xdp(context: XdpContext) -> u32 {
-    rtsp::segment(&XdpFrame::new(context)) as u32
+    rtsp::segment(&XdpFrame::without_headers(context)) as u32
 }
 
 /// The RTSP filter, reached by tail call.

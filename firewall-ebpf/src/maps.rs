@@ -114,9 +114,9 @@ pub static INTERFACES: HashMap<u32, u32, INTERFACES_MAX> = HashMap::new();
 /// Packets refused, and events, by reason.
 #[btf_map]
 pub static REASONS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
-/// Everything else that is counted.
+/// Everything else that is counted, by [`Counter`].
 #[btf_map]
-pub static COUNTERS: PerCpuArray<u64, { Counter::COUNT }> = PerCpuArray::new();
+pub static COUNTERS: PerCpuArray<[u64; Counter::COUNT], 1> = PerCpuArray::new();
 /// What filters did, by protocol.
 #[btf_map]
 pub static FILTER_COUNTERS: PerCpuArray<FilterCounters, PROTOCOLS_MAX> = PerCpuArray::new();

@@ -28,6 +28,7 @@ pub fn is_error(packet: &Packet) -> bool {
 /// Decides about an ICMP error, which quotes the packet that lies beside it on the desk.
 #[inline(always)]
 pub fn error(work: &mut Work) -> Decision {
+    work.forget_flow();
     if !work.quotes {
         return work.refuse(Reason::IcmpUnrelated);
     }

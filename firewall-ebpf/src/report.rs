@@ -17,39 +17,48 @@ use crate::{
     work::Work,
 };
 
-/// Counts a frame at its hook.
+/// Counts the frame on the desk at its hook.
 #[inline(always)]
-pub fn frame_seen(hook: Hook, len: usize) {
-    let (packets, bytes) = match hook {
+pub fn frame_seen(work: &Work) {
+    let Some(counters) = counters() else {
+        return;
+    };
+    let (packets, bytes) = match work.hook {
         Hook::Ingress => (Counter::IngressPackets, Counter::IngressBytes),
         Hook::Egress => (Counter::EgressPackets, Counter::EgressBytes),
     };
-    count(packets, 1);
-    count(bytes, len as u64);
+    counters[packets as usize] += 1;
+    counters[bytes as usize] += u64::from(work.frame_len);
 }
 
 /// Adds to a counter of this CPU.
 #[inline(always)]
 pub fn count(counter: Counter, by: u64) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the entry is this CPU's alone.
-        unsafe { *value += by }
+    if let Some(counters) = counters() {
+        counters[counter as usize] += by;
     }
+}
+
+/// The counters of this CPU. `None` cannot happen: the map has an entry 0.
+#[inline(always)]
+fn counters() -> Option<&'static mut [u64; Counter::COUNT]> {
+    // SAFETY: the entry is this CPU's alone.
+    COUNTERS.get_ptr_mut(0).map(|counters| unsafe { &mut *counters })
 }
 
 /// A packet is refused, for the reason on the desk: counted always, said as often as the rate limit lets
 /// it.
 #[inline(always)]
 pub fn refused<F: Frame>(frame: &F, work: &mut Work) {
-    count_reason(work.reason);
+    count_reason(work.told.reason);
     limited(frame, work, EventKind::PacketDropped as u8);
 }
 
 /// A flow began or ended by itself, as laid out on the desk.
 #[inline(always)]
 pub fn flow_changed<F: Frame>(frame: &F, work: &mut Work) {
-    count_reason(work.reason);
-    limited(frame, work, work.change);
+    count_reason(work.told.reason);
+    limited(frame, work, work.told.change);
 }
 
 /// A segment passes that the policy would have refused, were it not to watch only: for the reason on the desk.
@@ -68,7 +77,7 @@ pub fn passed_unread<F: Frame>(frame: &F, work: &mut Work) {
 /// Sends an event about the packet on the desk, as often as the rate limit of its reason lets it.
 #[inline(never)]
 fn limited<F: Frame>(frame: &F, work: &mut Work, kind: u8) {
-    if let Some(suppressed) = admit(work.reason, work.now) {
+    if let Some(suppressed) = admit(work.told.reason, work.now) {
         begin(work, kind);
         let record = &mut work.record;
         record.caused_by = work.caused_by;
@@ -85,8 +94,8 @@ fn limited<F: Frame>(frame: &F, work: &mut Work, kind: u8) {
 /// of the record (filter, finding, offset, excerpt) are the caller's to set. Returns the event's number.
 #[inline(always)]
 pub fn finding<F: Frame>(frame: &F, work: &mut Work, kind: EventKind, reason: Reason) -> u64 {
-    work.reason = reason as u8;
-    count_reason(work.reason);
+    work.told.reason = reason as u8;
+    count_reason(work.told.reason);
     begin(work, kind as u8);
     work.record.caused_by = work.caused_by;
     work.record.suppressed = 0;
@@ -105,7 +114,7 @@ pub fn replayed(work: &Work, verdict: Verdict) {
         let decided = ReplayOutput {
             flow_id: work.flow_id,
             verdict: verdict as u8,
-            reason: if matches!(verdict, Verdict::Pass) { 0 } else { work.reason },
+            reason: if matches!(verdict, Verdict::Pass) { 0 } else { work.told.reason },
             state: work.state as u8,
             direction: work.direction as u8,
             reserved: 0,
@@ -176,11 +185,11 @@ fn begin(work: &mut Work, kind: u8) {
     record.interface = work.interface;
     record.rule = work.rule;
     record.kind = kind;
-    record.reason = work.reason;
+    record.reason = work.told.reason;
     record.direction = work.direction as u8;
     record.protocol = work.protocol;
     record.state = work.state as u8;
-    record.fault = work.fault as u8;
+    record.fault = work.told.fault;
     record.expected = work.expected;
     record.flow_flags = work.flow_flags as u16;
     record.mode = work.binding.mode;

@@ -16,7 +16,7 @@ use firewall_common::{
 };
 
 use crate::{
-    atomic, challenge, filter, fragments, judge, limits,
+    atomic, challenge, clock, filter, fragments, judge, limits,
     maps::{POLICY, TIMEOUTS},
     related, report, tables,
     work::{Decision, Work},
@@ -35,13 +35,8 @@ pub extern "C" fn decide(work: *mut Work) -> u32 {
 
 #[inline(always)]
 fn decision(work: &mut Work) -> Decision {
-    if is_link_signalling(&work.packet) {
-        return Decision::Pass;
-    }
-    if work.packet.is_to_itself() {
-        return work.refuse(Reason::LandAttack);
-    }
     if work.packet.fragment == Fragment::Later {
+        work.forget_flow();
         return fragments::later(work);
     }
     let decision = with_header(work);
@@ -59,19 +54,23 @@ fn with_header(work: &mut Work) -> Decision {
     }
     tables::note_key(work);
     let Some(timeouts) = TIMEOUTS.get(0) else {
+        work.forget_flow();
         return work.refuse(Reason::NoPolicy);
     };
-    match tables::find(work) {
-        Some(flow) if !flow.expired(work.now, timeouts) => {
-            Decision::from_raw(known_flow(work, flow))
+    if let Some(flow) = tables::find(work) {
+        if !flow.expired(work.now, timeouts) {
+            let decision = known_flow(work, flow);
+            if decision != REOPEN {
+                return Decision::from_raw(decision);
+            }
         }
-        Some(flow) => {
-            forget(work, flow);
-            Decision::from_raw(new_flow(work))
-        }
-        None => Decision::from_raw(new_flow(work)),
+        forget(work, flow);
     }
+    Decision::from_raw(new_flow(work))
 }
+
+/// What [`known_flow`] returns for a packet that begins a new flow in place of the one it was found in.
+const REOPEN: u32 = u32::MAX;
 
 /// [`of_known_flow`] as a function of its own.
 #[unsafe(no_mangle)]
@@ -79,7 +78,7 @@ fn with_header(work: &mut Work) -> Decision {
 extern "C" fn known_flow(work: *mut Work, flow: *mut Flow) -> u32 {
     // SAFETY: the callers pass references, or so the verifier will not believe: hence the check.
     match unsafe { (work.as_mut(), flow.as_mut()) } {
-        (Some(work), Some(flow)) => of_known_flow(work, flow) as u32,
+        (Some(work), Some(flow)) => of_known_flow(work, flow).map_or(REOPEN, |known| known as u32),
         _ => Decision::Drop as u32,
     }
 }
@@ -110,22 +109,21 @@ fn first_fragment(work: &mut Work, decision: Decision) -> Decision {
     decision
 }
 
-/// A packet of a flow in the table.
+/// A packet of a flow in the table. `None`: the flow is over, and the packet begins another.
 #[inline(always)]
-fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Decision {
-    work.note_flow(flow);
+fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
     let direction = work.direction;
-    let before = work.state;
+    let before = flow.state();
     let next = if work.packet.protocol == ip_protocol::TCP {
         let segment = Segment::of(&work.packet);
         match flow::judge(flow, direction, &segment) {
             Step::Pass => {}
-            Step::Reopen => {
-                forget(work, flow);
-                return Decision::from_raw(new_flow(work));
+            Step::Reopen => return None,
+            Step::Renew => return Some(renew(work, flow, &segment)),
+            Step::Refuse(reason, fault) => {
+                work.note_flow(flow);
+                return Some(refuse(work, flow, &segment, reason, fault));
             }
-            Step::Renew => return renew(work, flow, &segment),
-            Step::Refuse(reason, fault) => return refuse(work, flow, &segment, reason, fault),
         }
         flow::note(flow, direction, &segment)
     } else if direction == Direction::Reply {
@@ -138,17 +136,26 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Decision {
         flow.last_seen = work.now;
     }
     flow.count(direction, work.packet.ip_len);
-    work.crosses = before.is_half_open();
-    if next != before && !change(work, flow, before, next) {
-        return Decision::Drop;
+    let is_read = brings_payload(&work.packet) && !is_discarded(before, &work.packet);
+    if next == before && !is_read && !before.is_half_open() {
+        // Nearly every packet. What its flow says about it nobody will ask, but in replay.
+        if clock::in_replay() {
+            work.note_flow(flow);
+        }
+        return Some(Decision::Pass);
     }
-    if brings_payload(&work.packet) && !is_discarded(before, &work.packet) {
+    work.note_flow(flow);
+    work.told.crosses = u8::from(before.is_half_open());
+    if next != before && !change(work, flow, before, next) {
+        return Some(Decision::Drop);
+    }
+    if is_read {
         if filter::wants(work) {
-            return Decision::Read;
+            return Some(Decision::Read);
         }
         flow.half(direction).flags |= Half::UNREAD;
     }
-    Decision::Pass
+    Some(Decision::Pass)
 }
 
 /// The flow moves from one state to the next. `false`: it cannot, and why lies on the desk.
@@ -207,7 +214,7 @@ fn refuse(
 ) -> Decision {
     // After a kill, drops point back to it, and the sender learns of it by a RST.
     work.caused_by = flow.killed_by;
-    work.fault = fault;
+    work.told.fault = fault as u8;
     work.expected = flow::expected(flow, work.direction, segment, fault);
     let refused = work.refuse(reason);
     let is_reset = segment.flags & tcp_flags::RST != 0;
@@ -223,7 +230,7 @@ fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
         let Some(head) = POLICY.get(0) else {
             return work.refuse(Reason::NoPolicy);
         };
-        work.quoted = work.packet.turned();
+        work.packet.turn(&mut work.quoted);
         let judgement = judge::new_flow(&work.quoted, head);
         if judgement.action != Action::Allow {
             return work.refuse(Reason::PolicyRulesDenied);
@@ -246,7 +253,7 @@ fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
     work.direction = Direction::Reply;
     flow.count(Direction::Reply, work.packet.ip_len);
     work.note_flow(flow);
-    work.crosses = true;
+    work.told.crosses = 1;
     report::count(Counter::FlowsOpened, 1);
     Decision::Pass
 }
@@ -255,6 +262,12 @@ fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
 #[inline(always)]
 fn of_new_flow(work: &mut Work) -> Decision {
     work.forget_flow();
+    if is_link_signalling(&work.packet) {
+        return Decision::Pass;
+    }
+    if work.packet.is_to_itself() {
+        return work.refuse(Reason::LandAttack);
+    }
     let Some(head) = POLICY.get(0) else {
         return work.refuse(Reason::NoPolicy);
     };
@@ -373,7 +386,7 @@ fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
         return work.refuse(Reason::OutOfResources);
     }
     report::count(Counter::FlowsOpened, 1);
-    work.crosses = true;
+    work.told.crosses = 1;
     Decision::Pass
 }
 
@@ -430,7 +443,7 @@ fn note_change(work: &mut Work, before: State, next: State) {
         }
         _ => return,
     };
-    (work.change, work.reason) = (kind as u8, reason as u8);
+    (work.told.change, work.told.reason) = (kind as u8, reason as u8);
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@
 use firewall_common::{
     event::Record,
     filter::finding::Findings,
-    flow::{Direction, Fault, Flow, KeyV4, KeyV6, State},
+    flow::{Direction, Flow, KeyV4, KeyV6, State},
     layout::Hook,
     policy::Binding,
     reason::Reason,
@@ -49,6 +49,28 @@ impl Decision {
     }
 }
 
+/// What there is to do and to say besides the verdict: for nearly every packet nothing.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Told {
+    /// Index of the [`Reason`] of a drop or a change.
+    pub reason: u8,
+    /// The [`firewall_common::event::EventKind`] of a flow's beginning or end; 0: neither.
+    pub change: u8,
+    /// 1: the packet's flow has no answer yet, or just got it: it has to be known again on its way out.
+    pub crosses: u8,
+    /// A [`firewall_common::flow::Fault`]: what [`Work::expected`] is about.
+    pub fault: u8,
+}
+
+impl Told {
+    /// Whether there is nothing.
+    #[inline(always)]
+    pub fn is_nothing(self) -> bool {
+        bytemuck::cast::<Self, u32>(self) == 0
+    }
+}
+
 /// One packet at work.
 #[repr(C)]
 pub struct Work {
@@ -58,6 +80,10 @@ pub struct Work {
     pub quoted: Packet,
     /// When it was caught.
     pub now: u64,
+    /// What there is to do and to say besides the verdict.
+    pub told: Told,
+    /// Bytes of its frame.
+    pub frame_len: u32,
     /// Interface it is on.
     pub interface: u32,
     /// Where it was caught.
@@ -76,10 +102,6 @@ pub struct Work {
     pub by_alias: bool,
     /// It is an ICMP error, and `quoted` is what it quotes.
     pub quotes: bool,
-    /// Its flow has no answer yet, or just got it: it has to be known again on its way out.
-    pub crosses: bool,
-    /// What `expected` is about.
-    pub fault: Fault,
     /// What a TCP segment that is refused should have had: the first number and the last.
     pub expected: [u32; 2],
     /// What the sender of a SYN is challenged with.
@@ -87,7 +109,6 @@ pub struct Work {
     /// The flow's [`Flow::flags`].
     pub flow_flags: u32,
 
-    // These five are eight bytes together, cleared by one store.
     /// Rule that let the flow in or refused it, counted from 1; 0: the default.
     pub rule: u32,
     /// Its direction in its flow.
@@ -96,14 +117,10 @@ pub struct Work {
     pub state: State,
     /// Protocol by the policy; 0: none.
     pub protocol: u8,
-    /// The [`firewall_common::event::EventKind`] of a flow's beginning or end; 0: neither.
-    pub change: u8,
     /// Number of the flow; 0: none.
     pub flow_id: u64,
     /// Number of the kill event that explains a drop; 0: none.
     pub caused_by: u64,
-    /// Index of the [`Reason`] of a drop or a change.
-    pub reason: u8,
     /// How the filter that is to read the packet is bound.
     pub binding: Binding,
 
@@ -140,10 +157,7 @@ impl Work {
         self.hook = hook;
         self.interface = interface;
         self.now = now;
-        self.reason = Reason::None as u8;
-        self.fault = Fault::None;
-        self.crosses = false;
-        self.forget_flow();
+        self.told = Told::default();
     }
 
     /// The key under which the packet's flow lies.
@@ -166,6 +180,7 @@ impl Work {
         self.protocol = flow.protocol;
         self.state = flow.state();
         self.flow_flags = flow.flags;
+        clear(&mut self.caused_by);
     }
 
     /// The packet belongs to no flow, or not to the one that was found.
@@ -175,7 +190,6 @@ impl Work {
         self.direction = Direction::Original;
         self.state = State::None;
         self.protocol = 0;
-        self.change = 0;
         self.flow_flags = 0;
         clear(&mut self.flow_id);
         clear(&mut self.caused_by);
@@ -184,7 +198,7 @@ impl Work {
     /// Lays out why the packet is dropped.
     #[inline(always)]
     pub fn refuse(&mut self, reason: Reason) -> Decision {
-        self.reason = reason as u8;
+        self.told.reason = reason as u8;
         Decision::Drop
     }
 }

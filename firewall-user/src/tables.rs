@@ -177,17 +177,14 @@ impl Tables {
 
     /// A counter, all CPUs together.
     pub fn counter(&self, counter: Counter) -> Result<u64> {
-        self.per_cpu_sum("COUNTERS", counter as u32)
+        let table: PerCpuArray<_, [u64; Counter::COUNT]> = self.open("COUNTERS")?;
+        Ok(table.get(&0, 0)?.iter().map(|cpu| cpu[counter as usize]).sum())
     }
 
     /// How often a reason came up, all CPUs together.
     pub fn reason_count(&self, reason: Reason) -> Result<u64> {
-        self.per_cpu_sum("REASONS", reason as u32)
-    }
-
-    fn per_cpu_sum(&self, map: &str, index: u32) -> Result<u64> {
-        let table: PerCpuArray<_, u64> = self.open(map)?;
-        Ok(table.get(&index, 0)?.iter().sum())
+        let table: PerCpuArray<_, u64> = self.open("REASONS")?;
+        Ok(table.get(&(reason as u32), 0)?.iter().sum())
     }
 
     /// Notes an interface as one whose incoming packets are judged.

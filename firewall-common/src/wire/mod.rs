@@ -123,18 +123,16 @@ impl Packet {
         self.seq.wrapping_add((self.flags & tcp_flags::SYN != 0) as u32)
     }
 
-    /// The packet as the first one of the other direction would describe itself: source and destination change
-    /// places.
+    /// Lays down in `turned` between which ends the packet goes, as one of the other direction would tell it. In
+    /// place, for the sake of the kernel's stack.
     #[inline(always)]
-    #[must_use]
-    pub const fn turned(&self) -> Self {
-        Self {
-            source: self.destination,
-            destination: self.source,
-            source_port: self.destination_port,
-            destination_port: self.source_port,
-            ..*self
-        }
+    pub const fn turn(&self, turned: &mut Self) {
+        turned.source = self.destination;
+        turned.destination = self.source;
+        turned.source_port = self.destination_port;
+        turned.destination_port = self.source_port;
+        turned.version = self.version;
+        turned.protocol = self.protocol;
     }
 
     /// Whether the packet goes to where it comes from. Word by word: a comparison of arrays becomes a call of
