@@ -19,10 +19,12 @@ use nix::{
 use crate::{
     attach::{self, Mode},
     bad_input, bpffs,
+    flows::FlowTable,
     instance::{Instance, InterfaceState, ProtocolState, State},
     link::{self, Interface},
+    memory,
     object::{self, BENCH_PREFIX, Purpose},
-    policy::{Compiled, Policy},
+    policy::{Compiled, Policy, TableSizes},
     renumber::keep_numbers,
     ring::monotonic_ns,
     tables::{Over, Tables},
@@ -130,6 +132,7 @@ fn build(
         wanted.policy.tables(),
     )?;
     let tables = Tables::pinned(&instance.maps());
+    say_memory(&tables, wanted.policy.tables())?;
     let before = instance.state()?.filter(|_| adopted);
     let mut compiled = wanted.policy.compile();
     let digest = digest(&compiled);
@@ -215,6 +218,22 @@ fn tell_taken_over(first: &TakenOver, second: &TakenOver) {
             second.left_out
         );
     }
+}
+
+/// Says how much memory the flow tables take. Those that were adopted have the size that they were made with.
+fn say_memory(tables: &Tables, wanted: TableSizes) -> Result<()> {
+    let there = TableSizes {
+        completed: tables.size(FlowTable::CompletedV4)?,
+        half_open: tables.size(FlowTable::HalfOpenV4)?,
+    };
+    eprintln!(
+        "fwx: flow tables take {} MiB: {} completed and {} half-open flows of each address family{}",
+        memory::flow_tables(there) >> 20,
+        there.completed,
+        there.half_open,
+        if there == wanted { "" } else { "; another size takes effect after `fwx down`" }
+    );
+    Ok(())
 }
 
 /// Takes back the interfaces that this attempt added.

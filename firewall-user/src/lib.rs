@@ -5,6 +5,7 @@
 //! say, [`controller`] the process that listens, and [`replay`] the way to run them on a capture.
 
 pub mod attach;
+pub mod batch;
 pub mod bpffs;
 pub mod bring_up;
 pub mod capture;
@@ -12,8 +13,10 @@ pub mod controller;
 pub mod error;
 pub mod event;
 pub mod existing;
+pub mod flows;
 pub mod instance;
 pub mod link;
+pub mod memory;
 pub mod object;
 pub mod policy;
 pub mod preflight;

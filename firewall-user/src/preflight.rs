@@ -1,12 +1,11 @@
 //! Whether fwx can work here, asked before it does anything.
 
 use anyhow::Result;
-use firewall_common::flow::{Flow, KeyV4, KeyV6};
 use nix::unistd::geteuid;
 use serde::Serialize;
 
 use crate::{
-    attach, bpffs, link,
+    attach, bpffs, link, memory,
     object::{self, Purpose},
     policy::TableSizes,
 };
@@ -137,19 +136,15 @@ fn programs() -> Check {
 }
 
 fn memory() -> Check {
-    // The kernel adds its own header of 48 bytes to each entry (`struct htab_elem`), and rounds keys up.
-    const HEADER: usize = 48;
-    let TableSizes { completed, half_open } = TableSizes::default();
-    let entry_v4 = HEADER + size_of::<KeyV4>() + size_of::<Flow>();
-    let entry_v6 = HEADER + size_of::<KeyV6>() + size_of::<Flow>();
-    let bytes = (entry_v4 + entry_v6) * (completed + half_open) as usize;
+    let sizes = TableSizes::default();
+    let TableSizes { completed, half_open } = sizes;
     Check {
         name: "memory",
         result: "ok",
         detail: format!(
-            "flow tables take {} MiB: {completed} completed and {half_open} half-open flows of each \
-             address family",
-            bytes >> 20
+            "flow tables take {} MiB unless the policy says otherwise: {completed} completed and {half_open} \
+             half-open flows of each address family",
+            memory::flow_tables(sizes) >> 20
         ),
     }
 }

@@ -225,7 +225,13 @@ impl Tables {
         T: TryFrom<Map>,
         T::Error: std::error::Error + Send + Sync + 'static,
     {
-        let data = match &self.source {
+        let map = Map::from_map_data(self.data(name)?)?;
+        T::try_from(map).with_context(|| format!("the kernel's table {name} is not what fwx made"))
+    }
+
+    /// Opens one of the maps, whatever it is.
+    pub fn data(&self, name: &str) -> Result<MapData> {
+        match &self.source {
             Source::Pins(directory) => MapData::from_pin(directory.join(name)),
             Source::Loaded(maps) => {
                 let map = maps.get(name).with_context(|| format!("no map {name}"))?;
@@ -233,9 +239,7 @@ impl Tables {
                 MapData::from_fd(fd)
             }
         }
-        .with_context(|| format!("cannot open the kernel's table {name}"))?;
-        let map = Map::from_map_data(data)?;
-        T::try_from(map).with_context(|| format!("the kernel's table {name} is not what fwx made"))
+        .with_context(|| format!("cannot open the kernel's table {name}"))
     }
 }
 
