@@ -7,7 +7,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya_log::EbpfLogger;
-use firewall_common::policy::{Binding, Mode, Profile};
+use firewall_common::{
+    event::EventKind,
+    flow::Timeouts,
+    policy::{Binding, Mode, Profile},
+    reason::Reason,
+};
 use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
@@ -16,19 +21,20 @@ use tokio::{
 
 use crate::{
     bring_up::{Wanted, bring_up},
-    event::{CONTROLLER_CPU, Event, Names},
+    event::{CONTROLLER_CPU, Event, Names, rfc3339},
+    housekeeping::{Housekeeping, Notice},
     instance::{ControllerLock, Instance, State},
     link,
     ring::{Rings, Watch, monotonic_epoch_ns},
     subscribe::{self, Hub},
-    sweep::sweep,
+    sweep::Gone,
     tables::Tables,
 };
 
 /// How often bindings are compared with what they were, to tell of changes whoever made them.
 const WATCH_PERIOD: Duration = Duration::from_millis(250);
-/// How often expired flows are swept, and vanished interfaces looked for.
-const SWEEP_PERIOD: Duration = Duration::from_secs(5);
+/// How often vanished interfaces are looked for.
+const INTERFACES_PERIOD: Duration = Duration::from_secs(5);
 /// How long a record waits for earlier ones of other CPUs.
 const SETTLING_PERIOD: Duration = Duration::from_millis(2);
 /// Runs the controller until SIGTERM or SIGINT. Enforcement goes on after it.
@@ -71,7 +77,8 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
             interface.name, interface.ingress, interface.egress, interface.why
         );
     }
-    let mut controller = Controller::new(instance, up.state, kernel_log)?;
+    let timeouts = *wanted.policy.timeouts();
+    let mut controller = Controller::new(instance, up.state, timeouts, kernel_log)?;
     let listener = subscribe::listen(instance)?;
     controller.tell(if up.adopted {
         "controller started: adopted what was pinned, with its flows".to_owned()
@@ -105,6 +112,7 @@ struct Controller {
     bindings: Vec<Binding>,
     vanished: Vec<u32>,
     last_own_event: u64,
+    housekeeping: Housekeeping,
     kernel_log: Option<KernelLog>,
 }
 
@@ -112,19 +120,15 @@ struct Controller {
 type KernelLog = EbpfLogger<&'static dyn log::Log>;
 
 impl Controller {
-    fn new(instance: &Instance, state: State, kernel_log: Option<KernelLog>) -> Result<Self> {
+    fn new(
+        instance: &Instance,
+        state: State,
+        timeouts: Timeouts,
+        kernel_log: Option<KernelLog>,
+    ) -> Result<Self> {
         let tables = Tables::pinned(&instance.maps());
         let rings = Rings::open(&tables)?;
-        let names = Names {
-            instance: Some(instance.name().to_owned()),
-            protocols: state.protocols.iter().map(|protocol| protocol.name.clone()).collect(),
-            rules: state.rules.clone(),
-            interfaces: state
-                .interfaces
-                .iter()
-                .map(|interface| (interface.index, interface.name.clone()))
-                .collect(),
-        };
+        let names = Names::of(instance, &state);
         let mut controller = Self {
             instance: instance.clone(),
             tables,
@@ -135,6 +139,7 @@ impl Controller {
             bindings: Vec::new(),
             vanished: Vec::new(),
             last_own_event: 0,
+            housekeeping: Housekeeping::new(instance, timeouts)?,
             kernel_log,
         };
         controller.bindings = controller.read_bindings()?;
@@ -145,7 +150,7 @@ impl Controller {
     async fn work(&mut self, listener: UnixListener) -> Result<()> {
         let watch = Watch::new(&self.rings)?;
         let mut look = interval(WATCH_PERIOD);
-        let mut clean = interval(SWEEP_PERIOD);
+        let mut clean = interval(INTERFACES_PERIOD);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         clean.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -182,10 +187,15 @@ impl Controller {
                         log.flush();
                     }
                     self.look_at_bindings()?;
+                    let notices = self.housekeeping.look();
+                    self.take_notice(notices)?;
+                }
+                report = self.housekeeping.swept() => {
+                    let notices = self.housekeeping.take_in(report);
+                    self.take_notice(notices)?;
                 }
                 _ = clean.tick() => {
                     self.look_at_interfaces().await?;
-                    sweep(&self.tables).context("cannot sweep the flow tables")?;
                 }
             }
         }
@@ -249,15 +259,42 @@ impl Controller {
             .collect()
     }
 
+    /// Publishes what housekeeping noticed.
+    fn take_notice(&mut self, notices: Vec<Notice>) -> Result<()> {
+        notices.into_iter().try_for_each(|notice| match notice {
+            Notice::Control(reason, message) => self.tell_with(reason, message),
+            Notice::Gone(gone) => self.tell_end(&gone),
+        })
+    }
+
+    /// Publishes that a flow ended in silence.
+    fn tell_end(&mut self, gone: &Gone) -> Result<()> {
+        let now = now_ns();
+        let kind = EventKind::ConnectionClosed;
+        let event = Event::of_flow(kind, gone.reason, &gone.entry, &self.names);
+        let event_id = self.next_number(now);
+        let suppressed = Some(gone.suppressed);
+        self.publish(&Event { event_id, timestamp: rfc3339(now), suppressed, ..event })
+    }
+
     /// Publishes something that the controller noticed, and says it.
     fn tell(&mut self, message: String) -> Result<()> {
+        self.tell_with(Reason::None, message)
+    }
+
+    fn tell_with(&mut self, reason: Reason, message: String) -> Result<()> {
         eprintln!("fwx: {}: {message}", self.instance.name());
-        let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+        let now = now_ns();
+        let number = self.next_number(now);
+        let instance = Some(self.instance.name().to_owned());
+        self.publish(&Event::control(number, instance, now, reason, message))
+    }
+
+    fn next_number(&mut self, now: i128) -> u64 {
         // Milliseconds, so that the numbers of one controller are not those of the one before it.
         let milliseconds = u64::try_from(now / 1_000_000).unwrap_or(0);
         self.last_own_event = milliseconds.max(self.last_own_event + 1);
-        let number = self.last_own_event << 10 | CONTROLLER_CPU;
-        self.publish(&Event::control(number, Some(self.instance.name().to_owned()), now, message))
+        self.last_own_event << 10 | CONTROLLER_CPU
     }
 
     fn publish(&self, event: &Event) -> Result<()> {
@@ -266,6 +303,11 @@ impl Controller {
             Err(_) => bail!("a subscriber's task failed while it held the events"),
         }
     }
+}
+
+/// Nanoseconds since 1970.
+fn now_ns() -> i128 {
+    time::OffsetDateTime::now_utc().unix_timestamp_nanos()
 }
 
 fn told(binding: &Binding) -> String {

@@ -13,6 +13,11 @@ use firewall_common::{
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+use crate::{
+    flows::Entry,
+    instance::{Instance, State},
+};
+
 /// One event. In JSON a field that does not apply is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -171,10 +176,6 @@ impl Event {
         let parsed = record.version != 0;
         let is_tcp = parsed && record.ip_protocol == ip_protocol::TCP;
         let has_ports = is_tcp || parsed && record.ip_protocol == ip_protocol::UDP;
-        let name = |list: &[String], number: usize| {
-            let name = number.checked_sub(1).and_then(|index| list.get(index));
-            name.filter(|name| !name.is_empty()).cloned()
-        };
         Ok(Self {
             timestamp: rfc3339(epoch_ns + i128::from(record.timestamp)),
             event: kind.name().to_owned(),
@@ -185,7 +186,7 @@ impl Event {
             flow_id: (record.flow_id != 0).then_some(record.flow_id),
             interface: names.interface(record.interface),
             direction: (record.flow_id != 0).then(|| direction(record.direction).name().to_owned()),
-            protocol: name(&names.protocols, usize::from(record.protocol)),
+            protocol: named(&names.protocols, usize::from(record.protocol)),
             transport: parsed.then(|| transport(record.ip_protocol)),
             src_ip: parsed.then(|| address(record.version, record.source)),
             src_port: has_ports.then_some(record.source_port),
@@ -202,27 +203,59 @@ impl Event {
             }),
             filter: filter(record),
             adopted: u32::from(record.flow_flags) & Flow::ADOPTED != 0,
-            rule: name(&names.rules, record.rule as usize),
+            rule: named(&names.rules, record.rule as usize),
             caused_by: (record.caused_by != 0).then_some(record.caused_by),
             suppressed: Some(record.suppressed),
             message: None,
         })
     }
 
-    /// Something that the controller noticed itself.
+    /// Something that the controller noticed itself, [`Reason::None`] if it has none of the reasons.
     pub fn control(
         event_id: u64,
         instance: Option<String>,
         timestamp_ns: i128,
+        reason: Reason,
         message: String,
     ) -> Self {
         Self {
             timestamp: rfc3339(timestamp_ns),
-            event: "control".to_owned(),
             event_id,
             instance,
-            reason: None,
-            code: None,
+            message: Some(message),
+            ..Self::bare("control", reason)
+        }
+    }
+
+    /// Something that happened to a flow without a packet. It has no number and no time yet. Addresses are those
+    /// of the flow's first packet.
+    pub fn of_flow(kind: EventKind, reason: Reason, entry: &Entry, names: &Names) -> Self {
+        let flow = &entry.flow;
+        let [source, destination] = entry.endpoints();
+        Self {
+            instance: names.instance.clone(),
+            flow_id: Some(flow.id),
+            interface: names.interface(flow.interface),
+            protocol: named(&names.protocols, usize::from(flow.protocol)),
+            transport: Some(transport(flow.ip_protocol)),
+            src_ip: Some(source.ip()),
+            src_port: entry.has_ports().then_some(source.port()),
+            dst_ip: Some(destination.ip()),
+            dst_port: entry.has_ports().then_some(destination.port()),
+            adopted: flow.flags & Flow::ADOPTED != 0,
+            rule: named(&names.rules, flow.rule as usize),
+            ..Self::bare(kind.name(), reason)
+        }
+    }
+
+    fn bare(event: &str, reason: Reason) -> Self {
+        Self {
+            timestamp: String::new(),
+            event: event.to_owned(),
+            event_id: 0,
+            instance: None,
+            reason: (reason != Reason::None).then(|| reason.name().to_owned()),
+            code: (reason != Reason::None).then(|| format!("{:#010x}", reason.code())),
             flow_id: None,
             interface: None,
             direction: None,
@@ -238,7 +271,7 @@ impl Event {
             rule: None,
             caused_by: None,
             suppressed: None,
-            message: Some(message),
+            message: None,
         }
     }
 
@@ -301,13 +334,34 @@ impl Event {
 }
 
 impl Names {
-    fn interface(&self, index: u32) -> Option<String> {
+    /// The names of an instance that is up.
+    pub fn of(instance: &Instance, state: &State) -> Self {
+        Self {
+            instance: Some(instance.name().to_owned()),
+            protocols: state.protocols.iter().map(|protocol| protocol.name.clone()).collect(),
+            rules: state.rules.clone(),
+            interfaces: state
+                .interfaces
+                .iter()
+                .map(|interface| (interface.index, interface.name.clone()))
+                .collect(),
+        }
+    }
+
+    /// The name of interface `index`, `#N` if there is none; `None` for 0.
+    pub fn interface(&self, index: u32) -> Option<String> {
         if index == 0 {
             return None;
         }
         let known = self.interfaces.iter().find(|(known, _)| *known == index);
         Some(known.map_or_else(|| format!("#{index}"), |(_, name)| name.clone()))
     }
+}
+
+/// What `number`, counted from 1, is called in `list`; `None` if it has no name.
+pub fn named(list: &[String], number: usize) -> Option<String> {
+    let name = number.checked_sub(1).and_then(|index| list.get(index));
+    name.filter(|name| !name.is_empty()).cloned()
 }
 
 /// RFC 3339 with nanoseconds, in UTC. A time that no calendar holds, which only a capture can claim, is
@@ -346,7 +400,8 @@ pub fn direction(raw: u8) -> Direction {
     if raw == Direction::Reply as u8 { Direction::Reply } else { Direction::Original }
 }
 
-fn transport(protocol: u8) -> String {
+/// What an IP protocol is called: `tcp`, `udp`, `icmp`, `icmpv6`, or its number.
+pub fn transport(protocol: u8) -> String {
     match protocol {
         ip_protocol::TCP => "tcp".to_owned(),
         ip_protocol::UDP => "udp".to_owned(),

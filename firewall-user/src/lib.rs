@@ -5,21 +5,25 @@
 //! say, [`controller`] the process that listens, and [`replay`] the way to run them on a capture.
 
 pub mod attach;
+pub mod attack;
 pub mod batch;
 pub mod bpffs;
 pub mod bring_up;
 pub mod capture;
+pub mod command;
 pub mod controller;
 pub mod error;
 pub mod event;
 pub mod existing;
 pub mod flows;
+pub mod housekeeping;
 pub mod instance;
 pub mod link;
 pub mod memory;
 pub mod object;
 pub mod policy;
 pub mod preflight;
+pub mod pressure;
 pub mod renumber;
 pub mod replay;
 pub mod ring;

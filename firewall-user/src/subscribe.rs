@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, fs, io::Write as _, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use firewall_common::reason::Reason;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -113,7 +114,7 @@ pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Resul
                 let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
                 let message =
                     format!("this subscriber was too slow: {count} events are missing here");
-                let event = Event::control(0, None, now, message);
+                let event = Event::control(0, None, now, Reason::None, message);
                 send(&mut writer, &serde_json::to_string(&event)?).await?;
             }
             Err(RecvError::Closed) => return Ok(()),

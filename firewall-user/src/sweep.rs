@@ -1,116 +1,359 @@
-//! Taking expired flows out of the tables, with what filters know of them.
+//! Taking expired flows out of the tables, with what filters know of them, and counting the rest.
 //!
 //! The kernel never uses an expired flow: a packet that comes too late finds it, removes it and is judged as
-//! the first of a new flow. So the sweep only gives room back. It leaves every flow a grace period beyond
-//! its timeout, and looks at each again right before it is removed.
+//! the first of a new flow. So the sweep only gives room back, and tells of flows that ended in silence. It
+//! picks out what looks expired; the kernel program that removes it looks again, so that a packet which comes
+//! in between keeps its flow.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use anyhow::Result;
-use aya::{
-    Pod,
-    maps::{HashMap, MapData, MapError},
+use aya::maps::{Array, HashMap as KernelHashMap, MapData, MapError};
+use firewall_common::{
+    event::Bucket,
+    flow::{Alias, Flow, KeyV4, KeyV6, State, Timeouts},
+    reason::Reason,
+    wire::ip_protocol,
 };
-use firewall_common::flow::{Alias, Flow, Timeouts};
 
 use crate::{
-    ring::monotonic_ns,
+    batch,
+    command::Commander,
+    flows::{Entry, FlowTable, Key},
     tables::{Tables, ignore_missing},
 };
 
-/// How much longer than its timeout a flow stays.
-const GRACE: Duration = Duration::from_secs(5);
+/// Aliases that are compared with their flows in one sweep, about: each takes two system calls or more. Where
+/// there are more, they take turns.
+const ALIASES_AT_ONCE: u64 = 65_536;
+/// The lowest bits of a flow's number tell the CPU that began it.
+const CPU_BITS: u32 = 10;
 
-/// Sweeps the tables once. Returns how many flows were removed.
-pub fn sweep(tables: &Tables) -> Result<usize> {
-    let now = monotonic_ns().saturating_sub(GRACE.as_nanos() as u64);
-    // The connections that filters know first: one that begins while the flows are read has a flow that may
-    // not be among them.
-    let mut connections: HashMap<MapData, u64, [u8; 480]> = tables.open("RTSP_CONNECTIONS")?;
-    let known = keys(&connections)?;
-    let mut living = HashSet::new();
-    let timeouts = tables.timeouts()?;
-    let (half_open_v4, half_open_v6) = (tables.half_open_v4()?, tables.half_open_v6()?);
-    let removed = Sweep { now, timeouts, target: |alias: &Alias| alias.target_v4 }.table(
-        &mut tables.flows_v4()?,
-        &half_open_v4,
-        &mut living,
-    )? + Sweep { now, timeouts, target: |alias: &Alias| alias.target_v6 }.table(
-        &mut tables.flows_v6()?,
-        &half_open_v6,
-        &mut living,
-    )?;
-    note_living(&half_open_v4, &mut living)?;
-    note_living(&half_open_v6, &mut living)?;
-    for id in known.into_iter().filter(|id| !living.contains(id)) {
-        ignore_missing(connections.remove(&id))?;
-    }
-    Ok(removed)
+/// What sweeps one instance's tables.
+#[derive(Debug)]
+pub struct Sweeper {
+    tables: Tables,
+    commander: Commander,
+    limits: Limits,
+    /// Aliases that the last sweep met.
+    aliases: u64,
+    /// Sweeps so far.
+    round: u64,
 }
 
-/// Notes the flows of a table that makes room by itself.
-fn note_living<K: Pod>(table: &HashMap<MapData, K, Flow>, living: &mut HashSet<u64>) -> Result<()> {
-    for key in keys(table)? {
-        living.extend(get(table, &key)?.map(|flow| flow.id));
-    }
-    Ok(())
+/// What a sweep did and saw.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// How full each table is, in the order of [`FlowTable::ALL`].
+    pub fills: Vec<Fill>,
+    /// Flows that were removed, those that are not told included.
+    pub removed: u64,
+    /// Aliases that were removed.
+    pub aliases_removed: u64,
+    /// Flows whose end is to be told.
+    pub told: Vec<Gone>,
+    /// The source addresses that hold most flows, the first most, if that was asked.
+    pub holders: Vec<(IpAddr, u64)>,
 }
 
-/// One run over the tables of one address family.
-struct Sweep<T> {
+/// How full a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Which.
+    pub table: FlowTable,
+    /// Its entries; a flow whose addresses are translated has two.
+    pub entries: u64,
+    /// For how many there is room.
+    pub size: u64,
+}
+
+/// A flow that ended in silence.
+#[derive(Clone, Copy, Debug)]
+pub struct Gone {
+    /// As it was.
+    pub entry: Entry,
+    /// Why it ended.
+    pub reason: Reason,
+    /// Flows of this reason that were not told since the last one.
+    pub suppressed: u64,
+}
+
+impl Fill {
+    /// In percent, rounded down.
+    pub const fn percent(&self) -> u64 {
+        let size = if self.size == 0 { 1 } else { self.size };
+        self.entries * 100 / size
+    }
+}
+
+impl Report {
+    /// The fuller one of the tables of flows with an answer.
+    pub fn fuller_completed(&self) -> Option<Fill> {
+        let completed = self.fills.iter().filter(|fill| fill.table.is_completed());
+        completed.max_by_key(|fill| fill.percent()).copied()
+    }
+}
+
+impl Sweeper {
+    /// Sweeps `tables`, whose programs `commander` runs.
+    pub fn new(tables: Tables, commander: Commander) -> Self {
+        Self { tables, commander, limits: Limits::default(), aliases: 0, round: 0 }
+    }
+
+    /// Sweeps once, at `now`: nanoseconds of the monotonic clock. `holders`: how many of the addresses that
+    /// hold most flows are wanted.
+    pub fn sweep(&mut self, now: u64, holders: usize) -> Result<Report> {
+        // What filters know first: a connection that begins while the flows are read has a flow that may not
+        // be among them.
+        let mut orphans = self.filtered_connections()?;
+        let timeouts: Array<_, Timeouts> = self.tables.open("TIMEOUTS")?;
+        let pass = Pass {
+            commander: &self.commander,
+            lookup: Lookup::open(&self.tables)?,
+            now,
+            timeouts: timeouts.get(&0, 0)?,
+            share: Share { round: self.round, of: self.aliases / ALIASES_AT_ONCE + 1 },
+        };
+        let mut report = Report::default();
+        let (mut aliases, mut failure, mut counts) = (0, None, HashMap::new());
+        for table in FlowTable::ALL {
+            let mut entries = 0;
+            self.tables.each_entry(table, |entry| {
+                entries += 1;
+                if failure.is_some() {
+                    return;
+                }
+                match pass.deal_with(entry) {
+                    Ok(Dealt::RemovedFlow) => {
+                        entries -= 1;
+                        report.removed += 1;
+                        report.told.extend(self.limits.admit(table, entry, now));
+                    }
+                    Ok(Dealt::RemovedAlias) => {
+                        entries -= 1;
+                        report.aliases_removed += 1;
+                    }
+                    Ok(Dealt::Alias) => aliases += 1,
+                    Ok(Dealt::Flow) => {
+                        orphans.remove(&entry.flow.id);
+                        if holders > 0 {
+                            *counts.entry(entry.source()).or_insert(0) += 1;
+                        }
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            })?;
+            let size = self.tables.size(table)?.into();
+            report.fills.push(Fill { table, entries, size });
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        (self.aliases, self.round) = (aliases, self.round.wrapping_add(1));
+        report.holders = most(counts, holders);
+        self.forget_connections(&orphans)?;
+        Ok(report)
+    }
+
+    fn filtered_connections(&self) -> Result<HashSet<u64>> {
+        let mut known = HashSet::new();
+        let table = self.tables.data("RTSP_CONNECTIONS")?;
+        batch::for_each(&table, |id: &u64, _: &[u8; 480]| {
+            known.insert(*id);
+        })?;
+        Ok(known)
+    }
+
+    fn forget_connections(&self, ids: &HashSet<u64>) -> Result<()> {
+        let mut connections: KernelHashMap<MapData, u64, [u8; 480]> =
+            self.tables.open("RTSP_CONNECTIONS")?;
+        ids.iter().try_for_each(|id| ignore_missing(connections.remove(id)))
+    }
+}
+
+/// The `wanted` addresses that hold most flows, the first most.
+pub fn most(counts: HashMap<IpAddr, u64>, wanted: usize) -> Vec<(IpAddr, u64)> {
+    let mut list: Vec<_> = counts.into_iter().collect();
+    let before = |a: &(IpAddr, u64), b: &(IpAddr, u64)| b.1.cmp(&a.1).then(a.0.cmp(&b.0));
+    if wanted < list.len() {
+        list.select_nth_unstable_by(wanted, before);
+        list.truncate(wanted);
+    }
+    list.sort_unstable_by(before);
+    list
+}
+
+/// What an entry is judged by.
+struct Pass<'a> {
+    commander: &'a Commander,
+    lookup: Lookup,
     now: u64,
     timeouts: Timeouts,
-    /// The key that an alias leads to.
-    target: T,
+    share: Share,
 }
 
-impl<T> Sweep<T> {
-    fn table<K: Pod>(
-        &self,
-        table: &mut HashMap<MapData, K, Flow>,
-        half_open: &HashMap<MapData, K, Flow>,
-        living: &mut HashSet<u64>,
-    ) -> Result<usize>
-    where
-        T: Fn(&Alias) -> K,
-    {
-        let mut removed = 0;
-        for key in keys(table)? {
-            let Some(flow) = get(table, &key)? else { continue };
-            let gone = match Alias::of(&flow) {
-                // It has no age of its own.
-                Some(alias) => {
-                    let target = (self.target)(alias);
-                    let flow = match get(table, &target)? {
-                        Some(flow) => Some(flow),
-                        None => get(half_open, &target)?,
-                    };
-                    flow.is_none_or(|flow| flow.id != alias.id)
-                }
-                None => flow.expired(self.now, &self.timeouts),
+/// What became of an entry.
+enum Dealt {
+    Flow,
+    Alias,
+    RemovedFlow,
+    RemovedAlias,
+}
+
+impl Pass<'_> {
+    fn deal_with(&self, entry: &Entry) -> Result<Dealt> {
+        let id = entry.flow.id;
+        if let Some(alias) = entry.alias() {
+            // Never by its timeout: it is as good as the flow that it leads to.
+            let stays =
+                !self.share.has(id) || self.lookup.is_there(&entry.key.target(alias), id)?;
+            let removed = !stays && self.commander.remove(&entry.key, id)?;
+            return Ok(if removed { Dealt::RemovedAlias } else { Dealt::Alias });
+        }
+        let removed = entry.flow.expired(self.now, &self.timeouts)
+            && self.commander.expire(&entry.key, id, self.now)?;
+        Ok(if removed { Dealt::RemovedFlow } else { Dealt::Flow })
+    }
+}
+
+/// Which aliases a sweep looks at.
+struct Share {
+    round: u64,
+    of: u64,
+}
+
+impl Share {
+    const fn has(&self, id: u64) -> bool {
+        (id >> CPU_BITS) % self.of == self.round % self.of
+    }
+}
+
+/// Finding single flows.
+struct Lookup {
+    completed_v4: KernelHashMap<MapData, KeyV4, Flow>,
+    completed_v6: KernelHashMap<MapData, KeyV6, Flow>,
+    half_open_v4: KernelHashMap<MapData, KeyV4, Flow>,
+    half_open_v6: KernelHashMap<MapData, KeyV6, Flow>,
+}
+
+impl Lookup {
+    fn open(tables: &Tables) -> Result<Self> {
+        Ok(Self {
+            completed_v4: tables.flows_v4()?,
+            completed_v6: tables.flows_v6()?,
+            half_open_v4: tables.half_open_v4()?,
+            half_open_v6: tables.half_open_v6()?,
+        })
+    }
+
+    fn is_there(&self, key: &Key, id: u64) -> Result<bool> {
+        // Completed ones again at last: a flow may get its answer and move there meanwhile.
+        for half_open in [false, true, false] {
+            let found = match (key, half_open) {
+                (Key::V4(key), false) => self.completed_v4.get(key, 0),
+                (Key::V4(key), true) => self.half_open_v4.get(key, 0),
+                (Key::V6(key), false) => self.completed_v6.get(key, 0),
+                (Key::V6(key), true) => self.half_open_v6.get(key, 0),
             };
-            if gone {
-                ignore_missing(table.remove(&key))?;
-                removed += 1;
-            } else {
-                living.insert(flow.id);
+            match found {
+                Ok(flow) if flow.id == id && Alias::of(&flow).is_none() => return Ok(true),
+                Ok(_) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(removed)
+        Ok(false)
     }
 }
 
-/// What lies under a key at this moment.
-fn get<K: Pod>(table: &HashMap<MapData, K, Flow>, key: &K) -> Result<Option<Flow>> {
-    match table.get(key, 0) {
-        Ok(flow) => Ok(Some(flow)),
-        Err(MapError::KeyNotFound) => Ok(None),
-        Err(error) => Err(error.into()),
+/// Which ends are told, and how many of them: each reason is limited as the kernel limits its events.
+#[derive(Debug, Default)]
+struct Limits {
+    idle: Bucket,
+    unanswered: Bucket,
+}
+
+impl Limits {
+    fn admit(&mut self, table: FlowTable, entry: &Entry, now: u64) -> Option<Gone> {
+        let reason = reason(table.is_completed(), &entry.flow)?;
+        let bucket =
+            if reason == Reason::IdleTimeout { &mut self.idle } else { &mut self.unanswered };
+        bucket.admit(now).map(|suppressed| Gone { entry: *entry, reason, suppressed })
     }
 }
 
-/// The table's keys. What is removed while they are read may make the kernel begin again; each key counts
-/// once or more, none twice for good.
-fn keys<K: Pod, V: Pod>(table: &HashMap<MapData, K, V>) -> Result<Vec<K>> {
-    Ok(table.keys().collect::<Result<_, _>>()?)
+/// Why a flow ended that was removed for its silence; `None`: its end was told before, or is not worth it.
+fn reason(completed: bool, flow: &Flow) -> Option<Reason> {
+    let state = flow.state();
+    if state.is_over() {
+        return None;
+    }
+    match (completed, flow.ip_protocol, state) {
+        (false, ip_protocol::TCP, State::SynSent) => Some(Reason::TcpNoServerReply),
+        (true, ..) | (false, ip_protocol::TCP, _) => Some(Reason::IdleTimeout),
+        // Datagrams that nobody answered began nothing.
+        (false, ..) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(state: State, ip_protocol: u8) -> Flow {
+        Flow { state: state as u8, ip_protocol, ..Flow::default() }
+    }
+
+    #[test]
+    fn an_end_is_told_once_and_with_its_reason() {
+        use ip_protocol::{TCP, UDP};
+        for (completed, state, protocol, expected) in [
+            (true, State::Established, TCP, Some(Reason::IdleTimeout)),
+            (true, State::CloseWait, TCP, Some(Reason::IdleTimeout)),
+            (true, State::Assured, UDP, Some(Reason::IdleTimeout)),
+            (true, State::TimeWait, TCP, None),
+            (true, State::Closed, TCP, None),
+            (true, State::Killed, TCP, None),
+            (false, State::SynSent, TCP, Some(Reason::TcpNoServerReply)),
+            (false, State::SynReceived, TCP, Some(Reason::IdleTimeout)),
+            (false, State::Midstream, TCP, Some(Reason::IdleTimeout)),
+            (false, State::Closed, TCP, None),
+            (false, State::Unreplied, UDP, None),
+        ] {
+            assert_eq!(reason(completed, &flow(state, protocol)), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_burst_of_ends_is_told_in_part_and_the_rest_is_counted() {
+        let mut limits = Limits::default();
+        let key = Key::V4(KeyV4::default());
+        let entry = Entry { key, flow: flow(State::Established, ip_protocol::TCP) };
+        let mut told = |now| limits.admit(FlowTable::CompletedV4, &entry, now);
+        let now = 9_000_000_000;
+        let first = (0..1000).filter(|_| told(now).is_some()).count() as u64;
+        assert_eq!(first, Bucket::BURST);
+        let next = told(now + 1_000_000_000).map(|gone| gone.suppressed);
+        assert_eq!(next, Some(1000 - Bucket::BURST));
+    }
+
+    #[test]
+    fn aliases_take_turns() {
+        let ids = (1..=100_u64).map(|number| number << CPU_BITS);
+        let rounds = (0..7).map(|round| Share { round, of: 7 });
+        let looked_at: usize =
+            rounds.map(|share| ids.clone().filter(|id| share.has(*id)).count()).sum();
+        assert_eq!(looked_at, 100);
+        assert!(Share { round: 3, of: 1 }.has(77 << CPU_BITS));
+    }
+
+    #[test]
+    fn who_holds_most_comes_first() {
+        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let counts = (1..=9).map(|last| (address(last), u64::from(last % 5))).collect();
+        assert_eq!(most(counts, 3), [(address(4), 4), (address(9), 4), (address(3), 3)]);
+        assert!(most(HashMap::new(), 3).is_empty());
+    }
 }
