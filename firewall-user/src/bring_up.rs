@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::Ebpf;
-use firewall_common::cookie::Secret;
+use firewall_common::{cookie::Secret, flow::Timeout};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -189,6 +189,10 @@ fn build(
         protocols,
         rules: compiled.names.rules().to_vec(),
         interfaces: states,
+        timeouts_ns: Timeout::ALL
+            .iter()
+            .map(|(timeout, name)| ((*name).to_owned(), compiled.timeouts.get(*timeout)))
+            .collect(),
     };
     instance.write_state(&state)?;
     Ok(Up { ebpf, state, adopted })

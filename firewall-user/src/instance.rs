@@ -1,6 +1,7 @@
 //! One firewall of possibly several on a machine: its name, its pins, its socket, its lock.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
@@ -212,6 +213,9 @@ pub struct State {
     pub rules: Vec<String>,
     /// Interfaces.
     pub interfaces: Vec<InterfaceState>,
+    /// The policy's timeouts by name, nanoseconds; what lies in the kernel's table may be shorter.
+    #[serde(default)]
+    pub timeouts_ns: BTreeMap<String, u64>,
 }
 
 /// A protocol of the policy.

@@ -3,21 +3,22 @@
 use std::{collections::BTreeMap, os::unix::net::UnixStream};
 
 use anyhow::{Result, bail};
-use aya::{
-    Pod,
-    maps::{HashMap, MapData},
-};
+use aya::maps::Array;
 use firewall_common::{
     filter::FilterId,
-    flow::{Alias, Flow},
-    layout::Counter,
+    flow::{Timeout, Timeouts},
+    layout::{Attack, Counter},
     policy::{Mode, Profile},
     reason::Reason,
 };
 use serde::Serialize;
 
 use crate::{
+    event::rfc3339,
+    flows::FlowTable,
     instance::{Instance, InterfaceState, State},
+    ring::{monotonic_epoch_ns, monotonic_ns},
+    sweep::Fill,
     tables::Tables,
 };
 
@@ -53,6 +54,19 @@ pub struct Status {
     pub events_suppressed: u64,
     /// Segments that a filter in monitor mode should have read and could not.
     pub passed_unread: u64,
+    /// Since when a SYN attack is on, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syn_attack_since: Option<String>,
+    /// Whether timeouts are shorter than the policy's, because the tables fill.
+    pub timeouts_shortened: bool,
+    /// SYNs that were answered by a challenge.
+    pub syns_challenged: u64,
+    /// Sources that answered a challenge.
+    pub sources_authenticated: u64,
+    /// Connections that were taken over in their midst.
+    pub flows_adopted: u64,
+    /// Connections whose addresses are translated.
+    pub flows_translated: u64,
     /// The filters' bindings.
     pub filters: Vec<FilterStatus>,
 }
@@ -83,6 +97,16 @@ pub struct FamilyFlows {
     pub completed: usize,
     /// Without one yet.
     pub half_open: usize,
+    /// Second names of those whose addresses are translated; they take room in the same tables.
+    pub aliases: usize,
+    /// Room for entries with an answer.
+    pub completed_size: u32,
+    /// Room for entries without one.
+    pub half_open_size: u32,
+    /// How full the table of those with an answer is, rounded down.
+    pub completed_percent: u64,
+    /// How full the table of those without one is, rounded down.
+    pub half_open_percent: u64,
 }
 
 /// A number for each direction.
@@ -155,6 +179,12 @@ pub fn status(instance: &Instance) -> Result<Status> {
             events_unheard: 0,
             events_suppressed: 0,
             passed_unread: 0,
+            syn_attack_since: None,
+            timeouts_shortened: false,
+            syns_challenged: 0,
+            sources_authenticated: 0,
+            flows_adopted: 0,
+            flows_translated: 0,
             filters: Vec::new(),
         });
     };
@@ -173,14 +203,8 @@ pub fn status(instance: &Instance) -> Result<Status> {
         controller,
         policy: state.policy_file.as_ref().map(|path| path.display().to_string()),
         flows: Flows {
-            ipv4: FamilyFlows {
-                completed: flows(&tables.flows_v4()?)?,
-                half_open: flows(&tables.half_open_v4()?)?,
-            },
-            ipv6: FamilyFlows {
-                completed: flows(&tables.flows_v6()?)?,
-                half_open: flows(&tables.half_open_v6()?)?,
-            },
+            ipv4: family(&tables, FlowTable::HalfOpenV4, FlowTable::CompletedV4)?,
+            ipv6: family(&tables, FlowTable::HalfOpenV6, FlowTable::CompletedV6)?,
         },
         packets: Traffic {
             ingress: tables.counter(Counter::IngressPackets)?,
@@ -196,19 +220,56 @@ pub fn status(instance: &Instance) -> Result<Status> {
         events_unheard: tables.counter(Counter::EventsUnheard)?,
         events_suppressed: tables.counter(Counter::EventsSuppressed)?,
         passed_unread: tables.counter(Counter::PassedUnread)?,
+        syn_attack_since: attack_since(&tables)?,
+        timeouts_shortened: timeouts_shortened(&state, &tables)?,
+        syns_challenged: tables.counter(Counter::SynsChallenged)?,
+        sources_authenticated: tables.counter(Counter::SourcesAuthenticated)?,
+        flows_adopted: tables.counter(Counter::FlowsAdopted)?,
+        flows_translated: tables.counter(Counter::FlowsTranslated)?,
         filters: filters(&state, &tables)?,
         interfaces: state.interfaces,
     })
 }
 
-/// How many flows a table holds; the other names of translated ones are none.
-fn flows<K: Pod>(table: &HashMap<MapData, K, Flow>) -> Result<usize> {
-    let mut count = 0;
-    for entry in table.iter() {
-        let (_, flow) = entry?;
-        count += usize::from(Alias::of(&flow).is_none());
-    }
-    Ok(count)
+/// Counts the flows of one family, in the order of reading that misses none.
+fn family(tables: &Tables, half_open: FlowTable, completed: FlowTable) -> Result<FamilyFlows> {
+    let (without, without_aliases) = count(tables, half_open)?;
+    let (with, with_aliases) = count(tables, completed)?;
+    Ok(FamilyFlows {
+        completed: with.entries as usize - with_aliases,
+        half_open: without.entries as usize - without_aliases,
+        aliases: with_aliases + without_aliases,
+        completed_size: tables.size(completed)?,
+        half_open_size: tables.size(half_open)?,
+        completed_percent: with.percent(),
+        half_open_percent: without.percent(),
+    })
+}
+
+/// How full a table is, and how many of its entries are aliases.
+fn count(tables: &Tables, table: FlowTable) -> Result<(Fill, usize)> {
+    let (mut entries, mut aliases) = (0, 0);
+    tables.each_entry(table, |entry| {
+        entries += 1;
+        aliases += usize::from(entry.alias().is_some());
+    })?;
+    Ok((Fill { table, entries, size: tables.size(table)?.into() }, aliases))
+}
+
+fn attack_since(tables: &Tables) -> Result<Option<String>> {
+    let table: Array<_, Attack> = tables.open("ATTACK")?;
+    let attack = table.get(&0, 0)?;
+    // The kernel notes the end of an attack when it next has to know.
+    let on = attack.since != 0 && attack.unanswered > monotonic_ns();
+    Ok(on.then(|| rfc3339(monotonic_epoch_ns() + i128::from(attack.since))))
+}
+
+fn timeouts_shortened(state: &State, tables: &Tables) -> Result<bool> {
+    let table: Array<_, Timeouts> = tables.open("TIMEOUTS")?;
+    let now = table.get(&0, 0)?;
+    Ok(Timeout::ALL.iter().any(|(timeout, name)| {
+        state.timeouts_ns.get(*name).is_some_and(|whole| now.get(*timeout) < *whole)
+    }))
 }
 
 /// The bindings of an instance that is up.
@@ -289,6 +350,26 @@ impl Status {
             "flows: IPv4 {} and {} half-open, IPv6 {} and {} half-open\n",
             ipv4.completed, ipv4.half_open, ipv6.completed, ipv6.half_open
         );
+        for (name, family) in [("IPv4", ipv4), ("IPv6", ipv6)] {
+            text += &format!(
+                "{name} tables: {} % of {} and {} % of {} half-open",
+                family.completed_percent,
+                family.completed_size,
+                family.half_open_percent,
+                family.half_open_size
+            );
+            if family.aliases > 0 {
+                text +=
+                    &format!(", {} second names of translated flows among them", family.aliases);
+            }
+            text += "\n";
+        }
+        if self.timeouts_shortened {
+            text += "timeouts are shortened, because the tables fill\n";
+        }
+        if let Some(since) = &self.syn_attack_since {
+            text += &format!("a SYN attack is on since {since}\n");
+        }
         text += &format!("packets: {} in, {} out\n", self.packets.ingress, self.packets.egress);
         for (title, counts) in [("dropped", &self.drops), ("outcome", &self.outcomes)] {
             for (reason, count) in counts {
@@ -300,6 +381,10 @@ impl Status {
             ("events that no controller was there to hear", self.events_unheard),
             ("events held back by their rate limit", self.events_suppressed),
             ("segments that passed a monitoring filter unread", self.passed_unread),
+            ("SYNs that were answered by a challenge", self.syns_challenged),
+            ("sources that answered a challenge", self.sources_authenticated),
+            ("connections that were taken over in their midst", self.flows_adopted),
+            ("connections whose addresses are translated", self.flows_translated),
         ] {
             if count > 0 {
                 text += &format!("{what}: {count}\n");
