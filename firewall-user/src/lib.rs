@@ -11,6 +11,7 @@ pub mod bpffs;
 pub mod bring_up;
 pub mod capture;
 pub mod command;
+pub mod conn;
 pub mod controller;
 pub mod error;
 pub mod event;

@@ -33,6 +33,9 @@ pub struct Request {
     pub follow: bool,
     /// Only so many of the events that are remembered.
     pub last: Option<usize>,
+    /// Not to get events but to hand them over: one line each follows, as they are served, up to the end of what
+    /// is sent. The answer is one line that says how many were published.
+    pub publish: bool,
 }
 
 /// The events that are remembered, and those who want more.
@@ -97,6 +100,13 @@ pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Resul
             bail!("a request that is none: {error}");
         }
     };
+    if request.publish {
+        let answer = match take_events(&mut reader, &hub).await {
+            Ok(published) => serde_json::json!({ "published": published }),
+            Err(error) => serde_json::json!({ "error": format!("{error:#}") }),
+        };
+        return send(&mut writer, &answer.to_string()).await;
+    }
     let (remembered, mut coming) = match hub.lock() {
         Ok(hub) => hub.subscribe(request.last),
         Err(_) => bail!("the controller is ending"),
@@ -119,6 +129,32 @@ pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Resul
             }
             Err(RecvError::Closed) => return Ok(()),
         }
+    }
+}
+
+/// Publishes the events that come, one a line. Returns how many.
+async fn take_events<R>(
+    reader: &mut tokio::io::Take<BufReader<R>>,
+    hub: &std::sync::Mutex<Hub>,
+) -> Result<u64>
+where
+    R: tokio::io::AsyncRead + Unpin,
+{
+    let mut published = 0;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        reader.set_limit(REQUEST_MAX);
+        if reader.read_line(&mut line).await? == 0 {
+            return Ok(published);
+        }
+        let event: Event = serde_json::from_str(&line)
+            .with_context(|| format!("event {} is none", published + 1))?;
+        match hub.lock() {
+            Ok(mut hub) => hub.publish(&event)?,
+            Err(_) => bail!("the controller is ending"),
+        }
+        published += 1;
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod conn;
 mod out;
 mod replay;
 
@@ -95,6 +96,9 @@ enum Command {
     /// Application filters: which are bound to which protocol; takes effect on live connections
     #[command(subcommand)]
     Filter(Filter),
+    /// Connections: list them, look at one, kill some, forget all
+    #[command(subcommand)]
+    Conn(conn::Conn),
     /// Events of the controller's: what it remembers, and with --follow what comes
     #[command(after_help = "Examples:\n  fwx events --follow\n  fwx events --last 20 -o json")]
     Events {
@@ -309,8 +313,13 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             need_root()?;
             filter(&instance, command)?;
         }
+        Command::Conn(command) => {
+            need_root()?;
+            conn::run(&instance, command)?;
+        }
         Command::Events { follow, last, output } => {
-            subscribe::print(&instance, Request { follow, last }, output.is_json()).await?;
+            subscribe::print(&instance, Request { follow, last, publish: false }, output.is_json())
+                .await?;
         }
         Command::Replay { capture, policy, interface, events, hook, output } => {
             let policy = policy.map(|path| Policy::load(&path)).transpose()?;

@@ -1,0 +1,61 @@
+//! Numbers for the events of commands, which no other event of the instance has.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{Read as _, Seek as _, Write as _},
+};
+
+use anyhow::{Context as _, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::instance::Instance;
+
+/// The lowest bits of an event's number tell the CPU that gave it; commands have this one, which no machine has
+/// and the controller does not use.
+const COMMAND_CPU: u64 = (1 << 10) - 2;
+
+/// Gives numbers. One command at a time has it; others wait.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    /// Holds the last number that was given.
+    file: Flock<fs::File>,
+    last: u64,
+}
+
+impl Numbers {
+    /// The numbers of an instance, beyond all that were given before.
+    pub(super) fn of(instance: &Instance) -> Result<Self> {
+        let path = instance.run_directory().join("command-events");
+        let open = || -> Result<Self> {
+            fs::create_dir_all(instance.run_directory())?;
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
+            let mut file =
+                Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            // Milliseconds, so that the numbers go on rising when the file is gone.
+            let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+            let last = text.trim().parse().unwrap_or(0).max(u64::try_from(now).unwrap_or(0));
+            Ok(Self { file, last })
+        };
+        open().with_context(|| format!("cannot use {}", path.display()))
+    }
+
+    /// The next number.
+    pub(super) fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last << 10 | COMMAND_CPU
+    }
+
+    /// Writes down which was the last, for the next command.
+    pub(super) fn keep(&mut self) -> Result<()> {
+        self.file.rewind()?;
+        self.file.set_len(0)?;
+        Ok(write!(self.file, "{}", self.last)?)
+    }
+}
