@@ -8,6 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use aya::maps::{HashMap, MapData};
+use firewall_common::flow::{Flow, KeyV4, State};
+use firewall_user::{instance::Instance, ring::monotonic_ns, tables::Tables};
 use lab::{Event, Fwx, Host, Lab, Mode, Outcome, policy, wait};
 use nix::{
     errno::Errno,
@@ -426,6 +429,64 @@ fn a_syn_attack_is_told_when_it_begins_and_when_it_ends() {
             .unwrap();
         assert_eq!(event.code.as_deref(), Some(code), "{}", event.line);
     }
+}
+
+/// Not a limit that a busy machine could miss: it prints what it took.
+#[test]
+fn a_million_connections_are_listed_killed_and_swept() {
+    const CONNECTIONS: u32 = 1_000_000;
+    let lab = Lab::single().unwrap();
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
+    fwx.up(&two_protocols(), Mode::Auto).unwrap();
+    let tables = Tables::pinned(&Instance::new(fwx.instance()).unwrap().maps());
+    let mut flows: HashMap<MapData, KeyV4, Flow> = tables.flows_v4().unwrap();
+    let now = monotonic_ns();
+    for number in 0..CONNECTIONS {
+        let address = (0x0a00_0000 + number).to_be();
+        let key = KeyV4 { addresses: [address, address ^ 1], ports: [1, 2], protocol: 6 };
+        let flow = Flow {
+            id: u64::from(number + 1) << 10,
+            // All but a few were silent for long.
+            last_seen: if number % 1000 == 0 { now } else { 1 },
+            state: State::FinWait as u8,
+            ip_protocol: 6,
+            ..Flow::default()
+        };
+        flows.insert(key, flow, 0).unwrap();
+    }
+    for arguments in [
+        &["conn", "list"][..],
+        &["conn", "list", "--sort", "bytes", "--limit", "10", "-o", "json"],
+        &["conn", "list", "--limit", "0"],
+        &["conn", "list", "-o", "json"],
+        &["conn", "list", "--top", "3"],
+        &["conn", "show", "1024"],
+        &["conn", "kill", "1024"],
+        &["status"],
+    ] {
+        let started = Instant::now();
+        let outcome = call(&fwx, arguments);
+        eprintln!("{arguments:?}: {:?}", started.elapsed());
+        let lines = outcome.success().unwrap().lines().count();
+        match arguments {
+            ["conn", "list"] => assert_eq!(lines, 1001),
+            ["conn", "list", "--limit", "0"] => assert_eq!(lines, CONNECTIONS as usize + 1),
+            _ => {}
+        }
+    }
+    fwx.run_again().unwrap();
+    let started = Instant::now();
+    wait::until_within(3000, "the silent ones are swept", || {
+        let completed = fwx.status()?.flows.ipv4.completed;
+        ensure!(completed <= u64::from(CONNECTIONS / 1000), "{completed} are left");
+        Ok(())
+    })
+    .unwrap();
+    eprintln!("swept within {:?}", started.elapsed());
+    let ends = fwx.events().unwrap();
+    let ends = ends.iter().filter(|event| event.kind == "connection_closed").count();
+    eprintln!("{ends} of their ends were told");
+    assert!((1..10_000).contains(&ends), "{ends}");
 }
 
 /// Sends a SYN to where nobody answers.
