@@ -18,6 +18,8 @@ use crate::words::clear;
 const ICMP_HEADER_LEN: usize = 8;
 /// Bytes of the quoted transport header that are read.
 const QUOTED_LEN: usize = 8;
+/// Length of a fragment header, and what the lengths of fragments are multiples of (RFC 8200 §4.5).
+const FRAGMENT_UNIT: usize = 8;
 /// How many extension headers of a quoted packet are walked.
 const MAX_EXTENSION_HEADERS: usize = 4;
 
@@ -56,8 +58,8 @@ pub fn quoted<B: Bytes + ?Sized>(frame: &B, packet: &Packet, quoted: &mut Packet
         if !is_extension(quoted.protocol) {
             return transport_start(frame, at, end, quoted);
         }
-        // How long the quoted packet claims to be does not matter here.
-        let len = extension(frame, at, usize::MAX, quoted).ok()?;
+        // How long the quoted packet claims to be does not matter here: of a fragment, a length that is in order.
+        let len = extension(frame, at, at + 2 * FRAGMENT_UNIT, quoted).ok()?;
         if quoted.fragment == Fragment::Later {
             return None;
         }
@@ -140,6 +142,34 @@ mod tests {
                     assert_eq!(found.source[0], 0x0101_0101);
                     assert_eq!(found.destination[0], 0x0202_0202);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn of_the_fragments_of_a_datagram_the_first_tells_its_ports() {
+        const FRAGMENT: u8 = 44;
+        for (offset, more, known) in [(0u16, 1, true), (0, 0, true), (1, 1, false), (181, 0, false)]
+        {
+            let mut datagram = Vec::new();
+            let ip = PacketBuilder::ipv6([1; 16], [2; 16], 64);
+            ip.udp(4000, 554).write(&mut datagram, &[7; 1232]).unwrap();
+            datagram[6] = FRAGMENT;
+            let [high, low] = (offset << 3 | more).to_be_bytes();
+            let header = [ip_protocol::UDP, 0, high, low, 0, 0, 0, 9];
+            datagram.splice(40..40, header);
+            let mut frame = Vec::new();
+            let link = PacketBuilder::ethernet2([1; 6], [2; 6]);
+            link.ipv6([9; 16], [1; 16], 64)
+                .icmpv6(Icmpv6Type::PacketTooBig { mtu: 1280 })
+                .write(&mut frame, &datagram[..1232])
+                .unwrap();
+            let (mut packet, mut found) = (Packet::default(), Packet::default());
+            assert_eq!(parse(frame.as_slice(), &mut packet), Parsed::Ip);
+            let told = quoted(frame.as_slice(), &packet, &mut found).is_some();
+            assert_eq!(told, known, "offset {offset}, more {more}");
+            if known {
+                assert_eq!((found.source_port, found.destination_port), (4000, 554));
             }
         }
     }
