@@ -127,7 +127,10 @@ fn make_room(work: &Work) -> bool {
         Some(alias) if alias.id == work.flow_id => return alias.unsettled != 0,
         Some(_) => {}
         None => {
+            // A connection that is older than the firewall may begin with a packet from either end, at the same
+            // time: one flow becomes the other's.
             let over = entry.state().is_over()
+                || entry.state() == State::Midstream
                 || TIMEOUTS.get(0).is_some_and(|timeouts| entry.expired(work.now, timeouts));
             if !over {
                 return false;
