@@ -29,6 +29,7 @@ pub(super) fn note_fragment(
     } else {
         Fragment::Whole
     };
-    let lies = usize::from(offset) * 8 + len > DATAGRAM_MAX || more && (len % 8 != 0 || len == 0);
+    let lies = usize::from(offset) * 8 + len > DATAGRAM_MAX
+        || more && (!len.is_multiple_of(8) || len == 0);
     if packet.fragment != Fragment::Whole && lies { Err(Reason::BadLength) } else { Ok(()) }
 }
