@@ -59,7 +59,7 @@ impl Host {
         Ok(Self { role, namespace, interfaces, directory: directory.to_owned() })
     }
 
-    /// What the host is in the lab: `client`, `camera`, `gateway`, `central` or `branch`.
+    /// What the host is in the lab: `client`, `camera`, `gateway`, `router`, `central` or `branch`.
     pub fn role(&self) -> &'static str {
         self.role
     }
@@ -159,12 +159,22 @@ impl Host {
         Ok(path)
     }
 
-    pub(crate) fn ip(&self, script: &str) -> Result<()> {
+    /// Runs lines of `ip` commands on the host, in one go.
+    pub fn ip(&self, script: &str) -> Result<()> {
         self.namespace.ip(script)
     }
 
-    pub(crate) fn sysctl(&self, setting: &str, value: &str) -> Result<()> {
+    /// Writes a setting below /proc/sys/net, e.g. `ipv4/ip_forward`.
+    pub fn sysctl(&self, setting: &str, value: &str) -> Result<()> {
         self.namespace.sysctl(setting, value)
+    }
+
+    /// Loads nftables rules. With rules of NAT the host's kernel tracks connections.
+    pub fn nft(&self, rules: &str) -> Result<()> {
+        let mut nft = self.command("nft");
+        tool::run_with_input(nft.args(["-f", "-"]), rules)
+            .map(drop)
+            .with_context(|| format!("on the {}", self.role))
     }
 
     pub(crate) fn ethtool_features(&self, interface: &str, features: &[&str]) -> Result<()> {

@@ -18,6 +18,7 @@ mod tool;
 mod topology;
 
 pub mod differential;
+pub mod flows;
 pub mod peers;
 pub mod policy;
 pub mod replaying;

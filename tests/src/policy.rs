@@ -56,3 +56,21 @@ protocols = ["media"]
 pub fn open(interfaces: &[&str]) -> String {
     format!("[gateway]\ninterfaces = {interfaces:?}\ndefault = \"allow\"\n\n{TABLES}")
 }
+
+/// A policy that allows every new flow, and binds the RTSP filter to ports 554 and 8554, in `enforce` mode, with
+/// `profile`.
+pub fn filtering(interfaces: &[&str], profile: &str) -> String {
+    format!(
+        r#"{}
+[protocol.rtsp]
+transport = "tcp"
+ports = [554, 8554]
+filter = "rtsp"
+
+[filter.rtsp]
+mode = "enforce"
+profile = "{profile}"
+"#,
+        open(interfaces)
+    )
+}

@@ -8,6 +8,15 @@
 //!      .2   10.1.0.0/24 .1   .1  10.2.0.0/24  .2
 //! ```
 //!
+//! One gateway and a router behind it, [`Lab::routed`]; the camera's link carries less than the others, and the
+//! camera does not let on:
+//!
+//! ```text
+//!   client             gateway             router              camera
+//!     eth0 ─────────── lan0 wan0 ─────────── in0 out0 ─────────── eth0
+//!      .2   10.1.0.0/24 .1   .1  10.4.0.0/24 .2   .1  10.2.0.0/24  .2
+//! ```
+//!
 //! The story's own, [`Lab::story`]; vpn0 is a VXLAN tunnel (VNI 42, UDP port 4789) over net0:
 //!
 //! ```text
@@ -39,6 +48,7 @@ use crate::{
 const CLIENT_NETWORK: u8 = 1;
 const CAMERA_NETWORK: u8 = 2;
 const TUNNEL_NETWORK: u8 = 3;
+const ROUTER_NETWORK: u8 = 4;
 const UNDERLAY_NETWORK: u8 = 9;
 
 /// What an Ethernet link carries unless asked otherwise.
@@ -102,6 +112,43 @@ impl Lab {
         Ok(Self { client, camera, gateways: vec![gateway], directory })
     }
 
+    /// Client, gateway, router and camera. The camera's link has an MTU of `far_mtu` bytes.
+    pub fn routed(far_mtu: u32) -> Result<Self> {
+        let options = Options::default();
+        let name = cleanup::new_lab_name()?;
+        let directory = Directory::create(&name)?;
+        let make = |role, interfaces| Host::create(&name, role, interfaces, &directory.path);
+        let client = make("client", vec![interface("eth0", CLIENT_NETWORK, 2)])?;
+        let gateway = make(
+            "gateway",
+            vec![interface("lan0", CLIENT_NETWORK, 1), interface("wan0", ROUTER_NETWORK, 1)],
+        )?;
+        let router = make(
+            "router",
+            vec![interface("in0", ROUTER_NETWORK, 2), interface("out0", CAMERA_NETWORK, 1)],
+        )?;
+        let camera = make("camera", vec![interface("eth0", CAMERA_NETWORK, 2)])?;
+
+        join((&client, "eth0"), (&gateway, "lan0"), options.mtu)?;
+        join((&gateway, "wan0"), (&router, "in0"), options.mtu)?;
+        join((&router, "out0"), (&camera, "eth0"), far_mtu)?;
+        for host in [&gateway, &router] {
+            forward(host)?;
+        }
+        route(&gateway, CAMERA_NETWORK, router.interface("in0"))?;
+        route(&router, CLIENT_NETWORK, gateway.interface("wan0"))?;
+        prepare_end(&client, &gateway, "lan0", options)?;
+        prepare_end(&camera, &router, "out0", options)?;
+        // The largest segment that it says it takes would otherwise fit its link.
+        let next = router.interface("out0");
+        let (v4, v6) = (options.mtu - 40, options.mtu - 60);
+        camera.ip(&format!(
+            "route replace default via {} advmss {v4}\nroute replace default via {} advmss {v6}\n",
+            next.ipv4, next.ipv6
+        ))?;
+        Ok(Self { client, camera, gateways: vec![gateway, router], directory })
+    }
+
     /// Client, central gateway, branch gateway and camera; a tunnel joins the gateways.
     pub fn story() -> Result<Self> {
         Self::story_with(Options::default())
@@ -139,14 +186,14 @@ impl Lab {
         for gateway in [&central, &branch] {
             forward(gateway)?;
         }
-        route_through_tunnel(&central, CAMERA_NETWORK, &branch)?;
-        route_through_tunnel(&branch, CLIENT_NETWORK, &central)?;
+        route(&central, CAMERA_NETWORK, branch.interface("vpn0"))?;
+        route(&branch, CLIENT_NETWORK, central.interface("vpn0"))?;
         prepare_end(&client, &central, "lan0", options)?;
         prepare_end(&camera, &branch, "cam0", options)?;
         Ok(Self { client, camera, gateways: vec![central, branch], directory })
     }
 
-    /// The only gateway of [`Lab::single`], the central one of [`Lab::story`].
+    /// The only gateway of [`Lab::single`] and [`Lab::routed`], the central one of [`Lab::story`].
     pub fn gateway(&self) -> &Host {
         &self.gateways[0]
     }
@@ -163,6 +210,15 @@ impl Lab {
     /// When the lab is not [`Lab::story`].
     pub fn branch(&self) -> &Host {
         self.gateways.get(1).expect("only the story's lab has a branch gateway")
+    }
+
+    /// The router behind the gateway.
+    ///
+    /// # Panics
+    ///
+    /// When the lab is not [`Lab::routed`].
+    pub fn router(&self) -> &Host {
+        self.gateways.get(1).expect("only the routed lab has a router")
     }
 
     /// The lab's name, with which the names of all that it makes begin.
@@ -264,8 +320,8 @@ fn forward(gateway: &Host) -> Result<()> {
     gateway.sysctl("ipv6/conf/all/forwarding", "1")
 }
 
-fn route_through_tunnel(from: &Host, network: u8, to: &Host) -> Result<()> {
-    let next = to.interface("vpn0");
+/// Has `from` send what goes to `network` to `next`.
+fn route(from: &Host, network: u8, next: &Interface) -> Result<()> {
     from.ip(&format!(
         "route add 10.{network}.0.0/24 via {}\nroute add fd00:{network}::/64 via {}\n",
         next.ipv4, next.ipv6

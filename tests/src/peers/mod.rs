@@ -3,6 +3,9 @@
 
 pub mod bulk;
 pub mod camera;
+pub mod echo;
+pub mod pair;
+pub mod ping;
 pub mod player;
 pub mod recorder;
 pub mod stray;
