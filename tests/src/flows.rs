@@ -131,6 +131,26 @@ pub fn wait_for(
     })
 }
 
+/// Makes the flow from `source` to `destination` one that has been silent for longer than any timeout. Its packets
+/// must rest meanwhile.
+pub fn age(fwx: &Fwx<'_>, source: SocketAddr, destination: SocketAddr) -> Result<()> {
+    let tables = tables(fwx)?;
+    let id = Flows::of(fwx)?.find(source, destination).context("no such flow")?.flow.id;
+    age_in(tables.flows_v4()?, id)?;
+    age_in(tables.half_open_v4()?, id)?;
+    age_in(tables.flows_v6()?, id)?;
+    age_in(tables.half_open_v6()?, id)
+}
+
+fn age_in<K: Pod>(mut table: HashMap<MapData, K, Flow>, id: u64) -> Result<()> {
+    let entries: Vec<_> = table.iter().collect::<Result<_, _>>()?;
+    let flow = entries.into_iter().find(|(_, flow)| flow.id == id && Alias::of(flow).is_none());
+    match flow {
+        Some((key, flow)) => Ok(table.insert(key, Flow { last_seen: 0, ..flow }, 0)?),
+        None => Ok(()),
+    }
+}
+
 fn ends_v4(key: &KeyV4) -> ([SocketAddr; 2], u8) {
     let [first, second] = key.addresses.map(|address| Ipv4Addr::from(address.to_ne_bytes()));
     let [first_port, second_port] = key.ports;

@@ -264,13 +264,14 @@ fn expiry_is_told(rules: Option<&str>) {
                 }
                 socket.connect(to).unwrap();
                 socket.send(b"how far?").unwrap();
-                let error = socket.recv(&mut [0; 100]).unwrap_err();
-                assert_eq!(
-                    error.raw_os_error(),
-                    Some(libc::EHOSTUNREACH),
-                    "{mode}: {to} with {hops} hops: {error}\n{}",
-                    fwx.diagnostics()
-                );
+                wait::until_within(20, "the expiry is told", || {
+                    let error = socket.recv(&mut [0; 100]).unwrap_err();
+                    ensure!(error.raw_os_error() == Some(libc::EHOSTUNREACH), "{error}");
+                    Ok(())
+                })
+                .unwrap_or_else(|error| {
+                    panic!("{mode}: {to} with {hops} hops: {error:#}\n{}", fwx.diagnostics())
+                });
             }
         }
         let drops = fwx.status().unwrap().drops;

@@ -3,7 +3,6 @@
 use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    time::Duration,
 };
 
 use anyhow::ensure;
@@ -481,26 +480,22 @@ fn a_flow_that_was_silent_for_too_long_may_begin_anew_from_its_other_end() {
     let lab = Lab::single().unwrap();
     lab.gateway().nft(MASQUERADE).unwrap();
     let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
-    let policy = format!("{}\n[timeouts]\nudp = 1\nudp_stream = 1\n", policy::open(&INTERFACES));
-    fwx.run(&policy, Mode::Auto).unwrap();
+    fwx.run(&policy::open(&INTERFACES), Mode::Auto).unwrap();
     for to in [lab.camera.socket_v4(PORT), lab.camera.socket_v6(PORT)] {
         let server = echo::socket(&lab.camera, to).unwrap();
         let client = echo::socket(&lab.client, any(&lab.client, to)).unwrap();
         client.send_to(b"first", to).unwrap();
-        let (_, seen) = server.recv_from(&mut [0; 100]).unwrap();
+        let seen = echo::hear(&server).unwrap();
         server.send_to(b"its answer", seen).unwrap();
-        client.recv_from(&mut [0; 100]).unwrap();
+        echo::hear(&client).unwrap();
         let from = SocketAddr::new(lab_address(&lab, to), client.local_addr().unwrap().port());
         let first = flows::wait_for(&fwx, from, to, "there", |_| true).unwrap();
 
-        // Longer than the firewall's timeout and shorter than the kernel's own. If it takes longer still, the
-        // kernel's NAT has forgotten the flow too.
-        std::thread::sleep(Duration::from_millis(1500));
+        flows::age(&fwx, from, to).unwrap();
         server.send_to(b"once more", seen).unwrap();
-        client.recv_from(&mut [0; 100]).unwrap();
+        echo::hear(&client).unwrap();
         client.send_to(b"and back", to).unwrap();
-        let (_, seen_again) = server.recv_from(&mut [0; 100]).unwrap();
-        assert_eq!(seen, seen_again);
+        assert_eq!(echo::hear(&server).unwrap(), seen);
 
         let flows = Flows::of(&fwx).unwrap();
         let second = flows.find(to, seen).unwrap_or_else(|| panic!("{flows:#?}"));

@@ -80,6 +80,11 @@ pub fn socket(host: &Host, address: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
+/// Waits for a datagram and returns where it came from.
+pub fn hear(socket: &UdpSocket) -> Result<SocketAddr> {
+    wait::until_within(ATTEMPTS, "a datagram comes", || Ok(socket.recv_from(&mut [0; 100])?.1))
+}
+
 /// Sends `datagram` to the echo at `address` once, and checks what comes back.
 pub fn ask_once(socket: &UdpSocket, address: SocketAddr, datagram: &[u8]) -> Result<()> {
     socket.send_to(datagram, address).context("cannot send")?;
