@@ -32,7 +32,9 @@ fn later_fragments_follow_their_first() {
                 let packet = packet.identification(id);
                 let end = packet.datagram_len();
                 let later = packet.build_fragment(40..80);
-                rig.expect_frame("the middle before the first", &later, refused());
+                if id == 1 {
+                    rig.expect_frame("between strangers, the middle first", &later, refused());
+                }
                 let first = packet.build_fragment(0..40);
                 let flow = rig.expect_frame("the first", &first, passes(state)).flow_id;
                 assert_ne!(flow, 0, "the first has ports and so a flow");
@@ -41,7 +43,8 @@ fn later_fragments_follow_their_first() {
                 rig.expect_frame("the last", &last, passes(State::None));
 
                 let other = packet.identification(id + 10).build_fragment(80..end);
-                rig.expect_frame("the last of another datagram", &other, refused());
+                // Between hosts whose datagrams come in fragments one may overtake the first.
+                rig.expect_frame("the last of another datagram", &other, passes(State::None));
             }
         }
     }

@@ -373,17 +373,25 @@ fn with_extensions(port: u16, headers: &[Extension]) -> Packet {
 /// Bytes that the flow counts in its original direction.
 fn bytes_of_flow(rig: &Rig, family: Family, flow_id: u64) -> u64 {
     let tables = rig.tables();
-    let halves = match family {
+    let tallies = match family {
         Family::V4 => {
             let flows = tables.flows_v4().expect("the table");
-            flows.iter().flatten().find(|(_, flow)| flow.id == flow_id).map(|(_, flow)| flow.halves)
+            flows
+                .iter()
+                .flatten()
+                .find(|(_, flow)| flow.id == flow_id)
+                .map(|(_, flow)| flow.tallies)
         }
         Family::V6 => {
             let flows = tables.flows_v6().expect("the table");
-            flows.iter().flatten().find(|(_, flow)| flow.id == flow_id).map(|(_, flow)| flow.halves)
+            flows
+                .iter()
+                .flatten()
+                .find(|(_, flow)| flow.id == flow_id)
+                .map(|(_, flow)| flow.tallies)
         }
     };
-    halves.unwrap_or_else(|| panic!("flow {flow_id} is in the table"))[0].bytes
+    tallies.unwrap_or_else(|| panic!("flow {flow_id} is in the table"))[0].bytes
 }
 
 /// SYN, ACK and `packet`: three IP packets, all of one length.

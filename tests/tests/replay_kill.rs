@@ -2,7 +2,7 @@
 //! what comes after points back to the kill. Monitored, noted or unbound, the same conversation lives.
 
 use firewall_common::{
-    flow::{State, timeout_ns},
+    flow::{State, Timeout, Timeouts},
     policy::{Mode, Profile},
     reason::Reason,
 };
@@ -262,7 +262,7 @@ fn the_tombstone_stays_for_its_time_and_no_longer() {
         let (mut talk, offence) = up_to_the_offence(&mut rig, family, 40_000);
         rig.expect("the kill", &offence, killed());
         let ack = talk.client_sends("A", b"");
-        rig.wait(timeout_ns(State::Killed));
+        rig.wait(Timeouts::default().get(Timeout::Killed));
         rig.expect("at its timeout", &ack, told());
         // What is refused does not keep it alive.
         rig.wait(1);

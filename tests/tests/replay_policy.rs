@@ -111,12 +111,11 @@ fn rules_speak_about_new_flows_only() {
     let mut rig = Rig::new(POLICY, Hook::Xdp);
     for family in FAMILIES {
         // From the camera nothing may begin, and yet its answers pass.
-        let talk = Conversation::established(&mut rig, family, 40_000, 554);
+        let mut talk = Conversation::established(&mut rig, family, 40_000, 554);
         let opened = rig.events_of("connection_opened");
         assert_eq!(opened[0].rule.as_deref(), Some("cameras"));
         assert_eq!(opened[0].protocol.as_deref(), Some("rtsp"));
-        let back = Packet::tcp(talk.server(), talk.client()).flags("A");
-        rig.expect("an answer", &back, passes(State::Established));
+        rig.expect("an answer", &talk.server_sends("A", b""), passes(State::Established));
         rig.expect("media", &family.udp(7000, 5000), passes(State::Unreplied));
         rig.expect("its answer", &family.udp_back(5000, 7000), passes(State::Assured));
         rig.expect("not to another port", &family.udp_back(5000, 7001), denied());

@@ -45,9 +45,8 @@ fn a_filter_that_is_not_loaded_stops_what_it_should_enforce_and_nothing_else() {
                 assert_eq!(event.code.as_deref(), Some("0xc0f00002"));
                 let ack = talk.server_sends("A", b"");
                 rig.expect("what has no payload needs no filter", &ack, passes(State::Established));
-                let other = Conversation::established(&mut rig, family, 40_001, 80);
-                let other = lab::Packet::tcp(other.client(), other.server()).flags("PA");
-                let other = other.payload(b"GET /");
+                let mut other = Conversation::established(&mut rig, family, 40_001, 80);
+                let other = other.client_sends("PA", b"GET /");
                 rig.expect("another protocol", &other, passes(State::Established));
             }
             // What passed is no drop, and is counted for itself.

@@ -18,9 +18,9 @@ fn a_connection_goes_from_syn_to_time_wait() {
                 ("a reply", talk.server_sends("PA", b"200"), State::Established),
                 ("a window update", talk.client_sends("A", b""), State::Established),
                 ("the client closes", talk.client_sends("FA", b""), State::FinWait),
-                ("the server acknowledges", talk.server_sends("A", b""), State::FinWait),
-                ("the server says more", talk.server_sends("PA", b"more"), State::FinWait),
-                ("the server closes", talk.server_sends("FA", b""), State::TimeWait),
+                ("the server acknowledges", talk.server_sends("A", b""), State::CloseWait),
+                ("the server says more", talk.server_sends("PA", b"more"), State::CloseWait),
+                ("the server closes", talk.server_sends("FA", b""), State::LastAck),
                 ("the last ACK", talk.client_sends("A", b""), State::TimeWait),
             ] {
                 rig.expect(shows, &packet, passes(state));
@@ -44,9 +44,10 @@ fn the_server_may_close_first_and_a_rst_closes_at_once() {
     for family in FAMILIES {
         let mut talk = Conversation::established(&mut rig, family, 40_000, PORT);
         for (shows, packet, state) in [
-            ("the server closes", talk.server_sends("FA", b""), State::CloseWait),
+            ("the server closes", talk.server_sends("FA", b""), State::FinWait),
             ("the client says more", talk.client_sends("PA", b"bye"), State::CloseWait),
-            ("the client closes", talk.client_sends("FA", b""), State::TimeWait),
+            ("the client closes", talk.client_sends("FA", b""), State::LastAck),
+            ("the last ACK", talk.server_sends("A", b""), State::TimeWait),
         ] {
             rig.expect(shows, &packet, passes(state));
         }
@@ -128,7 +129,8 @@ fn a_half_open_flow_takes_only_what_the_handshake_has() {
         let syn = talk.syn();
         rig.expect("a SYN", &syn, passes(State::SynSent));
         rig.expect("its repetition", &syn, passes(State::SynSent));
-        let early = talk.client_sends("PA", b"too early");
+        let mut aside = talk;
+        let early = aside.client_sends("PA", b"too early");
         let mismatch = drops(Reason::SeqAckMismatch).in_state(State::SynSent);
         rig.expect("data before the answer", &early, mismatch);
         let answer = talk.syn_ack();

@@ -27,6 +27,7 @@ use self::{
     transport::{Tcp, Transport, tcp_flags},
 };
 
+const ETHERNET_HEADER_LEN: usize = 14;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 
@@ -95,6 +96,24 @@ impl Packet {
     /// An ICMP or ICMPv6 echo reply.
     pub fn echo_reply(source: IpAddr, destination: IpAddr, identifier: u16, sequence: u16) -> Self {
         Self::ip(source, destination, Transport::Echo { reply: true, identifier, sequence })
+    }
+
+    /// An ICMP or ICMPv6 message of type `kind`. `rest` stands between checksum and payload: an MTU, a
+    /// pointer, or 0.
+    pub fn icmp(source: IpAddr, destination: IpAddr, kind: u8, code: u8, rest: u32) -> Self {
+        Self::ip(source, destination, Transport::Icmp { kind, code, rest })
+    }
+
+    /// Makes the packet's payload the first `len` bytes of the IP packet `quoted`, as an ICMP error has it.
+    ///
+    /// # Panics
+    ///
+    /// When `quoted` is in a VLAN: its IP packet is looked for behind a plain Ethernet header.
+    pub fn quoting(self, quoted: &Packet, len: usize) -> Self {
+        assert!(quoted.tags.is_empty(), "a quoted packet bears no tag");
+        let frame = quoted.build();
+        let packet = &frame[ETHERNET_HEADER_LEN..];
+        self.payload(&packet[..len.min(packet.len())])
     }
 
     /// A packet of any other `protocol`, whose payload is all that follows the IP header.
@@ -198,7 +217,13 @@ impl Packet {
         self
     }
 
-    /// Sets the sequence number. Panics when the packet is not TCP, as the next three do.
+    /// Sets the byte of TCP flags. Panics when the packet is not TCP, as the next four do.
+    pub fn flag_bits(mut self, bits: u8) -> Self {
+        self.tcp_header().flags = bits;
+        self
+    }
+
+    /// Sets the sequence number.
     pub fn seq(mut self, number: u32) -> Self {
         self.tcp_header().seq = number;
         self
@@ -257,6 +282,12 @@ impl Packet {
             more_follow: part.end < datagram.len(),
         };
         self.frame(&self.ip_packet(Some(place), &datagram[part]))
+    }
+
+    /// A frame that carries `content` as the fragment that begins at `offset` (units of 8 bytes), whatever
+    /// the datagram itself has there.
+    pub fn build_piece(&self, offset: u16, more_follow: bool, content: &[u8]) -> Vec<u8> {
+        self.frame(&self.ip_packet(Some(Place { offset, more_follow }), content))
     }
 
     /// The length of what [`Packet::build_fragment`] takes parts of: transport header and payload.
@@ -359,6 +390,7 @@ mod tests {
             Packet::tcp(source, destination).tcp_options(&[2, 4, 5, 180]).payload(b"odd"),
             Packet::udp(source, destination).payload(b"odd"),
             Packet::echo_request(source.ip(), destination.ip(), 7, 1).payload(b"odd"),
+            Packet::icmp(source.ip(), destination.ip(), 3, 4, 1400).payload(b"odd"),
         ] {
             let frame = packet.build();
             assert_eq!(checksum(&[&frame[14..34]]), 0, "IPv4 header of {packet:?}");

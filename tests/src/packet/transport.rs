@@ -22,6 +22,13 @@ pub(super) enum Transport {
         identifier: u16,
         sequence: u16,
     },
+    /// ICMP or ICMPv6 of any type.
+    Icmp {
+        kind: u8,
+        code: u8,
+        /// What stands between checksum and payload: an MTU, a pointer, zeros.
+        rest: u32,
+    },
     /// Any other protocol: the payload follows the IP header.
     Other(u8),
 }
@@ -44,8 +51,8 @@ impl Transport {
         match (self, network) {
             (Transport::Tcp(_), _) => PROTOCOL_TCP,
             (Transport::Udp { .. }, _) => PROTOCOL_UDP,
-            (Transport::Echo { .. }, Network::V6(_)) => PROTOCOL_ICMPV6,
-            (Transport::Echo { .. }, _) => PROTOCOL_ICMP,
+            (Transport::Echo { .. } | Transport::Icmp { .. }, Network::V6(_)) => PROTOCOL_ICMPV6,
+            (Transport::Echo { .. } | Transport::Icmp { .. }, _) => PROTOCOL_ICMP,
             (Transport::Other(number), _) => *number,
         }
     }
@@ -75,7 +82,7 @@ impl Transport {
     pub(super) fn pseudo_header(&self, network: &Network, length: usize) -> Vec<u8> {
         match (self, network) {
             // The one checksum of these that covers nothing else.
-            (Transport::Echo { .. }, Network::V4(_)) => Vec::new(),
+            (Transport::Echo { .. } | Transport::Icmp { .. }, Network::V4(_)) => Vec::new(),
             _ => network.pseudo_header(self.protocol(network), length),
         }
     }
@@ -101,6 +108,11 @@ impl Transport {
                 header.extend(sequence.to_be_bytes());
                 header
             }
+            Transport::Icmp { kind, code, rest } => {
+                let mut header = vec![*kind, *code, 0, 0];
+                header.extend(rest.to_be_bytes());
+                header
+            }
             Transport::Other(_) => Vec::new(),
         }
     }
@@ -109,7 +121,7 @@ impl Transport {
         match self {
             Transport::Tcp(_) => Some(16),
             Transport::Udp { .. } => Some(6),
-            Transport::Echo { .. } => Some(2),
+            Transport::Echo { .. } | Transport::Icmp { .. } => Some(2),
             Transport::Other(_) => None,
         }
     }

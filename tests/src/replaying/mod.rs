@@ -10,7 +10,7 @@ mod family;
 mod rig;
 mod rtsp;
 
-pub use conversation::Conversation;
+pub use conversation::{Conversation, Start};
 pub use expect::{Expected, drops, passes, resets};
 pub use family::{FAMILIES, Family, with_partial_checksum};
 pub use rig::{Rig, STEP_NS};
