@@ -12,7 +12,8 @@ const DATAGRAM_MAX: usize = 65_535;
 ///
 /// # Errors
 ///
-/// [`Reason::BadLength`] for a fragment that would reach beyond the largest datagram (the "ping of death"), or that is not the last and has no multiple of 8 bytes.
+/// [`Reason::BadLength`] for a fragment that would reach beyond the largest datagram (the "ping of death"), or
+/// that is not the last and has no multiple of 8 bytes.
 #[inline(always)]
 pub(super) fn note_fragment(
     packet: &mut Packet,
