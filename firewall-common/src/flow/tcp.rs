@@ -188,7 +188,9 @@ fn before_the_answer(flow: &Flow, direction: Direction, segment: &Segment) -> St
 fn in_the_handshake(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     let flags = segment.flags;
     if flags & RST != 0 {
-        return reset(flow, direction, segment);
+        // The originator did not get the answer and repeats its SYN, of which the responder knows no more.
+        let answers = direction == Direction::Reply && acknowledges_syn(flow, segment);
+        return if answers { Step::Pass } else { reset(flow, direction, segment) };
     }
     if flags & (SYN | ACK) == SYN {
         return Step::Pass;
