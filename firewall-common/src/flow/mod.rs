@@ -4,6 +4,8 @@ mod alias;
 mod key;
 mod state;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod timeout;
 mod window;
 

@@ -1,0 +1,66 @@
+//! The tracker's logic as a whole, on the host: an observer that does with a flow what the kernel programs do.
+
+mod cases;
+mod ends;
+mod guesses;
+
+use super::{Direction, Flow, Segment, State, Step, judge, note, note_first_syn, opens, renew};
+use crate::{reason::Reason, wire::tcp_flags::*};
+
+/// One flow, and what it makes of the segments that come by.
+#[derive(Clone, Debug, Default)]
+struct Observer {
+    flow: Flow,
+}
+
+impl Observer {
+    /// Takes a segment in. `Err`: it was refused.
+    fn sees(&mut self, direction: Direction, segment: &Segment) -> Result<State, Reason> {
+        if self.flow.state() == State::None {
+            opens(segment.flags)?;
+            return Ok(self.begin(segment));
+        }
+        let next = match judge(&self.flow, direction, segment) {
+            Step::Pass => note(&mut self.flow, direction, segment),
+            Step::Reopen => return Ok(self.begin(segment)),
+            Step::Renew => renew(&mut self.flow, segment),
+            Step::Refuse(reason, _) => return Err(reason),
+        };
+        self.flow.count(direction, 40);
+        self.flow.state = next as u8;
+        Ok(next)
+    }
+
+    fn begin(&mut self, segment: &Segment) -> State {
+        self.flow = Flow { state: State::SynSent as u8, id: self.flow.id + 1, ..Flow::default() };
+        note_first_syn(&mut self.flow, segment);
+        self.flow.count(Direction::Original, 40);
+        State::SynSent
+    }
+}
+
+/// The flags that `letters` stand for.
+fn flags(letters: &str) -> u8 {
+    letters.chars().fold(0, |flags, letter| {
+        flags
+            | match letter {
+                'S' => SYN,
+                'A' => ACK,
+                'F' => FIN,
+                'R' => RST,
+                'P' => PSH,
+                'U' => URG,
+                'E' => ECE,
+                'W' => CWR,
+                _ => panic!("no flag {letter}"),
+            }
+    })
+}
+
+/// A segment with `len` bytes of payload.
+fn segment(letters: &str, seq: u32, ack: u32, window: u16, len: u32) -> Segment {
+    let flags = flags(letters);
+    let control = (flags & (SYN | FIN)).count_ones();
+    let end = seq.wrapping_add(len).wrapping_add(control);
+    Segment { seq, end, ack, window, flags, scale: crate::wire::NO_WINDOW_SCALE }
+}
