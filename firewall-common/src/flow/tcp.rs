@@ -188,9 +188,7 @@ fn before_the_answer(flow: &Flow, direction: Direction, segment: &Segment) -> St
 fn in_the_handshake(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     let flags = segment.flags;
     if flags & RST != 0 {
-        // The originator did not get the answer and repeats its SYN, of which the responder knows no more.
-        let answers = direction == Direction::Reply && acknowledges_syn(flow, segment);
-        return if answers { Step::Pass } else { reset(flow, direction, segment) };
+        return reset(flow, direction, segment);
     }
     if flags & (SYN | ACK) == SYN {
         return Step::Pass;
@@ -239,8 +237,13 @@ fn reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     }
     // What the receiver acknowledged last, or what the sender sent last and the receiver will have by then.
     let exact = segment.seq == receiver.acked || segment.seq == sender.end;
-    // The answer of an end that knows of no connection to a SYN that passed.
-    if flow.passed_syn.is_answered_by(segment, direction) {
+    // The answer of an end that knows of no connection to a SYN that passed: another one, or the first one again,
+    // because its answer was lost.
+    let answers_the_first = direction == Direction::Reply
+        && flow.state() == State::SynReceived
+        && segment.flags & ACK != 0
+        && segment.ack == flow.first_seq_of(Direction::Original);
+    if answers_the_first || flow.passed_syn.is_answered_by(segment, direction) {
         return Step::Pass;
     }
     let closing = flow.state() != State::Established && flow.state() != State::SynReceived;

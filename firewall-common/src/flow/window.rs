@@ -158,11 +158,9 @@ pub(super) const fn acknowledgment_bounds(sender: &Half, receiver: &Half) -> [u3
 #[inline(always)]
 pub(super) const fn fault(sender: &Half, receiver: &Half, segment: &Segment) -> Fault {
     let [low, high] = sequence_bounds(sender, receiver);
-    // The stacks of BSD count no FIN against the window: it may stand just beyond the edge. So may, should the
-    // FIN be lost on its way here, the empty segments behind it.
-    let is_empty = segment.end == segment.seq;
-    let beyond = sender.flags & Half::FIN == 0 && (segment.flags & FIN != 0 || is_empty);
-    if after(segment.end.wrapping_sub(beyond as u32), high) || before(segment.end, low) {
+    // The stacks of BSD count no FIN against the window: it may stand just beyond the edge, once.
+    let fin = if sender.flags & Half::FIN == 0 { segment.flags & FIN } else { 0 };
+    if after(segment.end.wrapping_sub(fin as u32), high) || before(segment.end, low) {
         return Fault::Sequence;
     }
     let [low, high] = acknowledgment_bounds(sender, receiver);
