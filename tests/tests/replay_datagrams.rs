@@ -127,3 +127,27 @@ fn icmpv6(from: std::net::IpAddr, to: std::net::IpAddr, kind: u8) -> Packet {
     let body = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &[0; 16]].concat();
     Packet::other(from, to, ICMPV6).payload(body)
 }
+
+/// SCTP, GRE and ESP have no ports that are looked at: all between two hosts is one flow.
+#[test]
+fn other_protocols_are_tracked_by_their_addresses() {
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            let (client, camera) = (family.client(), family.camera());
+            let mut flows = Vec::new();
+            for (what, protocol) in [("SCTP", 132), ("GRE", 47), ("ESP", 50)] {
+                let there = |fill| Packet::other(client, camera, protocol).payload([fill; 24]);
+                let first = rig.expect(what, &there(1), passes(State::Unreplied)).flow_id;
+                let other = rig.expect(what, &there(2), passes(State::Unreplied)).flow_id;
+                assert_eq!(first, other, "{what}: whatever stands where ports would");
+                let back = Packet::other(camera, client, protocol).payload([3; 24]);
+                let back = rig.expect(what, &back, passes(State::Assured)).flow_id;
+                assert_eq!(first, back, "{what}: both ways");
+                flows.push(first);
+            }
+            flows.dedup();
+            assert_eq!(flows.len(), 3, "{hook:?} {family:?}: each protocol has its own");
+        }
+    }
+}

@@ -183,3 +183,147 @@ fn fragments_with_an_extension_header_behind_the_fragment_header_pass() {
     rig.expect_frame("the first", &packet.build_fragment(0..48), passes(State::Unreplied));
     rig.expect_frame("the last", &packet.build_fragment(48..end), passes(State::None));
 }
+
+/// A datagram of 20 kB as an Ethernet carries it: in 14 fragments.
+fn twenty_kilobytes(family: Family, id: u32) -> Vec<Vec<u8>> {
+    const PART: usize = 1_480;
+    let packet = family.udp(40_000, 80).payload(vec![7; 20_000]).identification(id);
+    let end = packet.datagram_len();
+    let parts: Vec<_> =
+        (0..end).step_by(PART).map(|at| packet.build_fragment(at..end.min(at + PART))).collect();
+    assert_eq!(parts.len(), 14);
+    parts
+}
+
+#[test]
+fn a_datagram_of_14_fragments_passes_in_order_and_backwards() {
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            let parts = twenty_kilobytes(family, 1);
+            rig.expect_frame("the first", &parts[0], passes(State::Unreplied));
+            for part in &parts[1..] {
+                rig.expect_frame("in order", part, passes(State::None));
+            }
+            let parts = twenty_kilobytes(family, 2);
+            for part in parts[1..].iter().rev() {
+                rig.expect_frame("backwards", part, passes(State::None));
+            }
+            rig.expect_frame("the first at last", &parts[0], passes(State::Unreplied));
+            let parts = twenty_kilobytes(family, 3);
+            rig.expect_frame("the first of another", &parts[0], passes(State::Unreplied));
+            for part in parts[1..].iter().rev() {
+                rig.expect_frame("backwards behind it", part, passes(State::None));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fragment_passes_once() {
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            let packet = family.udp(40_000, 80).payload([7; 100]).identification(1);
+            let [first, middle, last] =
+                [0..40, 40..80, 80..108].map(|part| packet.build_fragment(part));
+            rig.expect_frame("the first", &first, passes(State::Unreplied));
+            rig.expect_frame("the middle", &middle, passes(State::None));
+            rig.expect_frame("the middle again", &middle, refused());
+            rig.expect_frame("the first again", &first, refused().in_state(State::Unreplied));
+            rig.expect_frame("the last: it lives", &last, passes(State::None));
+        }
+    }
+}
+
+/// RFC 1858, RFC 3128, RFC 5722.
+#[test]
+fn fragments_that_overlap_end_their_datagram() {
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            for (id, (shows, offset, more, len)) in (1..).zip([
+                ("over the end of the first", 4, true, 16),
+                ("within the header", 1, true, 40),
+                ("around the first's last unit", 3, true, 24),
+            ]) {
+                let packet = family.udp(40_000, 80).payload([7; 200]).identification(id);
+                let first = packet.build_fragment(0..40);
+                rig.expect_frame("the first", &first, passes(State::Unreplied));
+                let over = packet.build_piece(offset, more, &vec![9; len]);
+                rig.expect_frame(shows, &over, refused());
+                let fine = packet.build_fragment(80..120);
+                rig.expect_frame("what would have fit", &fine, refused());
+            }
+            let packet = family.udp(40_000, 80).payload([7; 100]).identification(9);
+            rig.expect_frame("first", &packet.build_fragment(0..40), passes(State::Unreplied));
+            rig.expect_frame("last", &packet.build_fragment(80..108), passes(State::None));
+            let behind = packet.build_piece(20, false, &[9; 8]);
+            rig.expect_frame("another end", &behind, refused());
+            rig.expect_frame("the rest", &packet.build_fragment(40..80), refused());
+        }
+    }
+}
+
+#[test]
+fn no_fragment_reaches_beyond_the_largest_datagram() {
+    const LAST_UNIT: u16 = 8_191;
+    let bad = drops(Reason::BadLength);
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            let packet = family.udp(40_000, 80).payload([7; 100]).identification(1);
+            let first = packet.build_fragment(0..40);
+            rig.expect_frame("the first", &first, passes(State::Unreplied));
+            let piece = |len| packet.build_piece(LAST_UNIT, false, &vec![7; len]);
+            rig.expect_frame("one byte too far", &piece(8), bad);
+            rig.expect_frame("up to the end", &piece(7), passes(State::None));
+            let odd = packet.build_piece(5, true, &[7; 12]);
+            rig.expect_frame("of no whole units, and not the last", &odd, bad);
+            let empty = packet.build_piece(5, true, &[]);
+            rig.expect_frame("of nothing", &empty, bad);
+        }
+    }
+}
+
+#[test]
+fn what_comes_before_its_first_fragment_is_bounded() {
+    const EARLY_MAX: u16 = 64;
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            let packet = |id| family.udp(40_000, 80).payload([7; 100]).identification(id);
+            let piece = |id, offset| packet(id).build_piece(offset, true, &[7; 8]);
+            rig.expect_frame("between strangers", &piece(1, 5), refused());
+            let first = packet(2).build_fragment(0..40);
+            rig.expect_frame("a first one", &first, passes(State::Unreplied));
+            for offset in 0..EARLY_MAX {
+                rig.expect_frame("an early one", &piece(3, 5 + offset), passes(State::None));
+            }
+            rig.expect_frame("one more", &piece(3, 5 + EARLY_MAX), refused());
+            for gap in 0..8 {
+                rig.expect_frame("beside a gap", &piece(4, 5 + 2 * gap), passes(State::None));
+            }
+            rig.expect_frame("beside too many", &piece(4, 25), refused());
+            rig.wait(30 * SECOND);
+            rig.expect_frame("when that is long ago", &piece(5, 5), refused());
+        }
+    }
+}
+
+#[test]
+fn a_first_fragment_that_is_refused_stops_the_early_ones_too() {
+    let policy = "[gateway]\ninterfaces = [\"lan0\"]\ndefault = \"allow\"\n\
+        [protocol.bad]\ntransport = \"udp\"\nports = [81]\n\
+        [[rule]]\nname = \"no\"\naction = \"deny\"\nprotocols = [\"bad\"]\n";
+    let mut rig = Rig::new(policy, Hook::Xdp);
+    for family in FAMILIES {
+        let good = family.udp(40_000, 80).payload([7; 100]).identification(1);
+        rig.expect_frame("a first", &good.build_fragment(0..40), passes(State::Unreplied));
+        let bad = family.udp(40_000, 81).payload([7; 100]).identification(2);
+        rig.expect_frame("early", &bad.build_fragment(80..108), passes(State::None));
+        let denied = drops(Reason::PolicyRulesDenied);
+        rig.expect_frame("its first", &bad.build_fragment(0..40), denied);
+        rig.expect_frame("the rest", &bad.build_fragment(40..80), refused());
+    }
+}

@@ -65,6 +65,11 @@ impl Rig {
         self.hook
     }
 
+    /// When the last packet came, nanoseconds since 1970.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
     /// Lets time pass until the next packet: nanoseconds after the one before, instead of [`STEP_NS`].
     pub fn wait(&mut self, nanoseconds: u64) {
         self.now = self.now + nanoseconds - STEP_NS;
