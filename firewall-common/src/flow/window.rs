@@ -173,9 +173,10 @@ pub(super) const fn fault(sender: &Half, receiver: &Half, segment: &Segment) -> 
 /// Takes in what a segment says, which is not a SYN.
 #[inline(always)]
 pub(super) const fn note(sender: &mut Half, segment: &Segment) {
-    if after(segment.end, sender.end) {
+    if !before(segment.end, sender.end) {
         sender.end = segment.end;
-        // A FIN that comes again moves nothing, and one in the midst of what was sent is none.
+        // One in the midst of what was sent is none. One that moves nothing may be the first to come by: an ACK
+        // behind it told of it before.
         if segment.flags & FIN != 0 {
             sender.flags |= Half::FIN;
         }

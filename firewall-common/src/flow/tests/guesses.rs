@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{Observer, segment};
 use crate::{
-    flow::{Direction, Flow, Half, PassedSyn, Segment, State, after, judge, note, renew},
+    flow::{Direction, Flow, Half, PassedSyn, Segment, State, after, before, judge, note, renew},
     wire::tcp_flags::*,
 };
 
@@ -21,14 +21,15 @@ struct Room {
 }
 
 impl Room {
-    fn widen(&mut self, segment: &Segment) {
+    fn widen(&mut self, segment: &Segment, sent: u32) {
         // A window of 0 still takes the byte of a probe.
         let window = (u32::from(segment.window) << self.shift).max(1);
         let edge = segment.ack.wrapping_add(window);
         if after(edge, self.edge) {
             self.edge = edge;
         }
-        self.closed |= segment.flags & FIN != 0;
+        // One in the midst of what was sent is none.
+        self.closed |= segment.flags & FIN != 0 && !before(segment.end, sent);
     }
 }
 
@@ -155,7 +156,7 @@ fn established(scales: [u8; 2]) -> (Observer, [Room; 2]) {
         Room { edge: SERVER + 1 + 1_000, shift: shift(client_scale), closed: false },
         Room { edge: CLIENT.wrapping_add(1 + 2_000), shift: shift(server_scale), closed: false },
     ];
-    rooms[0].widen(&ack);
+    rooms[0].widen(&ack, ack.end);
     (observer, rooms)
 }
 
@@ -227,7 +228,7 @@ proptest! {
             }
             // After a RST nothing more is learnt of what crosses it.
             if observer.flow.state() != State::Closed {
-                rooms[from].widen(&segment);
+                rooms[from].widen(&segment, sender.end);
             }
         }
     }
