@@ -130,6 +130,33 @@ pub enum Order {
     Kill = 3,
 }
 
+/// What the frames of a test's flood of SYNs are made of. It stands in each of them behind the packet, where
+/// Ethernet has its padding: whoever gets a frame may change the packet, and the kernel uses its memory again
+/// for the next.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Flood {
+    /// Hardware addresses, the receiver's and then the sender's.
+    pub macs: [u16; 6],
+    /// Where to: IPv4 address in network byte order.
+    pub destination: u32,
+    /// The network that the sources are in, in network byte order.
+    pub source: u32,
+    /// Which bits of a source differ from frame to frame, in network byte order.
+    pub source_mask: u32,
+    /// Port, in host order.
+    pub destination_port: u32,
+    /// Interface to send by.
+    pub interface: u32,
+}
+
+impl Flood {
+    /// Length of the packet before it: Ethernet, IPv4 and TCP headers.
+    pub const PACKET_LEN: usize = 14 + 20 + 20;
+    /// Length of a frame.
+    pub const FRAME_LEN: usize = Self::PACKET_LEN + size_of::<Self>();
+}
+
 /// Where a program runs.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,6 +19,7 @@ mod topology;
 
 pub mod differential;
 pub mod flows;
+pub mod flood;
 pub mod peers;
 pub mod policy;
 pub mod replaying;

@@ -6,6 +6,7 @@ pub mod camera;
 pub mod echo;
 pub mod pair;
 pub mod ping;
+pub mod crowd;
 pub mod player;
 pub mod recorder;
 pub mod stray;
