@@ -95,6 +95,8 @@ pub struct Fwx<'lab> {
     leftover: Option<Leftover>,
     /// The options of the last `run` or `up`.
     options: Vec<String>,
+    /// Options of every `run` and `up` besides policy and mode.
+    further: Vec<String>,
 }
 
 impl<'lab> Fwx<'lab> {
@@ -111,7 +113,13 @@ impl<'lab> Fwx<'lab> {
             former_log: "(no controller)".to_owned(),
             leftover: None,
             options: Vec::new(),
+            further: Vec::new(),
         })
+    }
+
+    /// Gives `run` and `up` further options from now on, e.g. `["--adopt", "60"]`.
+    pub fn set_further_options(&mut self, options: &[&str]) {
+        self.further = options.iter().map(|&option| option.to_owned()).collect();
     }
 
     /// The name given with `--instance`.
@@ -157,14 +165,21 @@ impl<'lab> Fwx<'lab> {
         self.call(&arguments)
     }
 
-    /// `fwx up` with the text of a policy: attached, and no controller.
-    pub fn up(&mut self, policy: &str, mode: Mode) -> Result<()> {
+    /// `fwx up` with the text of a policy: attached, and no controller. Returns what it said.
+    pub fn up(&mut self, policy: &str, mode: Mode) -> Result<String> {
         self.set_options(policy, mode)?;
         self.remember()?;
         let options: Vec<_> = self.options.clone();
         let arguments: Vec<_> =
             std::iter::once("up").chain(options.iter().map(String::as_str)).collect();
-        self.call(&arguments)?.success().map(drop)
+        let outcome = self.call(&arguments)?;
+        let said = outcome.stderr.clone();
+        outcome.success().map(|_| said)
+    }
+
+    /// What the controller said last.
+    pub fn controller_log(&self) -> String {
+        self.log_tail()
     }
 
     /// `fwx down`, and the end of the controller.
@@ -280,6 +295,7 @@ impl<'lab> Fwx<'lab> {
         let path = path.into_os_string().into_string();
         let path = path.map_err(|path| anyhow!("{} is not UTF-8", path.display()))?;
         self.options = vec!["--policy".into(), path, "--mode".into(), mode.to_string()];
+        self.options.extend_from_slice(&self.further);
         Ok(())
     }
 

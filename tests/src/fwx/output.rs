@@ -125,6 +125,9 @@ pub struct Event {
     pub filter: Option<Finding>,
     /// The `event_id` of the kill that explains this drop.
     pub caused_by: Option<u64>,
+    /// Whether it is about a flow whose beginning was not seen.
+    #[serde(default)]
+    pub adopted: bool,
     /// The whole line.
     #[serde(skip)]
     pub line: String,
