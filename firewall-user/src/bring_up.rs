@@ -174,7 +174,7 @@ fn build(
     }
     if let Some(first) = first {
         let second = take_over(&tables, &compiled)?;
-        tell_taken_over(&first, &second);
+        tell_taken_over(&first, &second, wanted.adopt.is_some());
     }
     for index in attach::attached(instance)? {
         if !states.iter().any(|state| state.index == index) {
@@ -206,7 +206,7 @@ fn random_secret() -> Result<Secret> {
     Ok(Secret(secret))
 }
 
-fn tell_taken_over(first: &TakenOver, second: &TakenOver) {
+fn tell_taken_over(first: &TakenOver, second: &TakenOver, adopts: bool) {
     let flows = first.flows + second.flows;
     let translated = first.translated + second.translated;
     eprintln!(
@@ -215,6 +215,12 @@ fn tell_taken_over(first: &TakenOver, second: &TakenOver) {
     );
     for note in &first.notes {
         eprintln!("fwx: {note}");
+    }
+    if !first.notes.is_empty() && !adopts {
+        eprintln!(
+            "fwx: TCP connections that are not known are cut; `fwx up --adopt SECONDS` lets those go on that \
+             talk within that time and that the policy allows"
+        );
     }
     if second.left_out > 0 {
         eprintln!(
