@@ -118,9 +118,13 @@ pub fn find_again(work: &Work) -> Option<FlowRef> {
 }
 
 /// What lies under a key: a flow, or an alias of one.
+///
+/// Another CPU may be moving it, and it enters the one table before it leaves the other: what was missed in both
+/// is in the first by then. Were it not looked for again, its packet would be taken for the first of a new flow,
+/// or refused as one of none.
 #[inline(always)]
 pub fn entry(key: &Key<'_>) -> Option<FlowRef> {
-    completed(key).or_else(|| half_open(key))
+    completed(key).or_else(|| half_open(key)).or_else(|| completed(key))
 }
 
 /// What lies under a key in the table that never evicts.
