@@ -3,7 +3,7 @@
 
 use firewall_common::{
     cookie,
-    layout::Counter,
+    layout::{Counter, Hook},
     policy::{PolicyHead, SynAuthentication},
     reason::Reason,
     wire::tcp_flags,
@@ -22,8 +22,14 @@ const BPF_ANY: u64 = 0;
 const BELIEVED_NS: u64 = 300_000_000_000;
 
 /// Whether the SYN on the desk has to be answered by a challenge.
+///
+/// Only one that comes in has: what this machine itself sends is from addresses of its own, and an answer that is
+/// put in its way comes by the ingress hook, where it belongs to no connection.
 #[inline(always)]
 pub fn is_due(work: &Work, head: &PolicyHead) -> bool {
+    if !matches!(work.hook, Hook::Ingress) {
+        return false;
+    }
     match SynAuthentication::from_raw(head.syn_authentication) {
         SynAuthentication::Off => return false,
         SynAuthentication::Auto if !limits::is_attacked(work.now) => return false,
