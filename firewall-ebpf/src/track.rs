@@ -8,7 +8,7 @@
 use firewall_common::{
     event::EventKind,
     flow::{self, Direction, Fault, Flow, Half, Segment, State, Step},
-    layout::Counter,
+    layout::{Counter, Hook},
     policy::{Action, NewFlow, PolicyHead},
     reason::Reason,
     wire::{Fragment, Packet, ip_protocol, tcp_flags},
@@ -287,6 +287,9 @@ fn of_new_flow(work: &mut Work) -> Decision {
     match judgement.action {
         Action::Allow => {}
         Action::Reject if work.packet.protocol == ip_protocol::TCP => {
+            if matches!(work.hook, Hook::Egress) {
+                let_the_answer_in(work);
+            }
             work.refuse(Reason::PolicyRulesDenied);
             return Decision::Answer;
         }
@@ -351,6 +354,30 @@ fn begins(work: &mut Work, head: &PolicyHead) -> Result<Begins, Reason> {
     Err(reason)
 }
 
+/// What this machine itself sent is rejected: the RST to it will come in by an ingress hook, and belongs to what
+/// is entered here, a flow that ended before it began. Should there be no room, the program that sent it waits.
+#[inline(never)]
+fn let_the_answer_in(work: &mut Work) {
+    lay_out(work, report::next_flow_number(), State::Killed);
+    let _ = tables::insert_half_open(&work.key(), &work.flow);
+}
+
+/// Lays out a flow that begins with the packet on the desk, before anything of it is counted.
+#[inline(always)]
+fn lay_out(work: &mut Work, id: u64, state: State) {
+    clear(&mut work.flow);
+    let flow = &mut work.flow;
+    flow.last_seen = work.now;
+    flow.created = work.now;
+    flow.id = id;
+    flow.state = state as u8;
+    flow.originator_is_second = u8::from(work.source_is_second);
+    flow.protocol = work.protocol;
+    flow.ip_protocol = work.packet.protocol;
+    flow.interface = work.interface;
+    flow.rule = work.rule;
+}
+
 /// Enters the flow that the packet on the desk begins.
 #[inline(always)]
 fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
@@ -360,17 +387,8 @@ fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
         Begins::Syn => State::SynSent,
         Begins::Midstream | Begins::Asymmetric => State::Midstream,
     };
-    clear(&mut work.flow);
+    lay_out(work, work.flow_id, work.state);
     let flow = &mut work.flow;
-    flow.last_seen = work.now;
-    flow.created = work.now;
-    flow.id = work.flow_id;
-    flow.state = work.state as u8;
-    flow.originator_is_second = u8::from(work.source_is_second);
-    flow.protocol = work.protocol;
-    flow.ip_protocol = work.packet.protocol;
-    flow.interface = work.interface;
-    flow.rule = work.rule;
     flow.count(Direction::Original, work.packet.ip_len);
     if unread {
         flow.half(Direction::Original).flags = Half::UNREAD;
