@@ -129,14 +129,12 @@ fn syn(flood: &Flood, source: u32, seq: u32, random: u32) -> Syn {
     let ip = folded(addresses + sum([0x4500, 40, id, 0x4000]) + 0x4006);
     let tcp = folded(addresses + sum([6, 20, from, to]) + sum([seq0, seq1, 0x5002, WINDOW]));
     let network = [
-        0x0800, 0x4500, 40, id, 0x4000, 0x4006, ip, s0, s1, d0, d1, from, to, seq0, seq1, 0, 0, 0x5002,
-        WINDOW, tcp, 0,
+        0x0800, 0x4500, 40, id, 0x4000, 0x4006, ip, s0, s1, d0, d1, from, to, seq0, seq1, 0, 0,
+        0x5002, WINDOW, tcp, 0,
     ]
     .map(u16::to_be);
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u] = network;
-    [
-        m0, m1, m2, m3, m4, m5, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u,
-    ]
+    [m0, m1, m2, m3, m4, m5, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u]
 }
 
 #[inline(always)]
