@@ -18,6 +18,9 @@ const DONE: i32 = 1;
 /// It was not there, or is not what the command takes it for.
 const NOT_DONE: i32 = 0;
 
+/// How often a kill is tried again where a packet changed the flow's state in the same moment.
+const ATTEMPTS: u32 = 4;
+
 /// Executes the command that is the frame. Returns [`DONE`] or [`NOT_DONE`].
 #[inline(always)]
 pub fn execute(frame: &TcFrame) -> i32 {
@@ -71,15 +74,19 @@ fn remove(key: &Key<'_>, flow: &Flow) {
 
 #[inline(always)]
 fn kill(flow: &mut Flow, command: &Command) -> bool {
-    let state = flow.state();
-    if matches!(state, State::Killed | State::Alias) {
-        return false;
+    for _ in 0..ATTEMPTS {
+        let state = flow.state();
+        if matches!(state, State::Killed | State::Alias) {
+            return false;
+        }
+        flow.killed_by = command.event;
+        if atomic::change_state(flow, state, State::Killed) {
+            flow.last_seen = command.now;
+            filter::forget(flow.id);
+            return true;
+        }
     }
-    flow.killed_by = command.event;
-    let killed = atomic::change_state(flow, state, State::Killed);
-    if killed {
-        flow.last_seen = command.now;
-        filter::forget(flow.id);
-    }
-    killed
+    // It lives, and nothing points back to a kill that was none.
+    flow.killed_by = 0;
+    false
 }
