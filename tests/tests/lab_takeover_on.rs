@@ -4,6 +4,8 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    thread,
     time::Duration,
 };
 
@@ -184,6 +186,75 @@ fn what_nobody_remembers_is_cut_otherwise_and_that_is_said() {
     assert_eq!(peers.answered(), before, "nobody gets an answer any more");
     let drops = fwx.status().unwrap().drops;
     assert_eq!(drops.keys().collect::<Vec<_>>(), [NOT_SYN]);
+}
+
+#[test]
+fn tracked_connections_that_begin_meanwhile_go_on() {
+    connections_that_begin_meanwhile_go_on(TRACKED);
+}
+
+#[test]
+fn masqueraded_connections_that_begin_meanwhile_go_on() {
+    connections_that_begin_meanwhile_go_on(MASQUERADED);
+}
+
+/// One connection after the other begins, before, while and after the firewall is switched on.
+fn connections_that_begin_meanwhile_go_on(ruleset: &str) {
+    const BEFORE: usize = 100;
+    const AFTER: usize = 100;
+    const MOST: usize = 4_000;
+    const PAUSE: Duration = Duration::from_millis(3);
+    let lab = Lab::single().unwrap();
+    rules(&lab, ruleset);
+    let addresses = [lab.camera.socket_v4(IDLE_PORT), lab.camera.socket_v6(IDLE_PORT)];
+    let listen = |address| lab.camera.run(|| TcpListener::bind(address)).unwrap().unwrap();
+    let listeners = addresses.map(listen);
+    let (begun, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let connect = |number: usize| {
+        let connected = TcpStream::connect_timeout(&addresses[number % 2], PATIENCE);
+        let near = connected.unwrap_or_else(|error| panic!("connection {number}: {error}"));
+        let far = listeners[number % 2].accept().unwrap().0;
+        for stream in [&near, &far] {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        talk(&near, &far).unwrap_or_else(|error| panic!("connection {number}: {error}"));
+        begun.store(number + 1, Relaxed);
+        thread::sleep(PAUSE);
+        (near, far)
+    };
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| {
+            let goes_on = |number: &usize| *number < MOST && !stop.load(Relaxed);
+            lab.client.run(|| (0..).take_while(goes_on).map(connect).collect::<Vec<_>>()).unwrap()
+        });
+        let wait_for = |count: usize| {
+            wait::until(&format!("{count} connections have begun"), || {
+                let is_over = connecting.is_finished();
+                ensure!(is_over || begun.load(Relaxed) >= count, "{}", begun.load(Relaxed));
+                Ok(())
+            })
+        };
+        let before = wait_for(BEFORE).map(|()| begun.load(Relaxed));
+        let policy = CLOSED.replace("deny", "allow");
+        let (fwx, said) = switch_on(&lab, &policy, Mode::Auto, &[]);
+        let meanwhile = begun.load(Relaxed);
+        let after = wait_for(meanwhile + AFTER);
+        stop.store(true, Relaxed);
+        let connections = connecting.join().expect("all have come about");
+        after.and(before.as_ref().map(|_| ()).map_err(|e| anyhow::anyhow!("{e:#}"))).unwrap();
+        for (number, (near, far)) in connections.iter().enumerate() {
+            talk(near, far).unwrap_or_else(|error| {
+                panic!("connection {number} was cut, {before:?} {meanwhile}: {error}\n{said}")
+            });
+        }
+        println!(
+            "{:?} before, {meanwhile} when it was on, {} in the end; {}; drops {:?}",
+            before.unwrap(),
+            connections.len(),
+            said.lines().next().unwrap_or_default(),
+            fwx.status().unwrap().drops
+        );
+    });
 }
 
 /// Connections of both families: many that talk, and one each that is idle.
