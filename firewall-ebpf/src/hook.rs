@@ -8,7 +8,7 @@ use aya_log_ebpf::debug;
 use firewall_common::{
     layout::{Hook, Verdict},
     reason::Reason,
-    wire::{self, Bytes as _, Parsed},
+    wire::{self, Parsed},
 };
 
 use crate::{

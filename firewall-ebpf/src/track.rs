@@ -216,6 +216,7 @@ fn refuse(
     work.caused_by = flow.killed_by;
     work.told.fault = fault as u8;
     work.expected = flow::expected(flow, work.direction, segment, fault);
+    flow::note_refused(flow, work.direction, segment);
     let refused = work.refuse(reason);
     let is_reset = segment.flags & tcp_flags::RST != 0;
     if work.state == State::Killed && !is_reset { Decision::Answer } else { refused }

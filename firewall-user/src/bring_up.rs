@@ -3,7 +3,7 @@
 use std::{
     fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -26,6 +26,7 @@ use crate::{
     object::{self, BENCH_PREFIX, Purpose},
     policy::{Compiled, Policy, TableSizes},
     renumber::keep_numbers,
+    resize::Resize,
     ring::monotonic_ns,
     tables::{Over, Tables},
     takeover::{TakenOver, take_over},
@@ -69,9 +70,18 @@ pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
     bpffs::ensure_mounted()?;
     let _change = instance.lock_for_change()?;
     let adopted = instance.is_up();
+    if let Some(other) = instance.pins_of_other_layouts()?.first() {
+        bail!(
+            "the instance {:?} is up by another version of fwx, whose tables this one would misread ({}): take \
+             it down with `fwx --instance {0} down`, then bring it up; connections that the kernel knows are \
+             taken over, and --adopt lets others go on",
+            instance.name(),
+            other.display()
+        );
+    }
     let result = build(instance, wanted, &interfaces, adopted);
     if result.is_err() && !adopted {
-        remove_pins(instance)?;
+        remove_pins(&instance.pins())?;
         instance.forget_change_lock();
     }
     result
@@ -82,8 +92,12 @@ pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
 pub fn take_down(instance: &Instance) -> Result<bool> {
     let ended = end_controller(instance)?;
     let _change = instance.lock_for_change()?;
-    let pinned = instance.pins().is_dir();
-    remove_pins(instance)?;
+    let others = instance.pins_of_other_layouts()?;
+    let pinned = instance.pins().is_dir() || !others.is_empty();
+    remove_pins(&instance.pins())?;
+    for other in others {
+        remove_pins(&other)?;
+    }
     match fs::remove_dir_all(instance.run_directory()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).context("cannot remove the instance's run directory");
@@ -127,12 +141,20 @@ fn build(
         fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
     }
-    let mut ebpf = object::load(
-        Purpose::Live { maps: &instance.maps(), log: wanted.log_kernel },
-        wanted.policy.tables(),
-    )?;
+    let sizes = wanted.policy.tables();
+    let resize = if adopted { Resize::begin(&instance.maps(), sizes)? } else { None };
+    let purpose = Purpose::Live { maps: &instance.maps(), log: wanted.log_kernel };
+    let loaded = object::load(purpose, sizes);
+    if let (Err(_), Some(resize)) = (&loaded, &resize) {
+        resize.undo()?;
+    }
+    let mut ebpf = loaded?;
+    if let Some(resize) = &resize {
+        eprintln!("fwx: the flow tables get another size");
+        resize.fill()?;
+    }
     let tables = Tables::pinned(&instance.maps());
-    say_memory(&tables, wanted.policy.tables())?;
+    say_memory(&tables)?;
     let before = instance.state()?.filter(|_| adopted);
     let mut compiled = wanted.policy.compile();
     let digest = digest(&compiled);
@@ -170,6 +192,12 @@ fn build(
                 undo(instance, &tables, &states, &old, interface)?;
                 return Err(error);
             }
+        }
+    }
+    if let Some(resize) = resize {
+        let left_out = resize.finish()?;
+        if left_out > 0 {
+            eprintln!("fwx: {left_out} flows found no room in the new flow tables and are cut");
         }
     }
     if let Some(first) = first {
@@ -231,17 +259,16 @@ fn tell_taken_over(first: &TakenOver, second: &TakenOver, adopts: bool) {
 }
 
 /// Says how much memory the flow tables take. Those that were adopted have the size that they were made with.
-fn say_memory(tables: &Tables, wanted: TableSizes) -> Result<()> {
+fn say_memory(tables: &Tables) -> Result<()> {
     let there = TableSizes {
         completed: tables.size(FlowTable::CompletedV4)?,
         half_open: tables.size(FlowTable::HalfOpenV4)?,
     };
     eprintln!(
-        "fwx: flow tables take {} MiB: {} completed and {} half-open flows of each address family{}",
+        "fwx: flow tables take {} MiB: {} completed and {} half-open flows of each address family",
         memory::flow_tables(there) >> 20,
         there.completed,
-        there.half_open,
-        if there == wanted { "" } else { "; another size takes effect after `fwx down`" }
+        there.half_open
     );
     Ok(())
 }
@@ -276,9 +303,10 @@ fn pin_programs(ebpf: &mut Ebpf, instance: &Instance) -> Result<()> {
     Ok(())
 }
 
-fn remove_pins(instance: &Instance) -> Result<()> {
+fn remove_pins(pins: &Path) -> Result<()> {
     // Links first: they are what acts on packets.
-    for directory in [instance.links(), instance.programs(), instance.maps(), instance.pins()] {
+    for directory in ["links", "programs", "maps", ""] {
+        let directory = pins.join(directory);
         match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error)
@@ -288,7 +316,7 @@ fn remove_pins(instance: &Instance) -> Result<()> {
         }
     }
     // The directories above go with their last instance.
-    for parent in instance.pins().ancestors().skip(1).take(2) {
+    for parent in pins.ancestors().skip(1).take(2) {
         let _ = fs::remove_dir(parent);
     }
     Ok(())

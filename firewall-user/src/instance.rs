@@ -54,6 +54,24 @@ impl Instance {
         Path::new(bpffs::ROOT).join("fwx").join(format!("v{}", layout::VERSION)).join(&self.name)
     }
 
+    /// Directories of its pins that were made by a version of fwx with another layout of its tables.
+    pub fn pins_of_other_layouts(&self) -> Result<Vec<PathBuf>> {
+        let ours = self.pins();
+        let versions = match fs::read_dir(Path::new(bpffs::ROOT).join("fwx")) {
+            Ok(versions) => versions,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).context("cannot look for pins of other versions"),
+        };
+        let mut others = Vec::new();
+        for version in versions {
+            let pins = version?.path().join(&self.name);
+            if pins != ours && pins.is_dir() {
+                others.push(pins);
+            }
+        }
+        Ok(others)
+    }
+
     /// Directory of its pinned maps.
     pub fn maps(&self) -> PathBuf {
         self.pins().join("maps")

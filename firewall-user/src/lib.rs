@@ -27,6 +27,7 @@ pub mod preflight;
 pub mod pressure;
 pub mod renumber;
 pub mod replay;
+pub mod resize;
 pub mod ring;
 pub mod status;
 pub mod subscribe;

@@ -139,8 +139,9 @@ fn enter(
     };
     if connection.protocol == ip_protocol::TCP {
         flow.halves = connection.scales.map(|scale| {
-            let half = Half::in_midstream(scale);
-            Half { flags: half.flags | Half::UNREAD, ..half }
+            let mut half = Half::in_midstream(scale);
+            half.flags |= Half::UNREAD;
+            half
         });
     }
     if connection.version == 4 {

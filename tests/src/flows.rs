@@ -7,7 +7,7 @@ use aya::{
     Pod,
     maps::{HashMap, MapData},
 };
-use firewall_common::flow::{Alias, Direction, Flow, KeyV4, KeyV6, State};
+use firewall_common::flow::{Alias, Flow, KeyV4, KeyV6, State};
 use firewall_user::instance::Instance;
 pub use firewall_user::tables::Tables;
 
@@ -36,7 +36,7 @@ pub struct Tracked {
 impl Tracked {
     /// Packets that passed: from the end that began it, and towards it.
     pub fn packets(&self) -> [u64; 2] {
-        [Direction::Original, Direction::Reply].map(|direction| self.flow.packets(direction))
+        self.flow.tallies.map(|tally| tally.packets)
     }
 
     /// Its state.

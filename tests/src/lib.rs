@@ -18,8 +18,8 @@ mod tool;
 mod topology;
 
 pub mod differential;
-pub mod flows;
 pub mod flood;
+pub mod flows;
 pub mod peers;
 pub mod policy;
 pub mod replaying;

@@ -57,6 +57,12 @@ pub fn open(interfaces: &[&str]) -> String {
     format!("[gateway]\ninterfaces = {interfaces:?}\ndefault = \"allow\"\n\n{TABLES}")
 }
 
+/// The policy with flow tables of other sizes.
+pub fn with_tables(policy: &str, completed: u32, half_open: u32) -> String {
+    assert!(policy.contains(TABLES), "a policy of the lab's");
+    policy.replace(TABLES, &format!("[tables]\ncompleted = {completed}\nhalf_open = {half_open}\n"))
+}
+
 /// A policy that allows every new flow, and binds the RTSP filter to ports 554 and 8554, in `enforce` mode, with
 /// `profile`.
 pub fn filtering(interfaces: &[&str], profile: &str) -> String {

@@ -357,11 +357,11 @@ fn what_is_silent_for_too_long_goes_and_is_told() {
 
 #[test]
 fn a_table_that_fills_shortens_timeouts_and_says_so() {
-    const SMALL: &str =
-        "\n[tables]\ncompleted = 1024\nhalf_open = 1024\n[timeouts]\nudp_stream = 30\n";
+    let small =
+        policy::with_tables(&two_protocols(), 1_024, 1_024) + "\n[timeouts]\nudp_stream = 30\n";
     let lab = Lab::single().unwrap();
     let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
-    fwx.run(&(two_protocols() + SMALL), Mode::Auto).unwrap();
+    fwx.run(&small, Mode::Auto).unwrap();
     let near = lab.client.run(|| UdpSocket::bind(lab.client.socket_v4(6000))).unwrap().unwrap();
     near.set_read_timeout(Some(PATIENCE)).unwrap();
     for port in 10_000..10_800 {
@@ -389,10 +389,10 @@ fn a_table_that_fills_shortens_timeouts_and_says_so() {
 
 #[test]
 fn a_full_table_is_told_with_those_who_hold_most() {
-    const SMALL: &str = "\n[tables]\ncompleted = 1024\nhalf_open = 4096\n";
+    let small = policy::with_tables(&two_protocols(), 1_024, 4_096);
     let lab = Lab::single().unwrap();
     let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
-    fwx.run(&(two_protocols() + SMALL), Mode::Auto).unwrap();
+    fwx.run(&small, Mode::Auto).unwrap();
     let near = lab.client.run(|| UdpSocket::bind(lab.client.socket_v4(6000))).unwrap().unwrap();
     for port in 10_000..11_100 {
         let address = lab.camera.socket_v4(port);
@@ -437,7 +437,8 @@ fn a_million_connections_are_listed_killed_and_swept() {
     const CONNECTIONS: u32 = 1_000_000;
     let lab = Lab::single().unwrap();
     let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
-    fwx.up(&two_protocols(), Mode::Auto).unwrap();
+    let large = policy::with_tables(&two_protocols(), 1 << 20, 16_384);
+    fwx.up(&large, Mode::Auto).unwrap();
     let tables = Tables::pinned(&Instance::new(fwx.instance()).unwrap().maps());
     let mut flows: HashMap<MapData, KeyV4, Flow> = tables.flows_v4().unwrap();
     let now = monotonic_ns();

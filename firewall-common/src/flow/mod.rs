@@ -12,7 +12,9 @@ mod window;
 pub use alias::Alias;
 pub use key::{FragmentKey, KeyV4, KeyV6, Oriented};
 pub use state::State;
-pub use tcp::{PassedSyn, Step, expected, judge, note, note_first_syn, opens, renew, renewed_by};
+pub use tcp::{
+    PassedSyn, Step, expected, judge, note, note_first_syn, note_refused, opens, renew, renewed_by,
+};
 pub use timeout::{Timeout, Timeouts};
 pub use window::{Fault, Half, Segment, after, before};
 
@@ -150,16 +152,6 @@ impl Flow {
         match direction {
             Direction::Original => original,
             Direction::Reply => reply,
-        }
-    }
-
-    /// How many packets passed in `direction`.
-    #[inline(always)]
-    pub const fn packets(&self, direction: Direction) -> u64 {
-        let [original, reply] = &self.tallies;
-        match direction {
-            Direction::Original => original.packets,
-            Direction::Reply => reply.packets,
         }
     }
 

@@ -170,8 +170,7 @@ fn before_the_answer(flow: &Flow, direction: Direction, segment: &Segment) -> St
             _ => mismatch(Fault::Sequence),
         };
     }
-    let answers =
-        acknowledges_syn(flow, segment) || flow.passed_syn.is_answered_by(segment, direction);
+    let answers = answers_a_syn(flow, segment);
     match flags & (SYN | ACK | RST) {
         // Both ends sent their SYN: simultaneous open (RFC 9293 §3.5).
         SYN => Step::Pass,
@@ -179,7 +178,35 @@ fn before_the_answer(flow: &Flow, direction: Direction, segment: &Segment) -> St
         // The responder still has a connection of the same ports and challenges the SYN; its ACK makes the
         // originator send the RST that clears the way (RFC 9293 §3.5.1, RFC 5961 §4).
         ACK if segment.end == segment.seq => Step::Pass,
+        // A stale answer comes once. One that comes again with the same number is a challenge too, of another
+        // firewall before the responder.
+        _ if is_repeated_challenge(flow, segment) => Step::Pass,
         _ => mismatch(Fault::Acknowledgment),
+    }
+}
+
+/// Whether a SYN with ACK that does not acknowledge the originator's SYN came before, see [`note_refused`].
+#[inline(always)]
+fn is_repeated_challenge(flow: &Flow, segment: &Segment) -> bool {
+    let [_, reply] = &flow.halves;
+    let is_bare = segment.end == segment.seq.wrapping_add(1);
+    segment.flags & (SYN | ACK | RST) == SYN | ACK
+        && is_bare
+        && reply.flags & Half::ACKED != 0
+        && reply.acked == segment.ack
+}
+
+/// Takes in the one thing that is remembered of a segment that was refused: what a SYN with ACK acknowledged
+/// that answers no SYN. A stale one comes once; but a firewall between here and the responder may challenge the
+/// originator in this way (as this one does, see [`crate::cookie`]), and does so again when the SYN is repeated.
+#[inline(always)]
+pub fn note_refused(flow: &mut Flow, direction: Direction, segment: &Segment) {
+    if matches!((flow.state(), direction), (State::SynSent, Direction::Reply))
+        && segment.flags & (SYN | ACK | RST) == SYN | ACK
+    {
+        let [_, reply] = &mut flow.halves;
+        reply.flags |= Half::ACKED;
+        reply.acked = segment.ack;
     }
 }
 
@@ -272,6 +299,12 @@ fn after_a_reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     }
 }
 
+/// Whether a segment of the responder answers one of the originator's SYNs.
+#[inline(always)]
+fn answers_a_syn(flow: &Flow, segment: &Segment) -> bool {
+    acknowledges_syn(flow, segment) || flow.passed_syn.is_answered_by(segment, Direction::Reply)
+}
+
 /// Whether a segment of the responder acknowledges the originator's SYN, and no more than was sent with it.
 #[inline(always)]
 fn acknowledges_syn(flow: &Flow, segment: &Segment) -> bool {
@@ -321,12 +354,11 @@ pub fn note(flow: &mut Flow, direction: Direction, segment: &Segment) -> State {
 
 #[inline(always)]
 fn note_by_window(flow: &mut Flow, direction: Direction, segment: &Segment, state: State) -> State {
-    let packets = flow.packets(direction);
     let (sender, receiver) = sides(&mut flow.halves, direction);
     if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) == 0 {
         window::note(sender, segment);
     } else {
-        learn(sender, receiver, segment, packets);
+        learn(sender, receiver, segment);
     }
     if (sender.flags | receiver.flags) & Half::FIN == 0 { state } else { closing(sender, receiver) }
 }
@@ -406,8 +438,9 @@ fn note_before_the_answer(flow: &mut Flow, direction: Direction, segment: &Segme
         return match flags & (SYN | ACK | RST) {
             SYN => {
                 if segment.end != original.end {
-                    let Half { end, max_window: window, scale, flags, .. } = *original;
-                    let scale = if flags & Half::OFFERED_SCALE != 0 { scale } else { NO_SCALE };
+                    let Half { end, max_window: window, flags, .. } = *original;
+                    let offered = flags & Half::OFFERED_SCALE != 0;
+                    let scale = if offered { original.shift() } else { NO_SCALE };
                     flow.passed_syn =
                         PassedSyn { end, window, scale, known: 1 + Direction::Original as u8 };
                 }
@@ -429,6 +462,10 @@ fn note_before_the_answer(flow: &mut Flow, direction: Direction, segment: &Segme
         }
         _ if flags & RST != 0 => State::Closed,
         _ if flags & SYN == 0 => State::Established,
+        // A challenge, as above.
+        _ if is_repeated_challenge(flow, segment) && !answers_a_syn(flow, segment) => {
+            State::SynSent
+        }
         _ => {
             if !acknowledges_syn(flow, segment)
                 && flow.passed_syn.is_answered_by(segment, direction)

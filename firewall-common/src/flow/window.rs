@@ -26,8 +26,9 @@ pub struct Half {
     pub edge: u32,
     /// The largest window it announced, in units of `1 << scale` bytes.
     pub max_window: u16,
-    /// By how many bits its windows are shifted (RFC 7323 §2), 0 to 14.
-    pub scale: u8,
+    /// Lower four bits: by how many bits its windows are shifted (RFC 7323 §2), 0 to 14. Upper four bits: how many of
+    /// its packets are still to be learnt from.
+    pub(super) scale: u8,
     /// Bit set of the constants below.
     pub flags: u8,
 }
@@ -54,7 +55,19 @@ impl Half {
     /// The largest window it announced, in bytes.
     #[inline(always)]
     pub const fn window(&self) -> u32 {
-        (self.max_window as u32) << (self.scale & 15)
+        (self.max_window as u32) << self.shift()
+    }
+
+    /// By how many bits its windows are shifted (RFC 7323 §2), 0 to 14.
+    #[inline(always)]
+    pub const fn shift(&self) -> u8 {
+        self.scale & SHIFT
+    }
+
+    /// Lets the half be learnt about anew: what is known of it may be some packets old.
+    pub const fn learn_again(&mut self) {
+        self.flags |= Self::LEARNING;
+        self.scale |= !SHIFT;
     }
 
     /// The half of an end whose beginning was not seen.
@@ -66,7 +79,9 @@ impl Half {
             // Too wide a window does less harm than one too narrow.
             _ => MAX_SCALE,
         };
-        Self { end: 0, acked: 0, edge: 0, max_window: 0, scale, flags: Self::LEARNING }
+        let mut half = Self { end: 0, acked: 0, edge: 0, max_window: 0, scale, flags: 0 };
+        half.learn_again();
+        half
     }
 }
 
@@ -75,8 +90,10 @@ const MAX_SCALE: u8 = 14;
 /// How far behind an acknowledgment may lag where windows are small (`MAXACKWINCONST` in
 /// `nf_conntrack_proto_tcp.c`, after van Rooij).
 const LEAST_ACK_WINDOW: u32 = 66_000;
-/// A flow that was taken over is learnt about for at least so many packets of each end.
-pub(super) const LEARNING_PACKETS: u64 = 16;
+/// The bits of [`Half::scale`] that are the shift. Above them stands how many packets are to be learnt from.
+const SHIFT: u8 = 15;
+/// One packet there.
+const ONE_PACKET: u8 = SHIFT + 1;
 
 /// What matters of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,7 +212,7 @@ pub(super) const fn note(sender: &mut Half, segment: &Segment) {
 
 /// Takes in what a segment says of a connection that was taken over.
 #[inline(always)]
-pub(super) const fn learn(sender: &mut Half, receiver: &mut Half, segment: &Segment, packets: u64) {
+pub(super) const fn learn(sender: &mut Half, receiver: &mut Half, segment: &Segment) {
     if sender.flags & Half::SPOKE == 0 {
         sender.flags |= Half::SPOKE;
         sender.end = segment.seq;
@@ -206,6 +223,9 @@ pub(super) const fn learn(sender: &mut Half, receiver: &mut Half, segment: &Segm
         sender.edge = edge(sender, segment);
     }
     note(sender, segment);
+    if sender.scale > SHIFT {
+        sender.scale -= ONE_PACKET;
+    }
     if segment.flags & ACK == 0 {
         return;
     }
@@ -215,7 +235,8 @@ pub(super) const fn learn(sender: &mut Half, receiver: &mut Half, segment: &Segm
         receiver.end = segment.ack;
     }
     let settled = Half::SPOKE | Half::ACKED;
-    if packets >= LEARNING_PACKETS
+    if sender.scale <= SHIFT
+        && receiver.scale <= SHIFT
         && segment.ack == receiver.end
         && sender.flags & receiver.flags & settled == settled
     {
@@ -268,7 +289,7 @@ pub(super) const fn note_both_syns(halves: &mut [Half; 2], first_seq: [u32; 2]) 
 const fn settle(half: &mut Half, scaled: bool, other_first_seq: u32) {
     let window = half.max_window;
     if scaled {
-        let scale = half.scale & 15;
+        let scale = half.shift();
         // Rounded up.
         let rest = window & ((1 << scale) - 1);
         half.max_window = (window >> scale) + (rest != 0) as u16;
@@ -289,7 +310,7 @@ const fn acknowledge(half: &mut Half, ack: u32, window: u16) {
 
 #[inline(always)]
 const fn edge(sender: &Half, segment: &Segment) -> u32 {
-    let window = (segment.window as u32) << (sender.scale & 15);
+    let window = (segment.window as u32) << sender.shift();
     segment.ack.wrapping_add(at_least_one(window))
 }
 

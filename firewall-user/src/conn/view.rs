@@ -214,7 +214,7 @@ impl Window {
             acked: known(Half::ACKED, half.acked),
             edge: known(Half::ACKED, half.edge),
             largest: half.window(),
-            scale: half.scale,
+            scale: half.shift(),
             closed: half.flags & Half::FIN != 0,
             unjudged: half.flags & (Half::LEARNING | Half::UNJUDGED) != 0,
         }

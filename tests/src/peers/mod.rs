@@ -3,10 +3,10 @@
 
 pub mod bulk;
 pub mod camera;
+pub mod crowd;
 pub mod echo;
 pub mod pair;
 pub mod ping;
-pub mod crowd;
 pub mod player;
 pub mod recorder;
 pub mod stray;

@@ -109,6 +109,28 @@ fn a_stale_answer_is_refused_and_the_right_one_still_establishes() {
     );
 }
 
+/// Another firewall before the responder, which wants to know whether the client's address is its own.
+#[test]
+fn a_challenge_that_comes_again_passes_and_so_does_its_answer() {
+    let mut observer = Observer::default();
+    follow(
+        &mut observer,
+        [
+            ("SYN", OUT, out("S", 0, 0, 0), Ok(State::SynSent)),
+            ("the challenge, or something stale", BACK, back("SA", 900, 7_000, 0), MISMATCH),
+            ("SYN again", OUT, out("S", 0, 0, 0), Ok(State::SynSent)),
+            ("another stale answer", BACK, back("SA", 901, 8_000, 0), MISMATCH),
+            ("the challenge", BACK, back("SA", 900, 7_000, 0), MISMATCH),
+            ("the challenge again", BACK, back("SA", 900, 7_000, 0), Ok(State::SynSent)),
+            ("its answer", OUT, out("R", 7_000, 0, 0), Ok(State::SynSent)),
+            ("a RST of another number", OUT, out("R", 7_001, 0, 0), MISMATCH),
+            ("SYN again", OUT, out("S", 0, 0, 0), Ok(State::SynSent)),
+            ("the right answer", BACK, back("SA", 0, 1, 0), Ok(State::SynReceived)),
+            ("the ACK", OUT, out("A", 1, 1, 0), Ok(State::Established)),
+        ],
+    );
+}
+
 #[test]
 fn either_syn_of_an_originator_that_changed_its_number_may_be_answered() {
     for answered in [0, 40_000] {

@@ -4,7 +4,9 @@ mod cases;
 mod ends;
 mod guesses;
 
-use super::{Direction, Flow, Segment, State, Step, judge, note, note_first_syn, opens, renew};
+use super::{
+    Direction, Flow, Segment, State, Step, judge, note, note_first_syn, note_refused, opens, renew,
+};
 use crate::{reason::Reason, wire::tcp_flags::*};
 
 /// One flow, and what it makes of the segments that come by.
@@ -24,7 +26,10 @@ impl Observer {
             Step::Pass => note(&mut self.flow, direction, segment),
             Step::Reopen => return Ok(self.begin(segment)),
             Step::Renew => renew(&mut self.flow, segment),
-            Step::Refuse(reason, _) => return Err(reason),
+            Step::Refuse(reason, _) => {
+                note_refused(&mut self.flow, direction, segment);
+                return Err(reason);
+            }
         };
         self.flow.count(direction, 40);
         self.flow.state = next as u8;

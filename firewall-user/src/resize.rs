@@ -1,0 +1,183 @@
+//! Changing the size of the flow tables while traffic flows, without losing a flow.
+//!
+//! The kernel cannot resize a table. So the old one is set aside, the new programs get a new one with what the
+//! old one holds, take the place of the old programs on one interface after the other, and what began or ended
+//! in the old table meanwhile is taken over at the end. For that moment each program sees a part of the packets:
+//! the flows' windows are learnt anew.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{HashMap, MapData, MapError};
+use firewall_common::{
+    flow::{Alias, Flow, KeyV4, KeyV6},
+    wire::ip_protocol,
+};
+
+use crate::{batch, flows::FlowTable, object::os_error, policy::TableSizes, tables::Tables};
+
+/// A change of size that is under way.
+#[derive(Debug)]
+pub struct Resize {
+    maps: PathBuf,
+    tables: Vec<FlowTable>,
+}
+
+impl Resize {
+    /// Sets those tables aside whose size is not the one that is wanted. `None`: all have it.
+    ///
+    /// A change that was cut off is taken up where it was.
+    ///
+    /// # Errors
+    ///
+    /// When a table holds more than it could after the change.
+    pub fn begin(maps: &Path, wanted: TableSizes) -> Result<Option<Self>> {
+        let pinned = Tables::pinned(maps);
+        let mut resize = Self { maps: maps.to_owned(), tables: Vec::new() };
+        let mut to_set_aside = Vec::new();
+        for table in FlowTable::ALL {
+            let wanted = if table.is_completed() { wanted.completed } else { wanted.half_open };
+            let (there, aside) = (resize.pin(table).exists(), resize.aside(table).exists());
+            let fits = !there || pinned.size(table)? == wanted;
+            match (aside, fits) {
+                (true, false) => bail!(
+                    "a change of the flow tables' size was cut off before its end, and now another size is \
+                     wanted: bring the firewall up with the size of then first"
+                ),
+                (true, true) => resize.tables.push(table),
+                (false, true) => {}
+                (false, false) => {
+                    let mut held = 0;
+                    pinned.each_entry(table, |_| held += 1)?;
+                    if table.is_completed() && held > wanted {
+                        bail!(
+                            "the table of {} holds {held}: it cannot be made as small as {wanted}",
+                            table.name()
+                        );
+                    }
+                    to_set_aside.push(table);
+                }
+            }
+        }
+        for table in to_set_aside {
+            fs::rename(resize.pin(table), resize.aside(table))
+                .with_context(|| format!("cannot set the table {} aside", table.map()))?;
+            resize.tables.push(table);
+        }
+        Ok(if resize.tables.is_empty() { None } else { Some(resize) })
+    }
+
+    /// Fills the new tables from the old ones, before a program uses them.
+    pub fn fill(&self) -> Result<()> {
+        self.copy().map(drop)
+    }
+
+    /// Takes over what came about in the old tables since they were copied, and gives them up. Returns how many
+    /// entries the new ones had no room for.
+    pub fn finish(self) -> Result<u64> {
+        let left_out = self.copy()?;
+        for table in &self.tables {
+            fs::remove_file(self.aside(*table))
+                .with_context(|| format!("cannot remove the old table {}", table.map()))?;
+        }
+        Ok(left_out)
+    }
+
+    /// Puts the old tables back in their place: no program has used the new ones yet.
+    pub fn undo(&self) -> Result<()> {
+        for table in &self.tables {
+            fs::rename(self.aside(*table), self.pin(*table))
+                .with_context(|| format!("cannot put the table {} back", table.map()))?;
+        }
+        Ok(())
+    }
+
+    fn copy(&self) -> Result<u64> {
+        let new = Tables::pinned(&self.maps);
+        let mut left_out = 0;
+        for table in &self.tables {
+            let old = MapData::from_pin(self.aside(*table))
+                .with_context(|| format!("cannot open the old table {}", table.map()))?;
+            left_out += match table {
+                FlowTable::CompletedV4 => copy::<KeyV4>(&old, new.flows_v4()?)?,
+                FlowTable::CompletedV6 => copy::<KeyV6>(&old, new.flows_v6()?)?,
+                FlowTable::HalfOpenV4 => copy::<KeyV4>(&old, new.half_open_v4()?)?,
+                FlowTable::HalfOpenV6 => copy::<KeyV6>(&old, new.half_open_v6()?)?,
+            };
+        }
+        Ok(left_out)
+    }
+
+    fn pin(&self, table: FlowTable) -> PathBuf {
+        self.maps.join(table.map())
+    }
+
+    fn aside(&self, table: FlowTable) -> PathBuf {
+        self.maps.join(format!("{}_old", table.map()))
+    }
+}
+
+/// Copies what is not in the new table, or is there and older. Returns for how much there was no room.
+fn copy<K: aya::Pod + bytemuck::Pod>(
+    old: &MapData,
+    mut new: HashMap<MapData, K, Flow>,
+) -> Result<u64> {
+    const BPF_ANY: u64 = 0;
+    let (mut left_out, mut failure) = (0, None);
+    batch::for_each(old, |key: &K, flow: &Flow| {
+        if failure.is_some() || !is_newer(&new, key, flow) {
+            return;
+        }
+        match new.insert(key, learning(*flow), BPF_ANY) {
+            Ok(()) => {}
+            Err(error) if os_error(&error) == Some(libc::E2BIG) => left_out += 1,
+            Err(error) => failure = Some(error),
+        }
+    })?;
+    match failure {
+        None => Ok(left_out),
+        Some(error) => Err(error).context("cannot fill the new flow table"),
+    }
+}
+
+/// Whether the new table does not know a flow, or not as it was last.
+fn is_newer<K: aya::Pod>(new: &HashMap<MapData, K, Flow>, key: &K, flow: &Flow) -> bool {
+    match new.get(key, 0) {
+        Ok(known) => {
+            let changed = (known.id, known.state) != (flow.id, flow.state);
+            changed && flow.last_seen >= known.last_seen
+        }
+        Err(MapError::KeyNotFound) => true,
+        // Whatever it is, the insertion will meet it too and tell.
+        Err(_) => true,
+    }
+}
+
+/// The flow as it enters the new table.
+fn learning(mut flow: Flow) -> Flow {
+    if Alias::of(&flow).is_none() && flow.ip_protocol == ip_protocol::TCP {
+        for half in &mut flow.halves {
+            half.learn_again();
+        }
+    }
+    flow
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firewall_common::flow::{Half, State};
+
+    #[test]
+    fn windows_are_learnt_anew_and_names_stay_what_they_are() {
+        let tcp = Flow { ip_protocol: ip_protocol::TCP, ..Flow::default() };
+        assert!(learning(tcp).halves.iter().all(|half| half.flags & Half::LEARNING != 0));
+        let udp = Flow { ip_protocol: 17, ..Flow::default() };
+        assert_eq!(learning(udp), udp);
+        let alias = Flow { state: State::Alias as u8, ..tcp };
+        assert_eq!(learning(alias), alias);
+    }
+}
