@@ -121,6 +121,9 @@ pub struct PolicyHead {
     /// Until when a TCP segment that belongs to no flow may begin one, nanoseconds of the monotonic clock; 0:
     /// never. Not the policy's own but a running gateway's: `--adopt`.
     pub adopt_until: u64,
+    /// Until when a connection that stands may say what its windows do not allow, and is learnt about anew; 0:
+    /// never. While the flow tables change their size, each program sees a part of the packets.
+    pub relaxed_until: u64,
     /// Most flows without an answer of one source address at a time; 0: no limit.
     pub source_half_open_max: u32,
     /// Most new flows a second of one source address, with bursts of a second's worth; 0: no limit.

@@ -120,6 +120,7 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
             Step::Pass => {}
             Step::Reopen => return None,
             Step::Renew => return Some(renew(work, flow, &segment)),
+            Step::Refuse(_, fault) if is_relaxed(work, before, fault) => learn_again(flow),
             Step::Refuse(reason, fault) => {
                 work.note_flow(flow);
                 return Some(refuse(work, flow, &segment, reason, fault));
@@ -156,6 +157,23 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
         flow.half(direction).flags |= Half::UNREAD;
     }
     Some(Decision::Pass)
+}
+
+/// Whether what the windows do not allow passes for now: see [`PolicyHead::relaxed_until`].
+#[inline(always)]
+fn is_relaxed(work: &Work, state: State, fault: Fault) -> bool {
+    let is_plain = work.packet.flags & (tcp_flags::SYN | tcp_flags::RST) == 0;
+    fault != Fault::None
+        && is_plain
+        && state.is_completed()
+        && POLICY.get(0).is_some_and(|head| work.now < head.relaxed_until)
+}
+
+#[inline(always)]
+fn learn_again(flow: &mut Flow) {
+    let [original, reply] = &mut flow.halves;
+    original.learn_again();
+    reply.learn_again();
 }
 
 /// The flow moves from one state to the next. `false`: it cannot, and why lies on the desk.

@@ -32,6 +32,9 @@ use crate::{
     takeover::{TakenOver, take_over},
 };
 
+/// How long a change of the flow tables' size may take, in nanoseconds.
+const RESIZE_NS: u64 = 30_000_000_000;
+
 /// What to bring up.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -149,11 +152,13 @@ fn build(
         resize.undo()?;
     }
     let mut ebpf = loaded?;
+    let tables = Tables::pinned(&instance.maps());
     if let Some(resize) = &resize {
         eprintln!("fwx: the flow tables get another size");
+        // Ends by itself, should this process not come to it.
+        tables.relax_until(monotonic_ns() + RESIZE_NS)?;
         resize.fill()?;
     }
-    let tables = Tables::pinned(&instance.maps());
     say_memory(&tables)?;
     let before = instance.state()?.filter(|_| adopted);
     let mut compiled = wanted.policy.compile();
@@ -196,6 +201,7 @@ fn build(
     }
     if let Some(resize) = resize {
         let left_out = resize.finish()?;
+        tables.relax_until(0)?;
         if left_out > 0 {
             eprintln!("fwx: {left_out} flows found no room in the new flow tables and are cut");
         }

@@ -89,8 +89,8 @@ impl Tables {
         }
         self.set_timeouts(policy.timeouts)?;
         let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
-        let adopt_until = head.get(&0, 0)?.adopt_until;
-        head.set(0, PolicyHead { adopt_until, ..policy.head }, 0)?;
+        let PolicyHead { adopt_until, relaxed_until, .. } = head.get(&0, 0)?;
+        head.set(0, PolicyHead { adopt_until, relaxed_until, ..policy.head }, 0)?;
         Ok(())
     }
 
@@ -111,6 +111,13 @@ impl Tables {
         let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
         let now = head.get(&0, 0)?;
         Ok(head.set(0, PolicyHead { adopt_until: until, ..now }, 0)?)
+    }
+
+    /// Lets windows be learnt anew, until `until`: nanoseconds of the monotonic clock.
+    pub fn relax_until(&self, until: u64) -> Result<()> {
+        let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
+        let now = head.get(&0, 0)?;
+        Ok(head.set(0, PolicyHead { relaxed_until: until, ..now }, 0)?)
     }
 
     /// Sets what SYN challenges are made with. One that is there stays, and with it the challenges that are on

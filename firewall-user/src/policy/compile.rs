@@ -133,6 +133,7 @@ impl Policy {
             rule_count: self.rules.len() as u32,
             default_action: self.default_action as u32,
             adopt_until: 0,
+            relaxed_until: 0,
             source_half_open_max: self.limits.half_open_per_source,
             source_new_per_second: self.limits.new_per_second_per_source,
             syn_attack_per_second: self.limits.syn_attack_per_second,
