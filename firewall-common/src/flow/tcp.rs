@@ -275,7 +275,7 @@ fn reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     }
     let closing = flow.state() != State::Established && flow.state() != State::SynReceived;
     let inside = !before(segment.seq, receiver.acked) && !after(segment.seq, receiver.edge);
-    if !exact && !(closing && inside) {
+    if !(exact || closing && inside) {
         return mismatch(Fault::Sequence);
     }
     if segment.flags & ACK != 0 && after(segment.ack, receiver.end) {

@@ -46,6 +46,7 @@ fn what_the_example_says_of_tracking_compiles() {
         rule_count: 2,
         default_action: Action::Deny as u32,
         adopt_until: 0,
+        relaxed_until: 0,
         source_half_open_max: 100,
         source_new_per_second: 0,
         syn_attack_per_second: 0,
