@@ -28,7 +28,7 @@ pub struct Half {
     pub max_window: u16,
     /// Lower four bits: by how many bits its windows are shifted (RFC 7323 §2), 0 to 14. Upper four bits: how many of
     /// its packets are still to be learnt from.
-    pub(super) scale: u8,
+    pub scale: u8,
     /// Bit set of the constants below.
     pub flags: u8,
 }
