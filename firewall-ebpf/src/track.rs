@@ -120,7 +120,6 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
             Step::Pass => {}
             Step::Reopen => return None,
             Step::Renew => return Some(renew(work, flow, &segment)),
-            Step::Refuse(_, fault) if is_relaxed(work, before, fault) => learn_again(flow),
             Step::Refuse(reason, fault) => {
                 work.note_flow(flow);
                 return Some(refuse(work, flow, &segment, reason, fault));
@@ -157,23 +156,6 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
         flow.half(direction).flags |= Half::UNREAD;
     }
     Some(Decision::Pass)
-}
-
-/// Whether what the windows do not allow passes for now: see [`PolicyHead::relaxed_until`].
-#[inline(always)]
-fn is_relaxed(work: &Work, state: State, fault: Fault) -> bool {
-    let is_plain = work.packet.flags & (tcp_flags::SYN | tcp_flags::RST) == 0;
-    fault != Fault::None
-        && is_plain
-        && state.is_completed()
-        && POLICY.get(0).is_some_and(|head| work.now < head.relaxed_until)
-}
-
-#[inline(always)]
-fn learn_again(flow: &mut Flow) {
-    let [original, reply] = &mut flow.halves;
-    original.learn_again();
-    reply.learn_again();
 }
 
 /// The flow moves from one state to the next. `false`: it cannot, and why lies on the desk.
@@ -221,6 +203,33 @@ fn complete(work: &mut Work, flow: &mut Flow) -> bool {
     true
 }
 
+/// Whether what the windows do not allow passes for now: see [`PolicyHead::relaxed_until`].
+#[inline(always)]
+fn is_relaxed(work: &Work, fault: Fault) -> bool {
+    let is_plain = work.packet.flags & (tcp_flags::SYN | tcp_flags::RST) == 0;
+    fault != Fault::None
+        && is_plain
+        && work.state.is_completed()
+        && POLICY.get(0).is_some_and(|head| work.now < head.relaxed_until)
+}
+
+/// A segment passes whose place is not known to be wrong. Its flow is learnt about anew, from the next one on.
+#[inline(always)]
+fn pass_relaxed(work: &mut Work, flow: &mut Flow) -> Decision {
+    let [original, reply] = &mut flow.halves;
+    original.learn_again();
+    reply.learn_again();
+    flow.last_seen = work.now;
+    flow.count(work.direction, work.packet.ip_len);
+    if brings_payload(&work.packet) {
+        if filter::wants(work) {
+            return Decision::Read;
+        }
+        flow.half(work.direction).flags |= Half::UNREAD;
+    }
+    Decision::Pass
+}
+
 /// A segment that the flow's state or windows do not allow.
 #[inline(never)]
 fn refuse(
@@ -230,6 +239,9 @@ fn refuse(
     reason: Reason,
     fault: Fault,
 ) -> Decision {
+    if is_relaxed(work, fault) {
+        return pass_relaxed(work, flow);
+    }
     // After a kill, drops point back to it, and the sender learns of it by a RST.
     work.caused_by = flow.killed_by;
     work.told.fault = fault as u8;
@@ -342,6 +354,8 @@ enum Begins {
     Midstream,
     /// In its midst or by a SYN, and nothing will be held against it.
     Asymmetric,
+    /// Not at all, and passes.
+    Nothing,
 }
 
 /// How the TCP segment on the desk, of no known connection, begins one; or why it must not.
@@ -368,7 +382,7 @@ fn begins(work: &mut Work, head: &PolicyHead) -> Result<Begins, Reason> {
     if NewFlow::from_raw(head.new_flow) == NewFlow::Monitor {
         // It is told of, and passes.
         work.refuse(reason);
-        return Ok(Begins::Midstream);
+        return Ok(if is_reset { Begins::Nothing } else { Begins::Midstream });
     }
     Err(reason)
 }
@@ -400,12 +414,14 @@ fn lay_out(work: &mut Work, id: u64, state: State) {
 /// Enters the flow that the packet on the desk begins.
 #[inline(always)]
 fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
-    work.flow_id = report::next_flow_number();
-    work.state = match begins {
+    let state = match begins {
         Begins::Datagram => State::Unreplied,
         Begins::Syn => State::SynSent,
         Begins::Midstream | Begins::Asymmetric => State::Midstream,
+        Begins::Nothing => return Decision::Pass,
     };
+    work.flow_id = report::next_flow_number();
+    work.state = state;
     lay_out(work, work.flow_id, work.state);
     let flow = &mut work.flow;
     flow.count(Direction::Original, work.packet.ip_len);
@@ -414,7 +430,7 @@ fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
     }
     let segment = Segment::of(&work.packet);
     match begins {
-        Begins::Datagram => {}
+        Begins::Datagram | Begins::Nothing => {}
         Begins::Syn => flow::note_first_syn(flow, &segment),
         Begins::Midstream | Begins::Asymmetric => begin_in_midstream(flow, begins, &segment),
     }

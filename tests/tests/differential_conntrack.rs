@@ -3,7 +3,7 @@
 //! `FWX_DIFFERENTIAL` is how many conversations there are for each family, `FWX_DIFFERENTIAL_SEED` the
 //! seed of the first: with 1 and the seed of a message, that conversation alone.
 
-use std::{collections::BTreeMap, env, fmt::Write as _};
+use std::{collections::BTreeMap, env, fmt::Write as _, io::Write as _};
 
 use firewall_common::{
     flow::State,
@@ -400,12 +400,17 @@ impl Comparison {
         }
     }
 
-    fn report(&self) -> String {
+    fn summary(&self) -> String {
         let Self { conversations, packets, compared, refused, .. } = self;
-        let mut text = format!(
-            "{conversations} conversations, {packets} packets, {compared} compared, \
-             of which both refused {refused}\n"
-        );
+        let known: usize = self.known.values().flat_map(BTreeMap::values).sum();
+        format!(
+            "{conversations} random conversations, {packets} packets, {compared} compared: both refused \
+             {refused}, {known} differences for a reason that is known"
+        )
+    }
+
+    fn report(&self) -> String {
+        let mut text = self.summary() + "\n";
         for (known, classes) in &self.known {
             let (Known { name, why, .. }, count) =
                 (&KNOWN[*known], classes.values().sum::<usize>());
@@ -427,6 +432,9 @@ impl Comparison {
     /// When there are differences that nothing explains.
     fn finish(self) {
         println!("{}", self.report());
+        // Past the test program's capture: how much was compared is to be seen in each run.
+        let summary = format!("conntrack and fwx: {}\n", self.summary());
+        std::io::stderr().write_all(summary.as_bytes()).expect("standard error is there");
         let examples: Vec<_> = self
             .unknown
             .iter()

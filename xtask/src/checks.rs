@@ -31,14 +31,44 @@ pub(crate) fn test(args: &[OsString]) -> Result<()> {
             for package in HOST_PACKAGES {
                 cargo.args(["--package", package]);
             }
-            process::run(cargo.arg("--").args(args))
+            count_tests(cargo.arg("--").args(args))
         })?;
         steps.run("tests in the kernel", || {
             let mut cargo = workspace.cargo();
             cargo.args(["test", "--package", "firewall-tests", "--"]).args(args).env("FWX", &fwx);
-            process::run(&mut cargo)
+            count_tests(&mut cargo)
         })
     })
+}
+
+/// Runs `cargo test` and tells how many tests there were in all.
+fn count_tests(cargo: &mut Command) -> Result<()> {
+    let mut counts = Counts::default();
+    process::run_watched(cargo, |line| counts.add(line))?;
+    println!("{} tests passed, {} were left out", counts.passed, counts.ignored);
+    Ok(())
+}
+
+/// What the summaries of test programs add up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    ignored: u64,
+}
+
+impl Counts {
+    /// Adds a line, if it is the summary of a test program: `test result: ok. 6 passed; 0 failed; 1 ignored; …`.
+    fn add(&mut self, line: &str) {
+        let Some(summary) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        let count = |what: &str| {
+            let before = summary.split(what).next()?;
+            before.trim_end().rsplit(' ').next()?.parse::<u64>().ok()
+        };
+        self.passed += count(" passed;").unwrap_or(0);
+        self.ignored += count(" ignored;").unwrap_or(0);
+    }
 }
 
 /// What can be said without running fwx.
@@ -168,6 +198,19 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+
+    #[test]
+    fn summaries_add_up() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 6 tests",
+            "test result: ok. 6 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out",
+            "test result: FAILED. 30 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
+        ] {
+            counts.add(line);
+        }
+        assert_eq!(counts, Counts { passed: 36, ignored: 1 });
+    }
 
     #[test]
     fn the_first_failure_ends_the_run_and_is_named() {

@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fmt::Write as _,
+    io::{BufRead as _, BufReader},
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::PathBuf,
     process::{Command, ExitStatus, Stdio},
@@ -60,6 +61,26 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("could not start `{shown}`"))?;
     if !status.success() {
         // Its output stands right above, no need to repeat any of it.
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Runs a command as [`run`] does, and gives each line that it prints on standard output to `look` besides.
+pub(crate) fn run_watched(command: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
+    let shown = shown(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("could not start `{shown}`"))?;
+    let printed = child.stdout.take().context("its standard output was asked for")?;
+    for line in BufReader::new(printed).lines() {
+        let line = line.with_context(|| format!("could not read what `{shown}` prints"))?;
+        look(&line);
+        println!("{line}");
+    }
+    let status = child.wait().with_context(|| format!("could not wait for `{shown}`"))?;
+    if !status.success() {
         bail!("`{shown}` failed ({status})");
     }
     Ok(())

@@ -64,6 +64,7 @@ fn bench(plan: &Plan) -> Result<Report<'_>> {
 
     let mut figures = Figures::new(plan);
     let mut loaded = Vec::new();
+    let mut memory = Vec::new();
     for load in 1..=plan.loads {
         let programs = Programs::load()?;
         let mut table = FlowTable::new();
@@ -81,9 +82,10 @@ fn bench(plan: &Plan) -> Result<Report<'_>> {
             }
             progress(start, &format!("load {load} of {}: {} rounds done", plan.loads, plan.rounds));
         }
+        memory = programs.memory()?;
         loaded = programs.into_loaded();
     }
-    Ok(Report::new(machine, plan, loaded, figures.costs()))
+    Ok(Report::new(machine, plan, loaded, memory, figures.costs()))
 }
 
 fn progress(start: Instant, what: &str) {

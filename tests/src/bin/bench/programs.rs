@@ -1,16 +1,20 @@
 //! The kernel programs, loaded one by one, and runs of them.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf,
+    maps::{Map, MapData},
     programs::{Program, TestRun as _, TestRunOptions},
 };
 use firewall_user::{
     object::{self, Purpose},
-    policy::Policy,
-    policy::TableSizes,
+    policy::{Policy, TableSizes},
     tables::{Over, Tables},
 };
 use nix::time::{ClockId, clock_gettime};
@@ -30,6 +34,15 @@ pub(crate) struct Loaded {
     pub(crate) jited_bytes: u32,
     /// Verifier and compiler together.
     pub(crate) load_ms: f64,
+}
+
+/// What the table of flows with an answer takes.
+#[derive(Serialize)]
+pub(crate) struct Memory {
+    pub(crate) family: &'static str,
+    pub(crate) flows: u32,
+    pub(crate) bytes: u64,
+    pub(crate) bytes_per_flow: f64,
 }
 
 /// The programs in the kernel, with the built-in policy and no filter bound.
@@ -62,6 +75,21 @@ impl Programs {
         self.loaded
     }
 
+    /// What a flow with an answer takes of the kernel's memory, of either family.
+    pub(crate) fn memory(&self) -> Result<Vec<Memory>> {
+        [("IPv4", "FLOWS_V4"), ("IPv6", "FLOWS_V6")]
+            .into_iter()
+            .map(|(family, name)| {
+                let map = self.ebpf.map(name).with_context(|| format!("no map {name}"))?;
+                let Map::HashMap(data) = map else { anyhow::bail!("{name} is no hash table") };
+                let flows = data.info()?.max_entries();
+                let bytes = memory_of(data)?;
+                let bytes_per_flow = bytes as f64 / f64::from(flows);
+                Ok(Memory { family, flows, bytes, bytes_per_flow })
+            })
+            .collect()
+    }
+
     /// Runs the program called `name` on `frame` `repeat` times, and returns nanoseconds a run.
     ///
     /// Time is this thread's on its CPU: the kernel's own figure comes in whole nanoseconds, which is
@@ -89,6 +117,16 @@ impl Programs {
         );
         Ok(took.as_nanos() as f64 / f64::from(repeat))
     }
+}
+
+/// What a table takes of the kernel's memory, all overhead included: the kernel's own figure (`bpf_map_memory_usage`
+/// in `kernel/bpf/syscall.c`).
+fn memory_of(map: &MapData) -> Result<u64> {
+    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let info = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+    let figure = line.context("the kernel does not tell what a table takes: Linux 6.4 does")?;
+    Ok(figure.trim().parse()?)
 }
 
 fn describe(name: &str, program: &Program, took: Duration) -> Result<Loaded> {

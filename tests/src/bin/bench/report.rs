@@ -9,7 +9,7 @@ use crate::{
     Output,
     machine::Machine,
     measure::{Cost, Plan},
-    programs::Loaded,
+    programs::{Loaded, Memory},
 };
 
 const NOTE: &str =
@@ -23,6 +23,7 @@ pub(crate) struct Report<'a> {
     note: &'static str,
     costs: Vec<Cost>,
     programs: Vec<Loaded>,
+    memory: Vec<Memory>,
     load_ms: f64,
 }
 
@@ -31,10 +32,11 @@ impl<'a> Report<'a> {
         machine: Machine,
         plan: &'a Plan,
         programs: Vec<Loaded>,
+        memory: Vec<Memory>,
         costs: Vec<Cost>,
     ) -> Self {
         let load_ms = programs.iter().map(|program| program.load_ms).sum();
-        Self { machine, plan, note: NOTE, costs, programs, load_ms }
+        Self { machine, plan, note: NOTE, costs, programs, memory, load_ms }
     }
 
     pub(crate) fn print(&self, output: Output) -> Result<()> {
@@ -68,7 +70,17 @@ impl<'a> Report<'a> {
                 writeln!(to, "  ({low:.2} to {high:.2})")?;
             }
         }
-        self.programs_text(to)
+        self.programs_text(to)?;
+        self.memory_text(to)
+    }
+
+    fn memory_text(&self, to: &mut impl Write) -> io::Result<()> {
+        writeln!(to, "\nKernel memory of the tables of flows with an answer")?;
+        for Memory { family, flows, bytes, bytes_per_flow } in &self.memory {
+            let mib = bytes >> 20;
+            writeln!(to, "  {family}: {bytes_per_flow:.1} B a flow ({mib} MiB for {flows} flows)")?;
+        }
+        Ok(())
     }
 
     fn programs_text(&self, to: &mut impl Write) -> io::Result<()> {
