@@ -98,6 +98,8 @@ reasons! {
     SynAuthenticated = (0xc0f0_000a, "FWX_E_SYN_AUTHENTICATED"),
     /// A flow that was silent for longer than its state allows.
     IdleTimeout = (0xc0f0_000b, "FWX_E_IDLE_TIMEOUT"),
+    /// A packet of a flow that was killed and is not TCP.
+    KilledFlow = (0xc0f0_000c, "FWX_E_KILLED_FLOW_PACKET_DROPPED"),
 }
 
 impl Reason {

@@ -101,7 +101,7 @@ fn name(work: &mut Work, crossing: &Crossing) {
         unsettled: u32::from(unsettled),
         target_v4: crossing.key_v4,
         target_v6: crossing.key_v6,
-        reserved3: [0; 6],
+        reserved2: [0; 6],
     };
     work.flow = bytemuck::cast(alias);
     let here = work.key();

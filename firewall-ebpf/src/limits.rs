@@ -1,7 +1,6 @@
 //! Limits on new flows, of each source and of each rule, and whether a SYN attack is on.
 
 use firewall_common::{
-    flow::{Timeout, Timeouts},
     layout::SourceLimits,
     limit::{Bucket, SECOND},
     policy::{PolicyHead, Rule},
@@ -17,6 +16,9 @@ use crate::{
 
 const BPF_ANY: u64 = 0;
 
+/// For how long a flow without an answer counts, whatever its protocol: one word holds them all. Nanoseconds.
+const HALF_OPEN_NS: u64 = 60 * SECOND;
+
 /// This CPU's flows without an answer are told to the others so many at a time: one word that all of them
 /// change would cost more than the flow.
 const BATCH: i64 = 16;
@@ -24,9 +26,8 @@ const BATCH: i64 = 16;
 /// Whether the new flow on the desk is within its source's and its rule's limits. It is counted if it is.
 #[inline(always)]
 pub fn admit(work: &Work, head: &PolicyHead) -> Result<(), Reason> {
-    let drain = half_open_timeout(work);
     if head.source_half_open_max != 0 || head.source_new_per_second != 0 {
-        admit_source(work, head, drain)?;
+        admit_source(work, head)?;
     }
     if let Some(rule) = rule(work)
         && (rule.half_open_max != 0 || rule.new_per_second != 0)
@@ -41,13 +42,19 @@ pub fn admit(work: &Work, head: &PolicyHead) -> Result<(), Reason> {
             SECOND,
             Reason::RuleQuotaExceeded,
         )?;
-        admitted(&mut limits.half_open, work.now, rule.half_open_max, drain, Reason::NoBacklog)?;
+        admitted(
+            &mut limits.half_open,
+            work.now,
+            rule.half_open_max,
+            HALF_OPEN_NS,
+            Reason::NoBacklog,
+        )?;
     }
     Ok(())
 }
 
 #[inline(never)]
-fn admit_source(work: &Work, head: &PolicyHead, drain: u64) -> Result<(), Reason> {
+fn admit_source(work: &Work, head: &PolicyHead) -> Result<(), Reason> {
     let Some(limits) = source(work) else {
         let fresh = SourceLimits::default();
         let _ = SOURCES.insert(work.packet.source, fresh, BPF_ANY);
@@ -55,21 +62,16 @@ fn admit_source(work: &Work, head: &PolicyHead, drain: u64) -> Result<(), Reason
         let Some(limits) = source(work) else {
             return Err(Reason::OutOfResources);
         };
-        return admit_by(limits, work.now, head, drain);
+        return admit_by(limits, work.now, head);
     };
-    admit_by(limits, work.now, head, drain)
+    admit_by(limits, work.now, head)
 }
 
 #[inline(always)]
-fn admit_by(
-    limits: &mut SourceLimits,
-    now: u64,
-    head: &PolicyHead,
-    drain: u64,
-) -> Result<(), Reason> {
+fn admit_by(limits: &mut SourceLimits, now: u64, head: &PolicyHead) -> Result<(), Reason> {
     let rate = head.source_new_per_second;
     admitted(&mut limits.rate, now, rate, SECOND, Reason::RateQuotaExceeded)?;
-    admitted(&mut limits.half_open, now, head.source_half_open_max, drain, Reason::NoBacklog)
+    admitted(&mut limits.half_open, now, head.source_half_open_max, HALF_OPEN_NS, Reason::NoBacklog)
 }
 
 #[inline(always)]
@@ -80,23 +82,22 @@ fn admitted(word: &mut u64, now: u64, max: u32, drain: u64, reason: Reason) -> R
     change_bucket(word, |bucket| bucket.fill(now, max, drain)).ok_or(reason)
 }
 
-/// The flow on the desk, whose originator is `originator`, got its answer: it counts no more among those
+/// The flow on the desk, whose originator lies there too, got its answer: it counts no more among those
 /// without.
 #[inline(always)]
-pub fn answered(work: &Work, head: &PolicyHead, originator: [u32; 4]) {
-    let drain = half_open_timeout(work);
+pub fn answered(work: &Work, head: &PolicyHead) {
     if head.source_half_open_max != 0
-        && let Some(limits) = SOURCES.get_ptr_mut(originator)
+        && let Some(limits) = SOURCES.get_ptr_mut(&work.originator)
     {
         // SAFETY: as above.
-        release(unsafe { &mut (*limits).half_open }, work.now, head.source_half_open_max, drain);
+        release(unsafe { &mut (*limits).half_open }, work.now, head.source_half_open_max);
     }
     if let Some(rule) = rule(work)
         && rule.half_open_max != 0
         && let Some(limits) = RULE_LIMITS.get_ptr_mut(work.rule)
     {
         // SAFETY: as above.
-        release(unsafe { &mut (*limits).half_open }, work.now, rule.half_open_max, drain);
+        release(unsafe { &mut (*limits).half_open }, work.now, rule.half_open_max);
     }
     if work.packet.protocol == ip_protocol::TCP {
         note_unanswered(work.now, head, -1);
@@ -104,8 +105,8 @@ pub fn answered(work: &Work, head: &PolicyHead, originator: [u32; 4]) {
 }
 
 #[inline(always)]
-fn release(word: &mut u64, now: u64, max: u32, drain: u64) {
-    let _ = change_bucket(word, |bucket| Some(bucket.take(now, max, drain)));
+fn release(word: &mut u64, now: u64, max: u32) {
+    let _ = change_bucket(word, |bucket| Some(bucket.take(now, max, HALF_OPEN_NS)));
 }
 
 /// One TCP flow more, or one less, that has no answer.
@@ -173,13 +174,4 @@ fn source(work: &Work) -> Option<&'static mut SourceLimits> {
 #[inline(always)]
 fn rule(work: &Work) -> Option<&'static Rule> {
     RULES.get(work.rule.checked_sub(1)?)
-}
-
-/// How long a flow without an answer stays, nanoseconds.
-#[inline(always)]
-fn half_open_timeout(work: &Work) -> u64 {
-    let timeouts: Option<&Timeouts> = crate::maps::TIMEOUTS.get(0);
-    let timeout =
-        if work.packet.protocol == ip_protocol::TCP { Timeout::SynSent } else { Timeout::Udp };
-    timeouts.map_or(SECOND, |timeouts| timeouts.get(timeout))
 }

@@ -4,6 +4,7 @@ use firewall_common::{
     flow::{Half, after, before},
     reason::Reason,
     wire::{Packet, ip_protocol},
+    words::same,
 };
 
 use crate::{
@@ -12,8 +13,8 @@ use crate::{
     work::{Decision, Work},
 };
 
-/// The largest window there is (RFC 7323 §2.3): no more than this is on its way.
-const WINDOW_MAX: u32 = 1 << 30;
+/// How much further back than a window the packet may lie that an error speaks of: errors take their time.
+const LATE: u32 = 65_536;
 
 /// Whether the packet is an ICMP error (RFC 792, RFC 4443 §2.1). Without them path MTU discovery fails.
 #[inline(always)]
@@ -29,7 +30,9 @@ pub fn is_error(packet: &Packet) -> bool {
 #[inline(always)]
 pub fn error(work: &mut Work) -> Decision {
     work.forget_flow();
-    if !work.quotes {
+    // An error goes to the sender of what it quotes, and to nobody else: otherwise a known flow would be a key to
+    // any host.
+    if !work.quotes || !same(&work.packet.destination, &work.quoted.source) {
         return work.refuse(Reason::IcmpUnrelated);
     }
     tables::note_quoted_key(work);
@@ -45,9 +48,9 @@ pub fn error(work: &mut Work) -> Decision {
     work.direction = direction.reversed();
     if work.quoted.protocol == ip_protocol::TCP {
         // RFC 5927 §4.1: who does not see the connection cannot guess what is on its way.
-        let (sender, _) = flow.sides(direction);
-        let known = sender.flags & Half::SPOKE != 0;
-        let oldest = sender.end.wrapping_sub(WINDOW_MAX);
+        let (sender, receiver) = flow.sides(direction);
+        let known = sender.flags & Half::SPOKE != 0 && receiver.flags & Half::ACKED != 0;
+        let oldest = receiver.acked.wrapping_sub(receiver.window()).wrapping_sub(LATE);
         let sent = work.quoted.seq;
         if known && (after(sent, sender.end) || before(sent, oldest)) {
             return work.refuse(Reason::IcmpUnrelated);

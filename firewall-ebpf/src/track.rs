@@ -126,6 +126,10 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
             }
         }
         flow::note(flow, direction, &segment)
+    } else if before == State::Killed {
+        work.note_flow(flow);
+        work.caused_by = flow.killed_by;
+        return Some(work.refuse(Reason::KilledFlow));
     } else if direction == Direction::Reply {
         State::Assured
     } else {
@@ -194,13 +198,25 @@ fn complete(work: &mut Work, flow: &mut Flow) -> bool {
         return false;
     }
     if let Some(head) = POLICY.get(0) {
-        let originator = match work.direction {
-            Direction::Original => work.packet.source,
-            Direction::Reply => work.packet.destination,
-        };
-        limits::answered(work, head, originator);
+        note_originator(work, flow.originator_is_second != 0);
+        limits::answered(work, head);
     }
     true
+}
+
+/// Lays the address of the flow's originator on the desk, by the flow's own key: a packet behind NAT has another.
+#[inline(always)]
+fn note_originator(work: &mut Work, is_second: bool) {
+    if work.packet.version == 4 {
+        let [first, second] = work.key_v4.addresses;
+        work.originator[0] = if is_second { second } else { first };
+        work.originator[1] = 0;
+        work.originator[2] = 0;
+        work.originator[3] = 0;
+    } else {
+        let [first, second] = &work.key_v6.addresses;
+        work.originator = if is_second { *second } else { *first };
+    }
 }
 
 /// Whether what the windows do not allow passes for now: see [`PolicyHead::relaxed_until`].
@@ -256,6 +272,7 @@ fn refuse(
 /// here on.
 #[inline(never)]
 fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
+    work.note_flow(flow);
     if flow::renewed_by(flow) == Direction::Reply {
         // It goes the other way than the one that was let in.
         let Some(head) = POLICY.get(0) else {

@@ -104,6 +104,8 @@ pub struct Work {
     pub quotes: bool,
     /// What a TCP segment that is refused should have had: the first number and the last.
     pub expected: [u32; 2],
+    /// Address of its flow's originator, once that has been asked for.
+    pub originator: [u32; 4],
     /// What the sender of a SYN is challenged with.
     pub cookie: u32,
     /// The flow's [`Flow::flags`].

@@ -186,7 +186,10 @@ impl Controller {
                     if let Some(log) = &mut self.kernel_log {
                         log.flush();
                     }
-                    self.look_at_bindings()?;
+                    // A look that fails (too many files are open, say) is made again in a moment.
+                    if let Err(error) = self.look_at_bindings() {
+                        tracing::warn!("cannot look at the bindings: {error:#}");
+                    }
                     let notices = self.housekeeping.look();
                     self.take_notice(notices)?;
                 }
@@ -195,7 +198,9 @@ impl Controller {
                     self.take_notice(notices)?;
                 }
                 _ = clean.tick() => {
-                    self.look_at_interfaces().await?;
+                    if let Err(error) = self.look_at_interfaces().await {
+                        tracing::warn!("cannot look at the interfaces: {error:#}");
+                    }
                 }
             }
         }

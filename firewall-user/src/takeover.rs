@@ -221,7 +221,7 @@ fn alias(flow: &Flow, source_is_second: bool, v4: KeyV4, v6: KeyV6) -> Flow {
         unsettled: u32::from(flow.state().is_half_open()),
         target_v4: v4,
         target_v6: v6,
-        reserved3: [0; 6],
+        reserved2: [0; 6],
     })
 }
 

@@ -30,7 +30,7 @@ pub struct Alias {
     /// The flow's key, if it is IPv6.
     pub target_v6: KeyV6,
     /// Must be 0.
-    pub reserved3: [u64; 6],
+    pub reserved2: [u64; 6],
 }
 
 const _: () = assert!(size_of::<Alias>() == size_of::<Flow>());

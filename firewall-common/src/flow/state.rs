@@ -32,7 +32,7 @@ pub enum State {
     Assured = 11,
     /// TCP: a connection whose beginning was not seen, and of it one direction so far.
     Midstream = 12,
-    /// No flow of its own: another name of one, see [`super::Flow::alias_v4`].
+    /// No flow of its own: another name of one, see [`super::Alias`].
     Alias = 13,
 }
 

@@ -67,6 +67,7 @@ impl PassedSyn {
             window: self.window,
             flags: SYN,
             scale: self.scale,
+            is_partial: false,
         }
     }
 }
@@ -284,6 +285,19 @@ fn reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     Step::Pass
 }
 
+/// Whether a RST that passes ends the flow. Where nothing is held against the ends one passes with any number, and its
+/// receiver is the judge (RFC 5961 §3): unless it is inside the window as far as that is known, the flow stays.
+#[inline(always)]
+fn closes(flow: &Flow, direction: Direction, segment: &Segment) -> bool {
+    let (sender, receiver) = flow.sides(direction);
+    if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) == 0 {
+        return true;
+    }
+    receiver.flags & Half::ACKED != 0
+        && !before(segment.seq, receiver.acked)
+        && !after(segment.seq, receiver.edge)
+}
+
 /// [`State::Closed`]: a second RST, or what crossed the first.
 #[inline(always)]
 fn after_a_reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
@@ -360,6 +374,10 @@ fn note_by_window(flow: &mut Flow, direction: Direction, segment: &Segment, stat
     } else {
         learn(sender, receiver, segment);
     }
+    if segment.is_partial && after(receiver.edge, sender.end) {
+        // How much more comes in the fragments behind it nobody tells: no more than there is room for.
+        sender.end = receiver.edge;
+    }
     if (sender.flags | receiver.flags) & Half::FIN == 0 { state } else { closing(sender, receiver) }
 }
 
@@ -383,6 +401,7 @@ fn note_rarely(flow: &mut Flow, direction: Direction, segment: &Segment) -> Stat
     let flags = segment.flags;
     match state {
         State::SynSent => note_before_the_answer(flow, direction, segment),
+        _ if flags & RST != 0 && !closes(flow, direction, segment) => state,
         State::Midstream if flags & RST != 0 => State::Closed,
         State::Midstream => {
             note_by_window(flow, direction, segment, State::Midstream);

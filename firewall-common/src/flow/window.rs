@@ -11,7 +11,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::Direction;
-use crate::wire::{NO_WINDOW_SCALE, Packet, tcp_flags::*};
+use crate::wire::{Fragment, NO_WINDOW_SCALE, Packet, tcp_flags::*};
 
 /// What one end of a TCP connection has said so far.
 #[repr(C)]
@@ -110,6 +110,8 @@ pub struct Segment {
     pub flags: u8,
     /// The shift that a SYN announces; [`NO_WINDOW_SCALE`] if it does not.
     pub scale: u8,
+    /// It is the first fragment of a segment that reaches further.
+    pub is_partial: bool,
 }
 
 impl Segment {
@@ -125,6 +127,7 @@ impl Segment {
             window: packet.window,
             flags: packet.flags,
             scale: packet.window_scale,
+            is_partial: matches!(packet.fragment, Fragment::First),
         }
     }
 }

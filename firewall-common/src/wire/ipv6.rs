@@ -75,6 +75,8 @@ pub(super) fn extension<B: Bytes + ?Sized>(
         frame.read::<[u8; 8]>(at).ok_or(Reason::BadLength)?;
     let this_header = core::mem::replace(&mut packet.protocol, next_header);
     match this_header {
+        // Two of them, and what is a fragment for one reader is whole for another.
+        FRAGMENT if packet.fragment != Fragment::Whole => Err(Reason::ExtensionHeaders),
         FRAGMENT => {
             // Offset in the upper 13 bits, "more" in the lowest (RFC 8200 §4.5). An atomic fragment has
             // neither and is a whole packet (RFC 6946).

@@ -103,7 +103,7 @@ fn any_segment() -> impl Strategy<Value = Segment> {
     any::<(u32, u16, u32, u16, u8, u8)>().prop_map(|(seq, len, ack, window, flags, scale)| {
         let control = (flags & (SYN | FIN)).count_ones();
         let end = seq.wrapping_add(u32::from(len)).wrapping_add(control);
-        Segment { seq, end, ack, window, flags, scale }
+        Segment { seq, end, ack, window, flags, scale, is_partial: false }
     })
 }
 
@@ -204,7 +204,7 @@ proptest! {
             let fin = u32::from(guess.flags & FIN != 0);
             let end = seq.wrapping_add(u32::from(guess.len)).wrapping_add(control);
             let Guess { flags, window, .. } = guess;
-            let segment = Segment { seq, end, ack, window, flags, scale: 7 };
+            let segment = Segment { seq, end, ack, window, flags, scale: 7, is_partial: false };
             let number = observer.flow.id;
             let before_it = observer.flow;
             if observer.sees(guess.direction, &segment).is_err() {

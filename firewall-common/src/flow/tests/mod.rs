@@ -67,5 +67,5 @@ fn segment(letters: &str, seq: u32, ack: u32, window: u16, len: u32) -> Segment 
     let flags = flags(letters);
     let control = (flags & (SYN | FIN)).count_ones();
     let end = seq.wrapping_add(len).wrapping_add(control);
-    Segment { seq, end, ack, window, flags, scale: crate::wire::NO_WINDOW_SCALE }
+    Segment { seq, end, ack, window, flags, scale: crate::wire::NO_WINDOW_SCALE, is_partial: false }
 }
