@@ -144,14 +144,16 @@ fn build(
         fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
     }
+    let before = instance.state()?.filter(|_| adopted);
+    let mut compiled = wanted.policy.compile();
+    let digest = digest(&compiled);
+    let numbered = before.as_ref().map(|before| before.protocols.as_slice()).unwrap_or_default();
+    let protocols = keep_numbers(&mut compiled, protocols(&wanted.policy), numbered)?;
+
     let sizes = wanted.policy.tables();
-    let resize = if adopted { Resize::begin(&instance.maps(), sizes)? } else { None };
+    let mut resize = if adopted { Resize::begin(&instance.maps(), sizes)? } else { None };
     let purpose = Purpose::Live { maps: &instance.maps(), log: wanted.log_kernel };
-    let loaded = object::load(purpose, sizes);
-    if let (Err(_), Some(resize)) = (&loaded, &resize) {
-        resize.undo()?;
-    }
-    let mut ebpf = loaded?;
+    let mut ebpf = object::load(purpose, sizes)?;
     let tables = Tables::pinned(&instance.maps());
     if let Some(resize) = &resize {
         eprintln!("fwx: the flow tables get another size");
@@ -160,11 +162,6 @@ fn build(
         resize.fill()?;
     }
     say_memory(&tables)?;
-    let before = instance.state()?.filter(|_| adopted);
-    let mut compiled = wanted.policy.compile();
-    let digest = digest(&compiled);
-    let numbered = before.as_ref().map(|before| before.protocols.as_slice()).unwrap_or_default();
-    let protocols = keep_numbers(&mut compiled, protocols(&wanted.policy), numbered)?;
     let same_policy = before.as_ref().is_some_and(|before| before.policy_digest == digest);
     let over = match (adopted, same_policy) {
         (false, _) => Over::Nothing,
@@ -184,6 +181,10 @@ fn build(
 
     let old = before.map(|before| before.interfaces).unwrap_or_default();
     let mut states = Vec::new();
+    let mut failure = None;
+    if let Some(resize) = &mut resize {
+        resize.programs_change();
+    }
     for interface in interfaces {
         let known = old.iter().find(|known| known.index == interface.index);
         let attached = attach::attach(&mut ebpf, instance, interface, wanted.mode, known);
@@ -192,6 +193,10 @@ fn build(
                 // Only now: what came in before was not judged there.
                 tables.note_interface(interface.index)?;
                 states.push(state);
+            }
+            // All that were attached before have to use the same tables: on with the others.
+            Err(error) if resize.is_some() => {
+                failure.get_or_insert((interface, error));
             }
             Err(error) => {
                 undo(instance, &tables, &states, &old, interface)?;
@@ -205,6 +210,10 @@ fn build(
         if left_out > 0 {
             eprintln!("fwx: {left_out} flows found no room in the new flow tables and are cut");
         }
+    }
+    if let Some((interface, error)) = failure {
+        undo(instance, &tables, &states, &old, interface)?;
+        return Err(error);
     }
     if let Some(first) = first {
         let second = take_over(&tables, &compiled)?;

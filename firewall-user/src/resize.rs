@@ -24,6 +24,8 @@ use crate::{batch, flows::FlowTable, object::os_error, policy::TableSizes, table
 pub struct Resize {
     maps: PathBuf,
     tables: Vec<FlowTable>,
+    /// A program may use the new tables.
+    in_use: bool,
 }
 
 impl Resize {
@@ -36,7 +38,7 @@ impl Resize {
     /// When a table holds more than it could after the change.
     pub fn begin(maps: &Path, wanted: TableSizes) -> Result<Option<Self>> {
         let pinned = Tables::pinned(maps);
-        let mut resize = Self { maps: maps.to_owned(), tables: Vec::new() };
+        let mut resize = Self { maps: maps.to_owned(), tables: Vec::new(), in_use: false };
         let mut to_set_aside = Vec::new();
         for table in FlowTable::ALL {
             let wanted = if table.is_completed() { wanted.completed } else { wanted.half_open };
@@ -75,6 +77,11 @@ impl Resize {
         self.copy().map(drop)
     }
 
+    /// From here on programs use the new tables: there is no way back.
+    pub const fn programs_change(&mut self) {
+        self.in_use = true;
+    }
+
     /// Takes over what came about in the old tables since they were copied, and gives them up. Returns how many
     /// entries the new ones had no room for.
     pub fn finish(self) -> Result<u64> {
@@ -84,15 +91,6 @@ impl Resize {
                 .with_context(|| format!("cannot remove the old table {}", table.map()))?;
         }
         Ok(left_out)
-    }
-
-    /// Puts the old tables back in their place: no program has used the new ones yet.
-    pub fn undo(&self) -> Result<()> {
-        for table in &self.tables {
-            fs::rename(self.aside(*table), self.pin(*table))
-                .with_context(|| format!("cannot put the table {} back", table.map()))?;
-        }
-        Ok(())
     }
 
     fn copy(&self) -> Result<u64> {
@@ -117,6 +115,20 @@ impl Resize {
 
     fn aside(&self, table: FlowTable) -> PathBuf {
         self.maps.join(format!("{}_old", table.map()))
+    }
+}
+
+/// A change that ends before programs use the new tables puts the old ones back in their place.
+impl Drop for Resize {
+    fn drop(&mut self) {
+        if self.in_use {
+            return;
+        }
+        for table in &self.tables {
+            if let Err(error) = fs::rename(self.aside(*table), self.pin(*table)) {
+                tracing::error!("cannot put the table {} back: {error}", table.map());
+            }
+        }
     }
 }
 
