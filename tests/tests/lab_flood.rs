@@ -59,7 +59,7 @@ const FLOOD_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long quiet, and the flood without a firewall, are looked at.
 const BASELINE: Duration = Duration::from_secs(4);
 /// How long a newcomer tries: longer than the kernel takes to repeat a SYN three times.
-const PATIENCE_SECONDS: i64 = 15;
+const PATIENCE_SECONDS: i64 = 60;
 
 const POLICY: &str = r#"
 [gateway]
@@ -221,8 +221,9 @@ fn flooded(
             .take(NEWCOMERS.into())
             .map(|&from| {
                 let begin = Instant::now();
-                visit(&lab.client, from, server)
-                    .unwrap_or_else(|error| panic!("from {from}: {error:#}"));
+                visit(&lab.client, from, server).unwrap_or_else(|error| {
+                    panic!("from {from}: {error:#}\n{}", fwx.diagnostics())
+                });
                 begin.elapsed()
             })
             .collect();
