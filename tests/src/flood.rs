@@ -4,6 +4,8 @@
 use std::{
     net::SocketAddrV4,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -36,6 +38,7 @@ pub struct Flood<'lab> {
     from: &'lab Host,
     ebpf: Ebpf,
     frame: Vec<u8>,
+    pause: Duration,
 }
 
 impl<'lab> Flood<'lab> {
@@ -56,7 +59,14 @@ impl<'lab> Flood<'lab> {
             interface: index,
         };
         let frame = [&[0; layout::Flood::PACKET_LEN], bytemuck::bytes_of(&flood)].concat();
-        Ok(Self { from, ebpf, frame })
+        Ok(Self { from, ebpf, frame, pause: Duration::ZERO })
+    }
+
+    /// Lets the flood pause after each of its turns, so that what is lost because a link's ring is full gets
+    /// through when it is repeated.
+    #[must_use]
+    pub fn with_pauses(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// Sends frames until there were `count`, or until `stop`. Returns how many were made; some of them may have
@@ -76,6 +86,7 @@ impl<'lab> Flood<'lab> {
                 };
                 program.test_run(options).context("the kernel's test-run sends no frames")?;
                 made += u64::from(repeat);
+                thread::sleep(self.pause);
             }
             Ok(made)
         })?

@@ -58,6 +58,8 @@ const FLOOD_TIME: Duration = Duration::from_secs(12);
 const FLOOD_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long quiet, and the flood without a firewall, are looked at.
 const BASELINE: Duration = Duration::from_secs(4);
+/// After each 50,000 SYNs behind native XDP.
+const PAUSE: Duration = Duration::from_millis(40);
 /// How long a newcomer tries: longer than the kernel takes to repeat a SYN three times.
 const PATIENCE_SECONDS: i64 = 60;
 
@@ -107,7 +109,10 @@ fn a_flood_cuts_nobody_off(mode: Mode) {
     thread::scope(|scope| {
         scope.spawn(|| answer(&listener, &stop_server));
         let _stop = OnDrop(&stop_server);
-        let flood = Flood::prepare(client, server).unwrap();
+        // In native mode the challenges go back over the client's own link and fill its ring, from which its other
+        // segments are lost: the link's weakness, and not what this is about.
+        let pause = if mode == Mode::Native { PAUSE } else { Duration::ZERO };
+        let flood = Flood::prepare(client, server).unwrap().with_pauses(pause);
 
         let [quiet, alone] = without_a_firewall(&lab, &flood);
         let mut fwx = Fwx::new(gateway, lab.instance("gw")).unwrap();
