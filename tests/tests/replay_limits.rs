@@ -43,8 +43,8 @@ fn three_wait_for_an_answer(rig: &mut Rig, family: Family) {
     rig.expect("ACK", &talk.client_sends("A", b""), passes(State::Established));
     rig.expect("the fourth", &syn(4), passes(State::SynSent));
     rig.expect("the fifth", &syn(5), drops(Reason::NoBacklog));
-    rig.wait(40 * SECOND);
-    rig.expect("a third of the timeout later", &syn(5), passes(State::SynSent));
+    rig.wait(20 * SECOND);
+    rig.expect("a third of the minute later", &syn(5), passes(State::SynSent));
     rig.expect("the sixth", &syn(6), drops(Reason::NoBacklog));
 }
 
