@@ -1,6 +1,10 @@
 //! UDP, ICMP echo and other protocols: one direction seen, then both; and what passes without a flow.
 
-use firewall_common::{flow::State, reason::Reason};
+use aya::maps::{HashMap, MapData};
+use firewall_common::{
+    flow::{Flow, State},
+    reason::Reason,
+};
 use firewall_user::replay::Hook;
 use lab::{
     Packet,
@@ -149,5 +153,38 @@ fn other_protocols_are_tracked_by_their_addresses() {
             flows.dedup();
             assert_eq!(flows.len(), 3, "{hook:?} {family:?}: each protocol has its own");
         }
+    }
+}
+
+#[test]
+fn a_killed_flow_of_datagrams_stays_killed() {
+    const KILL: u64 = 77 << 10;
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            let (there, back) = (family.udp(5_000, 6_000), family.udp_back(6_000, 5_000));
+            rig.expect("it begins", &there, passes(State::Unreplied));
+            rig.expect("an answer", &back, passes(State::Assured));
+            match family {
+                Family::V4 => kill(rig.tables().flows_v4().expect("the table"), KILL),
+                Family::V6 => kill(rig.tables().flows_v6().expect("the table"), KILL),
+            }
+            rig.events();
+            let refused = drops(Reason::KilledFlow).in_state(State::Killed);
+            for (shows, packet) in [("original", &there), ("reply", &back), ("again", &there)] {
+                rig.expect(shows, packet, refused);
+            }
+            let causes: Vec<_> = rig.events().iter().map(|event| event.caused_by).collect();
+            assert_eq!(causes, [Some(KILL); 3], "each drop leads back to the kill");
+        }
+    }
+}
+
+/// Leaves tombstones in the place of all flows of a table.
+fn kill<K: aya::Pod>(mut table: HashMap<MapData, K, Flow>, event: u64) {
+    let flows: Vec<_> = table.iter().collect::<Result<_, _>>().expect("they can be read");
+    for (key, flow) in flows {
+        let killed = Flow { state: State::Killed as u8, killed_by: event, ..flow };
+        table.insert(key, killed, 0).expect("it is there");
     }
 }

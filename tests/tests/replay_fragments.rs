@@ -327,3 +327,36 @@ fn a_first_fragment_that_is_refused_stops_the_early_ones_too() {
         rig.expect_frame("the rest", &bad.build_fragment(40..80), refused());
     }
 }
+
+/// Its first fragment tells where the segment begins, and nobody where it ends.
+#[test]
+fn a_segment_in_fragments_is_acknowledged_whole() {
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            let mut talk = Conversation::established(&mut rig, family, 40_000, 80);
+            let segment = talk.client_sends("PA", &[7; 1_460]).identification(9);
+            let lives = passes(State::Established);
+            rig.expect_frame("the first", &segment.build_fragment(0..720), lives);
+            let last = segment.build_fragment(720..segment.datagram_len());
+            rig.expect_frame("the last", &last, passes(State::None));
+            rig.expect("ACK of all of it", &talk.server_sends("A", b""), lives);
+            rig.expect("more", &talk.client_sends("PA", b"more"), lives);
+            rig.expect("its ACK", &talk.server_sends("A", b""), lives);
+        }
+    }
+}
+
+/// Who reads the one and who reads the other would not agree on what the packet is.
+#[test]
+fn a_packet_has_one_fragment_header() {
+    const FRAGMENT: u8 = 44;
+    const FIRST_OF_1: [u8; 6] = [0, 1, 0, 0, 0, 1];
+    const WHOLE: [u8; 6] = [0, 0, 0, 0, 0, 2];
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        let packet = Family::V6.udp(5_000, 6_000).payload([7; 8]);
+        let twice = packet.extension(FRAGMENT, &FIRST_OF_1).extension(FRAGMENT, &WHOLE);
+        rig.expect("two", &twice, drops(Reason::ExtensionHeaders));
+    }
+}

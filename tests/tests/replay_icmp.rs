@@ -172,3 +172,23 @@ fn an_echo_reply_has_to_be_asked_for() {
         }
     }
 }
+
+/// A known flow is no key to other hosts (CVE-2019-5598).
+#[test]
+fn an_error_goes_to_the_sender_of_what_it_quotes_and_to_nobody_else() {
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            let mut talk = Conversation::established(&mut rig, family, 40_000, PORT);
+            let segment = talk.client_sends("PA", b"too big");
+            rig.expect("data", &segment, passes(State::Established));
+            for kind in errors(family) {
+                let astray = Packet::icmp(family.stranger(), family.camera(), *kind, 0, 1280);
+                let shows = format!("type {kind} to the receiver");
+                rig.expect(&shows, &astray.quoting(&segment, WHOLE), unrelated());
+                let right = error(family, *kind).quoting(&segment, WHOLE);
+                rig.expect("to the sender", &right, passes(State::Established));
+            }
+        }
+    }
+}

@@ -540,6 +540,7 @@ pub fn renew(flow: &mut Flow, answer: &Segment) -> State {
     }
     flow.halves = [Half::default(); 2];
     flow.tallies = [super::Tally::default(); 2];
+    flow.flags &= !Flow::ADOPTED;
     note_first_syn(flow, &syn);
     note_answer(flow, answer);
     State::SynReceived
