@@ -4,9 +4,6 @@ use firewall_common::flow::Timeouts;
 
 use crate::sweep::Fill;
 
-/// Up to so many percent the policy's timeouts are whole.
-const WHOLE_PERCENT: u64 = 60;
-
 /// How full the tables are, as far as it matters to the timeouts.
 #[derive(Debug)]
 pub struct Pressure {
@@ -35,22 +32,22 @@ pub enum Told {
 impl Pressure {
     /// The policy's timeouts are `whole`, and in force.
     pub const fn new(whole: Timeouts) -> Self {
-        Self { whole, percent: WHOLE_PERCENT }
+        Self { whole, percent: Timeouts::WHOLE_PERCENT }
     }
 
     /// Whether the timeouts have to change, now that the fuller table is as full as that. They do with every
     /// percent.
     pub fn look(&mut self, fill: Fill) -> Option<Change> {
-        let percent = fill.percent().max(WHOLE_PERCENT);
+        let percent = fill.percent().max(Timeouts::WHOLE_PERCENT);
         let before = std::mem::replace(&mut self.percent, percent);
         if percent == before {
             return None;
         }
-        if percent == WHOLE_PERCENT {
+        if percent == Timeouts::WHOLE_PERCENT {
             return Some(Change { timeouts: self.whole, told: Some(Told::Ends) });
         }
         let timeouts = self.whole.shortened(fill.entries, fill.size);
-        let told = (before == WHOLE_PERCENT).then_some(Told::Begins);
+        let told = (before == Timeouts::WHOLE_PERCENT).then_some(Told::Begins);
         Some(Change { timeouts, told })
     }
 }

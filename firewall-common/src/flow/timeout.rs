@@ -85,6 +85,9 @@ impl Timeout {
 pub struct Timeouts([u64; 16]);
 
 impl Timeouts {
+    /// Up to how full a table, in percent, they are whole.
+    pub const WHOLE_PERCENT: u64 = 60;
+
     /// How many there are. A power of two, so that a mask keeps an index in bounds.
     pub const COUNT: usize = 16;
 
@@ -111,9 +114,8 @@ impl Timeouts {
     /// what still talks stays.
     #[must_use]
     pub fn shortened(&self, flows: u64, max: u64) -> Self {
-        const WHOLE_PERCENT: u64 = 60;
         const LEAST: u64 = 60 * SECOND;
-        let begin = max * WHOLE_PERCENT / 100;
+        let begin = max * Self::WHOLE_PERCENT / 100;
         if flows <= begin || max == 0 {
             return *self;
         }
