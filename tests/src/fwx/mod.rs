@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a command of fwx may take, in seconds.
-const COMMAND_LIMIT_SECONDS: &str = "20";
+const COMMAND_LIMIT_SECONDS: &str = "120";
 /// What coreutils' `timeout` exits with when the limit is reached.
 const TIMED_OUT: i32 = 124;
 /// Events that [`Fwx::diagnostics`] shows.
