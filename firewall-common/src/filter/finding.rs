@@ -70,6 +70,12 @@ impl Findings {
         set
     }
 
+    /// The set of these bits.
+    #[inline(always)]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// The bits of the set.
     #[inline(always)]
     pub const fn bits(self) -> u32 {

@@ -4,9 +4,18 @@
 //! [`finding`] terms; the binding's profile says which of these findings kill. A new filter is a module
 //! of its own with a [`FilterInfo`], and one entry in [`FilterId`].
 
+pub mod connection;
+pub mod drive;
+pub mod excerpt;
 pub mod finding;
+pub mod parser;
+pub mod pinhole;
+pub mod recent;
 pub mod rtsp;
 pub mod stream;
+#[cfg(test)]
+mod tests;
+mod token;
 
 use crate::policy::Profile;
 use finding::{FindingInfo, Findings};
@@ -18,6 +27,8 @@ pub struct FilterInfo {
     pub name: &'static str,
     /// The ports that its protocol is usually spoken on.
     pub usual_ports: &'static [u16],
+    /// The commands that a policy can allow by name, in the order of their bits, at most 64.
+    pub commands: &'static [&'static str],
     /// All that it can object to, in the order of codes.
     pub findings: &'static [FindingInfo],
 }
@@ -77,7 +88,7 @@ impl FilterId {
 }
 
 #[cfg(test)]
-mod tests {
+mod registry {
     use super::*;
     use finding::Effect;
 

@@ -43,6 +43,8 @@ pub enum Finding {
     InterleavedBeforeSetup = 15,
     /// A URL or status code that is not as the grammar has it.
     MalformedStartLine = 16,
+    /// A segment repeats bytes and they are not the same.
+    SegmentsDisagree = 17,
 }
 
 impl Finding {
@@ -62,7 +64,7 @@ pub const KILL_STRICT: Findings = Findings::killing(&FINDINGS, Profile::Strict);
 ///
 /// The standard profile kills what is not RTSP and what abuses resources; what RFC 2326 allows and what
 /// devices are seen to send is at most noted. The strict profile kills on any departure.
-pub const FINDINGS: [FindingInfo; 17] = [
+pub const FINDINGS: [FindingInfo; 18] = [
     info(
         Finding::MissingCseq,
         "missing-cseq",
@@ -181,6 +183,13 @@ pub const FINDINGS: [FindingInfo; 17] = [
         "the URL is not absolute or has forbidden bytes, or the status is not three digits",
         "RFC 2326 §6.1, §7.1.1",
         [Note, Kill],
+    ),
+    info(
+        Finding::SegmentsDisagree,
+        "segments-disagree",
+        "a segment repeats bytes that were read before, and they are not the same",
+        "RFC 9293 §3.4",
+        [Kill, Kill],
     ),
 ];
 

@@ -6,8 +6,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::super::finding::Findings;
+use super::super::token::{CR, HT, LF, SP, Token, is_token};
 use super::start_line::Kind;
-use super::token::{CR, HT, LF, SP, Token, is_token};
 use super::{About, BODY_MAX, Finding, Flags, HEADER_MAX, HEADERS_MAX, Parser, State};
 use crate::words::clear;
 

@@ -7,30 +7,30 @@
 //! A direction is a sequence of requests, responses and interleaved frames. Start lines are read in
 //! `start_line`, headers in `header`, the heads of frames in `frame`; bodies and media are skipped unseen.
 
-mod excerpt;
 mod finding;
 mod frame;
 mod header;
 mod start_line;
 #[cfg(test)]
 mod tests;
-mod token;
 
 use bytemuck::{Pod, Zeroable};
 
-pub use excerpt::EXCERPT_MAX;
 pub use finding::{FINDINGS, Finding, KILL_STANDARD, KILL_STRICT};
 
-use super::FilterInfo;
+use super::excerpt::{EXCERPT_MAX, Excerpt};
 use super::finding::Findings;
-use excerpt::Excerpt;
+use super::parser::{Outcome, Parser as FilterParser, Scene};
+use super::pinhole::Wish;
+use super::token::{CR, LF, Token, is_token};
+use super::{FilterId, FilterInfo};
+use crate::flow::Direction;
 use header::{Header, Number};
 use start_line::{Kind, Protocol};
-use token::{CR, LF, Token, is_token};
 
 /// The filter's entry in the registry.
 pub const INFO: FilterInfo =
-    FilterInfo { name: "rtsp", usual_ports: &[554, 8554], findings: &FINDINGS };
+    FilterInfo { name: "rtsp", usual_ports: &[554, 8554], commands: &[], findings: &FINDINGS };
 
 /// Longest method, in bytes; the limit of common servers, as the other limits are.
 pub const METHOD_MAX: u16 = 64;
@@ -91,9 +91,9 @@ pub struct Parser {
     start: Excerpt,
     /// The header that was begun last.
     line: Excerpt,
+    /// What the last message announces.
+    wish: Wish,
 }
-
-const _: () = assert!(size_of::<Parser>() == 232);
 
 /// What the next byte belongs to.
 #[repr(transparent)]
@@ -177,57 +177,15 @@ enum About {
     Header,
 }
 
-impl Parser {
-    /// A parser for a stream whose start was not seen.
-    #[inline(always)]
-    pub fn joining() -> Self {
-        let mut parser = Self::zeroed();
-        parser.resync();
-        parser
-    }
+impl FilterParser for Parser {
+    const FILTER: FilterId = FilterId::Rtsp;
+    const SEGMENTS_DISAGREE: u16 = Finding::SegmentsDisagree as u16;
 
-    /// Bytes of the stream so far, read or skipped.
     #[inline(always)]
-    pub const fn offset(&self) -> u64 {
-        self.offset
-    }
+    fn begin(&mut self, _direction: Direction) {}
 
-    /// How many of the next bytes may be skipped unseen: [`u32::MAX`] if no byte will be looked at
-    /// before the next [`segment_start`](Self::segment_start), or none at all any more.
     #[inline(always)]
-    pub fn skippable(&self) -> u32 {
-        match self.state {
-            // The LF of a CRLF still counts as read, else it would be taken for the body's first byte.
-            _ if self.has(Flags::AFTER_CR) => 0,
-            State::PAYLOAD => self.remaining,
-            State::REST_OF_SEGMENT | State::OPAQUE => u32::MAX,
-            _ => 0,
-        }
-    }
-
-    /// Whether this is the middle or the edge of an interleaved frame, not of a message.
-    #[inline(always)]
-    pub fn in_media(&self) -> bool {
-        matches!(self.state, State::BETWEEN | State::FRAME | State::PAYLOAD)
-            && self.has(Flags::MEDIA)
-    }
-
-    /// Skips `count` bytes unseen, at most [`skippable`](Self::skippable).
-    #[inline(always)]
-    pub fn skip(&mut self, count: u32) {
-        self.offset = self.offset.wrapping_add(u64::from(count));
-        if self.state == State::PAYLOAD {
-            self.remaining = self.remaining.saturating_sub(count);
-            if self.remaining == 0 {
-                self.state = State::BETWEEN;
-            }
-        }
-    }
-
-    /// Gives up what was being read, because bytes in it are lost for good. What comes is not looked
-    /// at before a segment proves that a message begins in it.
-    #[inline(always)]
-    pub fn resync(&mut self) {
+    fn resync(&mut self) {
         if self.state != State::OPAQUE {
             self.state = State::REST_OF_SEGMENT;
             self.clear(Flags::AFTER_CR);
@@ -238,14 +196,12 @@ impl Parser {
         }
     }
 
-    /// To be called before the first new byte of each segment.
-    ///
     /// While joining, only a segment that begins with a known method or version and a blank is read.
     /// This proof may be cut by segments. It holds once the whole start line is one, and nothing is
     /// reported before: media or text that looked like a message kills no connection. A `$` proves
     /// nothing, media bytes have that value too.
     #[inline(always)]
-    pub fn segment_start(&mut self) {
+    fn segment_start(&mut self, _scene: &Scene, _peer: &Self) {
         if self.state == State::REST_OF_SEGMENT {
             self.state = State::BETWEEN;
         }
@@ -256,34 +212,69 @@ impl Parser {
         }
     }
 
-    /// Reads one byte and returns what it gives to object to, each finding once for each message.
     #[inline(always)]
-    pub fn step(&mut self, byte: u8) -> Findings {
-        let findings = self.read(byte);
-        self.offset = self.offset.wrapping_add(1);
-        findings
+    fn skippable(&self) -> u32 {
+        match self.state {
+            // The LF of a CRLF still counts as read, else it would be taken for the body's first byte.
+            _ if self.has(Flags::AFTER_CR) => 0,
+            State::PAYLOAD => self.remaining,
+            State::REST_OF_SEGMENT | State::OPAQUE => u32::MAX,
+            _ => 0,
+        }
     }
 
-    /// Stream offset of the first byte of the line that the finding `code` is about: of the header in
-    /// question, or of the message's start line, or of the frame. For a header that is folded it is
-    /// the first line. The blank line after the headers counts as part of the line before it.
-    ///
-    /// Valid after the step that returned the finding, before the next one.
+    /// The middle or the edge of an interleaved frame, not of a message.
     #[inline(always)]
-    pub const fn finding_offset(&self, code: u16) -> u64 {
+    fn in_media(&self) -> bool {
+        matches!(self.state, State::BETWEEN | State::FRAME | State::PAYLOAD)
+            && self.has(Flags::MEDIA)
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, count: u32) {
+        self.offset = self.offset.wrapping_add(u64::from(count));
+        if self.state == State::PAYLOAD {
+            self.remaining = self.remaining.saturating_sub(count);
+            if self.remaining == 0 {
+                self.state = State::BETWEEN;
+            }
+        }
+    }
+
+    /// Each finding comes once for each message.
+    #[inline(always)]
+    fn step(&mut self, _scene: &Scene, _peer: &Self, byte: u8) -> Outcome {
+        let findings = self.read(byte);
+        self.offset = self.offset.wrapping_add(1);
+        findings.into()
+    }
+
+    #[inline(always)]
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Of the header in question, or of the message's start line, or of the frame. For a header that is folded
+    /// it is the first line. The blank line after the headers counts as part of the line before it.
+    #[inline(always)]
+    fn finding_offset(&self, code: u16) -> u64 {
         if self.about_header.contains(code) { self.line_offset } else { self.start_offset }
     }
 
-    /// The first bytes of that line, without line end, up to the byte that led to the finding, and how
-    /// many of them count; those past this length mean nothing. A URL's userinfo and the value of
+    /// Of that line, without line end, up to the byte that led to the finding. A URL's userinfo and the value of
     /// an Authorization header are replaced by `*`.
-    ///
-    /// Valid after the step that returned the finding, before the next one.
     #[inline(always)]
-    pub const fn excerpt(&self, code: u16) -> (&[u8; EXCERPT_MAX], u8) {
+    fn excerpt(&self, code: u16) -> (&[u8; EXCERPT_MAX], u8) {
         if self.about_header.contains(code) { self.line.view() } else { self.start.view() }
     }
 
+    #[inline(always)]
+    fn wish(&self) -> &Wish {
+        &self.wish
+    }
+}
+
+impl Parser {
     #[inline(always)]
     fn read(&mut self, byte: u8) -> Findings {
         self.keep_held_byte();

@@ -7,7 +7,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::super::finding::Findings;
-use super::token::{CR, HT, LF, SP, Token, is_token};
+use super::super::token::{CR, HT, LF, SP, Token, is_token};
 use super::{About, Finding, Flags, METHOD_MAX, Parser, State, URL_MAX};
 use crate::words::clear;
 

@@ -1,6 +1,7 @@
 //! One direction of conversations that must live or must be killed, and what is reported about them.
 
 use super::driver::{Report, whole};
+use crate::filter::parser::Parser as _;
 use crate::filter::rtsp::{
     BODY_MAX, HEADERS_MAX, INTERLEAVED_BEFORE_SETUP_MAX, METHOD_MAX, URL_MAX,
 };

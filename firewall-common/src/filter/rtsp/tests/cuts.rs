@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::conversations::{clean, killed, odd};
 use super::driver::{Driver, Report, whole};
+use crate::filter::parser::Parser as _;
 use crate::policy::{Mode, Profile};
 
 fn streams() -> Vec<Vec<u8>> {

@@ -3,6 +3,7 @@
 use bytemuck::Zeroable;
 
 use crate::filter::finding::Findings;
+use crate::filter::parser::{Parser as _, Scene};
 use crate::filter::rtsp::{FINDINGS, KILL_STANDARD, KILL_STRICT, Parser};
 use crate::filter::stream::{Cursor, Deliver, Situation, deliver};
 use crate::policy::{Mode, Profile};
@@ -36,7 +37,7 @@ impl Driver {
 
     /// A stream that already runs.
     pub(super) fn joining(mode: Mode, profile: Profile) -> Self {
-        let (cursor, parser) = (Cursor::default(), Parser::joining());
+        let (cursor, parser) = (Cursor::default(), joining());
         Self { cursor, parser, ..Self::new(mode, profile) }
     }
 
@@ -80,7 +81,7 @@ impl Driver {
     }
 
     fn read(&mut self, mut bytes: &[u8]) {
-        self.parser.segment_start();
+        self.parser.segment_start(&Scene::default(), &Parser::zeroed());
         while let Some((&byte, rest)) = bytes.split_first() {
             let skippable = self.parser.skippable().min(bytes.len() as u32);
             if skippable > 0 {
@@ -88,7 +89,7 @@ impl Driver {
                 bytes = &bytes[skippable as usize..];
                 continue;
             }
-            let findings = self.parser.step(byte);
+            let findings = self.parser.step(&Scene::default(), &Parser::zeroed(), byte).found();
             self.report(findings);
             bytes = rest;
         }
@@ -127,4 +128,10 @@ pub(super) fn whole(stream: &[u8]) -> Driver {
     let mut driver = Driver::new(Mode::Enforce, Profile::Standard);
     driver.segments([stream]);
     driver
+}
+
+fn joining() -> Parser {
+    let mut parser = Parser::zeroed();
+    parser.resync();
+    parser
 }

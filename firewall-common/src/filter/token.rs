@@ -2,14 +2,14 @@
 
 use bytemuck::{Pod, Zeroable};
 
-pub(super) const CR: u8 = b'\r';
-pub(super) const LF: u8 = b'\n';
-pub(super) const SP: u8 = b' ';
-pub(super) const HT: u8 = b'\t';
+pub(in crate::filter) const CR: u8 = b'\r';
+pub(in crate::filter) const LF: u8 = b'\n';
+pub(in crate::filter) const SP: u8 = b' ';
+pub(in crate::filter) const HT: u8 = b'\t';
 
 /// Whether `byte` can be part of a token: RFC 2326 §15.1, any CHAR except CTLs and tspecials.
 #[inline(always)]
-pub(super) const fn is_token(byte: u8) -> bool {
+pub(in crate::filter) const fn is_token(byte: u8) -> bool {
     const SET: [u64; 2] = token_bytes();
     let [low, high] = SET;
     match byte >> 6 {
@@ -38,13 +38,13 @@ const fn token_bytes() -> [u64; 2] {
 /// mean equal words as long as the known one is shorter than the register.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroable, Pod)]
-pub(super) struct Token([u64; 3]);
+pub(in crate::filter) struct Token([u64; 3]);
 
 impl Token {
-    pub(super) const EMPTY: Self = Self([0; 3]);
+    pub(in crate::filter) const EMPTY: Self = Self([0; 3]);
 
     /// The register after `text`, for constants.
-    pub(super) const fn of(text: &str) -> Self {
+    pub(in crate::filter) const fn of(text: &str) -> Self {
         let text = text.as_bytes();
         let mut token = Self::EMPTY;
         let mut i = 0;
@@ -56,40 +56,40 @@ impl Token {
     }
 
     #[inline(always)]
-    pub(super) const fn push(&mut self, byte: u8) {
+    pub(in crate::filter) const fn push(&mut self, byte: u8) {
         let [high, middle, low] = self.0;
         self.0 = [high << 8 | middle >> 56, middle << 8 | low >> 56, low << 8 | byte as u64];
     }
 
     /// Equality, which `==` is not in a constant function.
     #[inline(always)]
-    pub(super) const fn is(self, other: Self) -> bool {
+    pub(in crate::filter) const fn is(self, other: Self) -> bool {
         self.difference(other) == 0
     }
 
     /// Whether the word is `lower`, in any case. Bytes of the word must be visible ASCII.
     #[inline(always)]
-    pub(super) const fn is_ignoring_case(self, lower: u32) -> bool {
+    pub(in crate::filter) const fn is_ignoring_case(self, lower: u32) -> bool {
         let [high, middle, low] = self.0;
         high == 0 && middle == 0 && low | 0x2020_2020 == lower as u64
     }
 
     /// Whether the word ends in `://`.
     #[inline(always)]
-    pub(super) const fn ends_a_scheme(self) -> bool {
+    pub(in crate::filter) const fn ends_a_scheme(self) -> bool {
         let [_, _, low] = self.0;
         low & 0xff_ffff == 0x3a_2f2f
     }
 
     /// Whether the word is `RTSP/1.0` or `RTSP/2.0`.
     #[inline(always)]
-    pub(super) const fn is_known_version(self) -> bool {
+    pub(in crate::filter) const fn is_known_version(self) -> bool {
         self.is(const { Self::of("RTSP/1.0") }) || self.is(const { Self::of("RTSP/2.0") })
     }
 
     /// Whether the word is a method of RFC 2326 §10 or RFC 7826 §13.
     #[inline(never)]
-    pub(super) fn is_known_method(&self) -> bool {
+    pub(in crate::filter) fn is_known_method(&self) -> bool {
         const METHODS: [Token; 12] = [
             Token::of("OPTIONS"),
             Token::of("DESCRIBE"),
@@ -117,7 +117,7 @@ impl Token {
 
     /// Whether the word, of `len` bytes, is the beginning of a known method or version.
     #[inline(never)]
-    pub(super) fn begins_a_message(&self, len: u16) -> bool {
+    pub(in crate::filter) fn begins_a_message(&self, len: u16) -> bool {
         const WORDS: [[u64; 2]; 13] = [
             head(b"RTSP/1.0"),
             head(b"RTSP/2.0"),
@@ -141,7 +141,7 @@ impl Token {
 
     /// The first digit of a status code (RFC 2326 §7.1.1), if the word is three digits.
     #[inline(always)]
-    pub(super) const fn status_class(self) -> Option<u8> {
+    pub(in crate::filter) const fn status_class(self) -> Option<u8> {
         let [high, middle, low] = self.0;
         let (class, tens, ones) = ((low >> 16) as u8, (low >> 8) as u8, low as u8);
         let three = high == 0 && middle == 0 && low >> 24 == 0;

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// How many bytes of a line are kept.
-pub const EXCERPT_MAX: usize = 64;
+pub use crate::event::EXCERPT_MAX;
 
 /// The first bytes of a line.
 ///
@@ -11,7 +11,7 @@ pub const EXCERPT_MAX: usize = 64;
 /// ends it, so what follows `://` is taken back when an `@` comes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Zeroable, Pod)]
-pub(super) struct Excerpt {
+pub struct Excerpt {
     bytes: [u8; EXCERPT_MAX],
     len: u8,
     /// What `len` was when the authority of a URL began; 0 outside of one, for `://` comes before it.
@@ -24,13 +24,13 @@ pub(super) struct Excerpt {
 impl Excerpt {
     /// What is kept. The bytes past the length mean nothing and are not to be shown.
     #[inline(always)]
-    pub(super) const fn view(&self) -> (&[u8; EXCERPT_MAX], u8) {
+    pub const fn view(&self) -> (&[u8; EXCERPT_MAX], u8) {
         (&self.bytes, self.len)
     }
 
     /// Begins a new line.
     #[inline(always)]
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.len = 0;
         self.authority = 0;
         self.scheme_end = 0;
@@ -39,7 +39,7 @@ impl Excerpt {
     /// Takes the next byte of the line. Not inlined: two in a row become arithmetic on the length in which
     /// the verifier loses sight of its bound.
     #[inline(never)]
-    pub(super) fn push(&mut self, byte: u8) {
+    pub fn push(&mut self, byte: u8) {
         if self.authority != 0 {
             match byte {
                 // A password may hold an unescaped `@`, so the authority goes on after one.
@@ -62,7 +62,7 @@ impl Excerpt {
 
     /// Hides what may turn out to be userinfo, for a report before the end of the authority is seen.
     #[inline(always)]
-    pub(super) fn hide_unfinished(&mut self) {
+    pub fn hide_unfinished(&mut self) {
         if self.authority != 0 {
             self.hide_userinfo();
         }

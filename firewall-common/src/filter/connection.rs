@@ -1,0 +1,134 @@
+//! What is kept of one connection that a filter reads.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{
+    FilterId,
+    parser::{Parser, Scene},
+    recent::Recent,
+    stream::{Cursor, Deliver, Situation, deliver},
+};
+use crate::{
+    flow::Direction,
+    policy::{Mode, Profile},
+};
+
+/// Words that a parser may take.
+const SLOT: usize = 96;
+
+/// What is kept of one connection, whatever filter reads it: the value of the connections' table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Connection {
+    /// Number of the filter that reads it; 0: none yet.
+    filter: u64,
+    /// Original direction, then reply.
+    streams: [Stream; 2],
+    /// A filter's parsers, likewise.
+    parsers: [[u64; SLOT]; 2],
+}
+
+/// How far one direction was read, and what stood there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Stream {
+    /// How far.
+    pub cursor: Cursor,
+    /// What stood there.
+    pub recent: Recent,
+}
+
+impl Connection {
+    /// Whether `filter` has begun to read it.
+    #[inline(always)]
+    pub const fn is_read_by(&self, filter: FilterId) -> bool {
+        self.filter == filter as u64
+    }
+
+    /// Forgets everything: `filter` begins to read it.
+    #[inline(always)]
+    pub fn begin<P: Parser>(&mut self) {
+        crate::words::clear(self);
+        self.filter = P::FILTER as u64;
+        self.parser::<P>(Direction::Original).begin(Direction::Original);
+        self.parser::<P>(Direction::Reply).begin(Direction::Reply);
+    }
+
+    #[inline(always)]
+    fn parser<P: Parser>(&mut self, direction: Direction) -> &mut P {
+        let [original, reply] = &mut self.parsers;
+        cast(match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        })
+    }
+
+    /// What a segment of `direction` is read with: its stream, its parser, and the parser of the other
+    /// direction.
+    #[inline(always)]
+    pub fn reading<P: Parser>(&mut self, direction: Direction) -> (&mut Stream, &mut P, &mut P) {
+        let [stream0, stream1] = &mut self.streams;
+        let [parser0, parser1] = &mut self.parsers;
+        match direction {
+            Direction::Original => (stream0, cast(parser0), cast(parser1)),
+            Direction::Reply => (stream1, cast(parser1), cast(parser0)),
+        }
+    }
+}
+
+#[inline(always)]
+fn cast<P: Parser>(slot: &mut [u64; SLOT]) -> &mut P {
+    const { assert!(size_of::<P>() <= size_of::<[u64; SLOT]>() && align_of::<P>() <= 8) };
+    // SAFETY: the slot is large enough and aligned for it, and any bytes are a valid P.
+    unsafe { &mut *core::ptr::from_mut(slot).cast() }
+}
+
+/// A segment that is to be read, and what is known about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Mode of the binding.
+    pub mode: Mode,
+    /// Profile of the binding.
+    pub profile: Profile,
+    /// Sequence number of its first byte of payload.
+    pub seq: u32,
+    /// Bytes of its payload.
+    pub len: u32,
+    /// What its receiver acknowledged last.
+    pub acked: u32,
+}
+
+/// Puts the parser where the segment's new bytes begin. Returns how many bytes at its front are not to be read,
+/// all of them if it is a repetition; `None`: it has to be held back.
+#[inline(always)]
+pub fn place<P: Parser>(
+    arrival: &Arrival,
+    scene: &Scene,
+    cursor: &Cursor,
+    parser: &mut P,
+    peer: &P,
+) -> Option<u32> {
+    let now = Situation {
+        mode: arrival.mode,
+        profile: arrival.profile,
+        skippable: parser.skippable(),
+        in_media: parser.in_media(),
+        acknowledged: cursor.is_behind(arrival.acked),
+    };
+    let skip_front = match deliver(cursor.place(arrival.seq, arrival.len), &now) {
+        Deliver::Skip => return Some(arrival.len),
+        Deliver::Hold => return None,
+        Deliver::Feed { skip_front } => skip_front,
+        Deliver::FeedAfterLoss { missing } => {
+            parser.skip(missing);
+            0
+        }
+        Deliver::Resync { missing } => {
+            parser.resync();
+            parser.skip(missing);
+            0
+        }
+    };
+    parser.segment_start(scene, peer);
+    Some(skip_front)
+}

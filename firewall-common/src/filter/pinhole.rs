@@ -1,0 +1,197 @@
+//! Pinholes: flows that a connection announces, and that are let in although no rule speaks for them.
+//!
+//! A parser says what it read in a [`Wish`]. A wish is always about the two ends of the connection itself: an
+//! address that a message names may only confirm them. What is opened belongs to a [`Session`], which outlives
+//! the connection for a while, and ends with it all.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::parser::Scene;
+
+/// The lowest port that a pinhole may lead to: below it are the system's ports (RFC 6335 §6), which no media
+/// and no file transfer uses at the end that is called.
+pub const PORT_MIN: u16 = 1024;
+/// Most ports that one session may have open at a time.
+pub const PINHOLES_MAX: u32 = 32;
+/// Most sessions of one connection.
+pub const SESSIONS_MAX: usize = 16;
+/// How long a session may be silent whose messages do not say so, seconds (RFC 2326 §12.37).
+pub const TIMEOUT_DEFAULT: u32 = 60;
+
+/// What a connection announces.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Wish {
+    /// The session that it belongs to, a hash of its name; 0: the connection itself.
+    pub session: u64,
+    /// For how long the session may be silent, seconds; 0: [`TIMEOUT_DEFAULT`].
+    pub timeout: u32,
+    /// Port at the end that began the connection; 0: any.
+    pub original_port: u16,
+    /// Port at the other end; 0: any.
+    pub reply_port: u16,
+    /// How many ports in a row, 1 or 2: RTP and RTCP (RFC 3550 §11).
+    pub ports: u8,
+    /// IP protocol.
+    pub transport: u8,
+    /// Who may begin: bit set of [`Wish::BY_ORIGINATOR`] and [`Wish::BY_RESPONDER`].
+    pub begins: u8,
+    /// 1: it is for one flow, and closed once that has begun.
+    pub once: u8,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+impl Wish {
+    /// The end that began the connection may begin the flow: from any port, if `original_port` is 0.
+    pub const BY_ORIGINATOR: u8 = 1;
+    /// The other end may begin it.
+    pub const BY_RESPONDER: u8 = 2;
+}
+
+/// An address that a message names, or the lack of one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Named {
+    /// 0: none; 4 or 6; [`Named::NO_ADDRESS`].
+    pub version: u32,
+    /// In network byte order; IPv4 takes the first word.
+    pub address: [u32; 4],
+}
+
+impl Named {
+    /// What stands there is no address but, it may be, a host's name.
+    pub const NO_ADDRESS: u32 = u32::MAX;
+
+    /// Whether it names the one who says it. Nothing, and what is no address, names nobody else; the
+    /// unspecified address (`0.0.0.0`, `::`) stands for the speaker.
+    #[inline(always)]
+    pub fn may_be_speaker(&self, scene: &Scene) -> bool {
+        self.may_be(scene.version, &scene.speaker)
+    }
+
+    /// Whether it names the one who is spoken to.
+    #[inline(always)]
+    pub fn may_be_listener(&self, scene: &Scene) -> bool {
+        self.may_be(scene.version, &scene.listener)
+    }
+
+    #[inline(always)]
+    fn may_be(&self, version: u32, known: &[[u32; 4]; 2]) -> bool {
+        if self.version == 0 || self.version == Self::NO_ADDRESS {
+            return true;
+        }
+        let [here, there] = known;
+        let any = difference(&self.address, &[0; 4]);
+        let here = difference(&self.address, here);
+        let there = difference(&self.address, there);
+        any == 0 || self.version == version && (here == 0 || there == 0)
+    }
+}
+
+#[inline(always)]
+const fn difference(a: &[u32; 4], b: &[u32; 4]) -> u32 {
+    let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (*a, *b);
+    (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3)
+}
+
+/// Under which a pinhole lies: the first packet of the flow it is for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct PinholeKey {
+    /// Source address, in network byte order; IPv4 takes the first word.
+    pub source: [u32; 4],
+    /// Destination address.
+    pub destination: [u32; 4],
+    /// Destination port.
+    pub port: u16,
+    /// IP protocol.
+    pub transport: u8,
+    /// 4 or 6.
+    pub version: u8,
+}
+
+/// A flow that may begin.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Pinhole {
+    /// The [`Session`] it belongs to.
+    pub session: u64,
+    /// When it was opened, nanoseconds.
+    pub opened: u64,
+    /// Port that the first packet must come from; 0: any.
+    pub source_port: u16,
+    /// 1: for one flow.
+    pub once: u8,
+    /// Must be 0.
+    pub reserved: u8,
+    /// Rule of the connection that announced it.
+    pub rule: u32,
+}
+
+/// What pinholes and the flows they let in belong to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Session {
+    /// Number of the flow that announced it, or that took it up last.
+    pub parent: u64,
+    /// Time of the last sign of life, nanoseconds.
+    pub last_seen: u64,
+    /// For how long it may be silent, nanoseconds.
+    pub timeout: u64,
+    /// When it ends whatever comes; 0: that is not known yet.
+    pub ends_at: u64,
+    /// Number of the event that reported the kill of its connection; 0: it was not killed.
+    pub killed_by: u64,
+    /// Pinholes opened so far.
+    pub pinholes: u32,
+    /// Protocol of the connection, by the policy.
+    pub protocol: u32,
+}
+
+impl Session {
+    /// Whether it has ended.
+    #[inline(always)]
+    pub const fn is_over(&self, now: u64) -> bool {
+        self.ends_at != 0 && now >= self.ends_at
+            || now.saturating_sub(self.last_seen) > self.timeout
+    }
+}
+
+/// The sessions of one connection; what lies unused is 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Family {
+    /// Keys of [`Session`]s.
+    pub sessions: [u64; SESSIONS_MAX],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_confirms_or_contradicts() {
+        let scene = Scene {
+            version: 4,
+            speaker: [[1, 0, 0, 0], [2, 0, 0, 0]],
+            listener: [[3, 0, 0, 0], [3, 0, 0, 0]],
+            ..Scene::default()
+        };
+        let named = |version, first| Named { version, address: [first, 0, 0, 0] };
+        assert!(Named::default().may_be_speaker(&scene));
+        assert!(named(Named::NO_ADDRESS, 0).may_be_listener(&scene));
+        assert!(named(4, 1).may_be_speaker(&scene) && named(4, 2).may_be_speaker(&scene));
+        assert!(!named(4, 3).may_be_speaker(&scene) && named(4, 3).may_be_listener(&scene));
+        assert!(named(4, 0).may_be_speaker(&scene));
+        assert!(!named(6, 1).may_be_speaker(&scene));
+    }
+
+    #[test]
+    fn a_session_ends_by_its_end_or_by_silence() {
+        let session = Session { last_seen: 100, timeout: 10, ..Session::default() };
+        assert!(!session.is_over(110) && session.is_over(111) && !session.is_over(50));
+        let ending = Session { ends_at: 105, ..session };
+        assert!(!ending.is_over(104) && ending.is_over(105));
+    }
+}

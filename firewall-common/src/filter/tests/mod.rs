@@ -1,0 +1,3 @@
+//! What the tests of every filter share.
+
+pub(crate) mod talk;
