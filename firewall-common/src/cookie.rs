@@ -36,8 +36,16 @@ pub fn gives_back(secret: &Secret, packet: &Packet, now: u64) -> bool {
         || packet.seq == cookie(secret, packet, period.wrapping_sub(1))
 }
 
+/// A number for these words that nobody can foresee who does not know the secret.
+///
+/// Apart from its callers, for the sake of their stack in the kernel.
+#[inline(never)]
+pub fn keyed(secret: &Secret, words: &[u64; 6]) -> u64 {
+    siphash(secret, *words)
+}
+
 #[inline(always)]
-const fn pair(high: u32, low: u32) -> u64 {
+pub(crate) const fn pair(high: u32, low: u32) -> u64 {
     (high as u64) << 32 | low as u64
 }
 

@@ -60,6 +60,8 @@ pub struct Record {
     pub flow_id: u64,
     /// Number of the kill event that explains a drop; 0: none.
     pub caused_by: u64,
+    /// Number of the flow that announced this one; 0: none did.
+    pub parent: u64,
     /// Events of this reason that were not sent since the last one on this CPU.
     pub suppressed: u64,
     /// Finding: offset in the stream of this direction.

@@ -4,12 +4,19 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every type that lives in a pinned map. It is part of the pins' path: raise it with any change
 /// to a map's key, value or meaning, and a new controller will not adopt tables that it would misread.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Most filters that can be loaded, number 0 ("none") included.
 pub const FILTERS_MAX: usize = 16;
 /// Most interfaces at once.
 pub const INTERFACES_MAX: usize = 256;
+
+/// Most connections at once that filters read.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Most sessions at once that pinholes belong to.
+pub const SESSIONS_MAX: usize = 16_384;
+/// Most pinholes at once.
+pub const PINHOLES_MAX: usize = 65_536;
 
 /// How many packets on their way through the machine are noted at once, see [`crate::crossing`]. A power of
 /// two.
@@ -51,11 +58,17 @@ pub enum Counter {
     FlowsAdopted = 14,
     /// Flows whose addresses the kernel translates.
     FlowsTranslated = 15,
+    /// Pinholes that were opened.
+    PinholesOpened = 16,
+    /// Pinholes that found no room.
+    PinholesRefused = 17,
+    /// Flows that came by a pinhole.
+    PinholeFlows = 18,
 }
 
 impl Counter {
     /// Length of the counter array.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 19;
 }
 
 /// What a filter did on one protocol.

@@ -35,7 +35,7 @@ pub fn execute(frame: &TcFrame) -> i32 {
     let done = if command.order == Order::Expire as u32 {
         expire(&key, flow, command.now)
     } else if command.order == Order::Remove as u32 {
-        remove(&key, flow);
+        remove(&key, flow, command.now);
         true
     } else if command.order == Order::Kill as u32 {
         kill(flow, &command)
@@ -53,7 +53,7 @@ fn expire(key: &Key<'_>, flow: &Flow, now: u64) -> bool {
         None => TIMEOUTS.get(0).is_some_and(|timeouts| flow.expired(now, timeouts)),
     };
     if expired {
-        remove(key, flow);
+        remove(key, flow, now);
     }
     expired
 }
@@ -65,28 +65,29 @@ fn leads_to_a_flow(version: u8, alias: &Alias) -> bool {
 }
 
 #[inline(always)]
-fn remove(key: &Key<'_>, flow: &Flow) {
+fn remove(key: &Key<'_>, flow: &Flow, now: u64) {
     if Alias::of(flow).is_none() {
-        filter::forget(flow.id);
+        filter::forget(flow.id, now, 0);
     }
     tables::remove(key);
 }
 
 #[inline(always)]
 fn kill(flow: &mut Flow, command: &Command) -> bool {
+    let kin = flow.kin;
     for _ in 0..ATTEMPTS {
         let state = flow.state();
         if matches!(state, State::Killed | State::Alias) {
             return false;
         }
-        flow.killed_by = command.event;
+        flow.kin = command.event;
         if atomic::change_state(flow, state, State::Killed) {
             flow.last_seen = command.now;
-            filter::forget(flow.id);
+            filter::forget(flow.id, command.now, command.event);
             return true;
         }
     }
     // It lives, and nothing points back to a kill that was none.
-    flow.killed_by = 0;
+    flow.kin = kin;
     false
 }

@@ -135,7 +135,7 @@ fn make_room(work: &Work) -> bool {
             if !over {
                 return false;
             }
-            filter::forget(entry.id);
+            filter::forget(entry.id, work.now, 0);
         }
     }
     tables::remove(&here);

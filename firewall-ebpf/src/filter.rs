@@ -5,8 +5,8 @@ use firewall_common::{policy::Mode, reason::Reason, wire::Fragment};
 use crate::{
     frame::Frame,
     hook,
-    maps::{BINDINGS, RTSP_CONNECTIONS},
-    report,
+    maps::{BINDINGS, CONNECTIONS},
+    pinholes, report,
     work::Work,
 };
 
@@ -48,9 +48,11 @@ pub fn hand_over<F: Frame>(frame: &F, work: &mut Work) -> i32 {
     hook::pass::<F>(work)
 }
 
-/// Forgets what filters know of a flow that is no more.
+/// Forgets what filters know of a flow that is no more: it ended by itself, or by the kill with the number
+/// `killed_by`. What it announced ends with it.
 #[inline(always)]
-pub fn forget(flow_id: u64) {
+pub fn forget(flow_id: u64, now: u64, killed_by: u64) {
     // Most flows were never read by a filter and have no entry.
-    let _ = RTSP_CONNECTIONS.remove(flow_id);
+    let _ = CONNECTIONS.remove(flow_id);
+    pinholes::parent_ended(flow_id, now, killed_by);
 }

@@ -17,16 +17,18 @@ mod clock;
 mod command;
 mod crossing;
 mod filter;
+mod filters;
 mod fragments;
 mod frame;
 mod hook;
 mod judge;
 mod limits;
 mod maps;
+mod pinholes;
+mod read;
 mod related;
 mod report;
 mod reset;
-mod rtsp;
 mod tables;
 mod track;
 mod work;
@@ -58,18 +60,6 @@ pub fn fwx_egress(context: TcContext) -> i32 {
         return hook::forwarded(&frame);
     }
     hook::packet(&frame, Hook::Egress)
-}
-
-/// The RTSP filter, reached by tail call.
-#[xdp(frags)]
-pub fn rtsp_xdp(context: XdpContext) -> u32 {
-    rtsp::segment(&XdpFrame::without_headers(context)) as u32
-}
-
-/// The RTSP filter, reached by tail call.
-#[classifier]
-pub fn rtsp_tc(context: TcContext) -> i32 {
-    rtsp::segment(&TcFrame::without_headers(context))
 }
 
 /// What user space wants done to a flow. Never attached: it is run by the kernel's test-run, on a frame that is

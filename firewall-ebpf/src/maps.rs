@@ -14,16 +14,23 @@ use firewall_common::{
     crossing::Crossing,
     datagram::Datagram,
     event::Bucket,
+    filter::{
+        connection::Connection,
+        pinhole::{Family, Pinhole, PinholeKey, Session},
+    },
     flow::{Flow, FragmentKey, KeyV4, KeyV6, Timeouts},
     layout::{
-        Attack, CROSSINGS_MAX, Counter, FILTERS_MAX, FilterCounters, INTERFACES_MAX, ReplayInput,
-        ReplayOutput, SourceLimits,
+        Attack, CONNECTIONS_MAX, CROSSINGS_MAX, Counter, FILTERS_MAX, FilterCounters,
+        INTERFACES_MAX, PINHOLES_MAX, ReplayInput, ReplayOutput, SESSIONS_MAX, SourceLimits,
     },
     policy::{Binding, NetworkWords, PREFIXES_MAX, PROTOCOLS_MAX, PolicyHead, RULES_MAX, Rule},
     reason::Reason,
 };
 
-use crate::{rtsp::Connection, work::Work};
+use crate::work::Work;
+
+/// Elements are allocated as they are needed.
+const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
 
 /// Flows with an answer. Never evicts: when it is full, a new flow is refused with
 /// [`Reason::OutOfResources`].
@@ -75,13 +82,28 @@ pub static AUTHENTICATED: LruHashMap<[u32; 4], u64, 65_536> = LruHashMap::new();
 /// What challenges are made with.
 #[btf_map]
 pub static SECRET: Array<Secret, 1> = Array::new();
-/// The RTSP filter's state by flow number. When it is full, an enforcing filter refuses the segment with
-/// [`Reason::OutOfResources`].
+/// What filters know of the connections that they read, by flow number. When it is full, an enforcing filter
+/// refuses the segment with [`Reason::OutOfResources`].
 #[btf_map]
-pub static RTSP_CONNECTIONS: HashMap<u64, Connection, 16_384> = HashMap::new();
-/// One all-zero value: what a new entry of [`RTSP_CONNECTIONS`] begins as. It is too big for the stack.
+pub static CONNECTIONS: HashMap<u64, Connection, CONNECTIONS_MAX, NO_PREALLOC> = HashMap::new();
+/// One all-zero value: what a new entry of [`CONNECTIONS`] begins as. It is too big for the stack.
 #[btf_map]
-pub static RTSP_START: Array<Connection, 1> = Array::new();
+pub static FRESH_CONNECTION: Array<Connection, 1> = Array::new();
+/// Flows that connections announced. When it is full, no more are opened, and that is told.
+#[btf_map]
+pub static PINHOLES: HashMap<PinholeKey, Pinhole, PINHOLES_MAX, NO_PREALLOC> = HashMap::new();
+/// What they belong to. When it is full, no more pinholes are opened, and that is told.
+#[btf_map]
+pub static SESSIONS: HashMap<u64, Session, SESSIONS_MAX, NO_PREALLOC> = HashMap::new();
+/// The sessions of each connection, by flow number. As [`SESSIONS`].
+#[btf_map]
+pub static FAMILIES: HashMap<u64, Family, CONNECTIONS_MAX, NO_PREALLOC> = HashMap::new();
+/// 1 once a pinhole was opened.
+#[btf_map]
+pub static PINHOLES_USED: Array<u32, 1> = Array::new();
+/// The commands that the policy allows, by protocol: see [`firewall_common::filter::FilterInfo::commands`].
+#[btf_map]
+pub static FILTER_COMMANDS: Array<u64, PROTOCOLS_MAX> = Array::new();
 
 /// The policy's head.
 #[btf_map]

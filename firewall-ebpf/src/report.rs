@@ -182,6 +182,7 @@ fn begin(work: &mut Work, kind: u8) {
     };
     record.id = next_number(1);
     record.flow_id = work.flow_id;
+    record.parent = work.parent;
     record.interface = work.interface;
     record.rule = work.rule;
     record.kind = kind;

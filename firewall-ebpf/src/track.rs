@@ -16,9 +16,11 @@ use firewall_common::{
 };
 
 use crate::{
-    atomic, challenge, clock, filter, fragments, judge, limits,
+    atomic, challenge, clock, filter, fragments,
+    judge::{self, Judgement},
+    limits,
     maps::{POLICY, TIMEOUTS},
-    related, report, tables,
+    pinholes, related, report, tables,
     work::{Decision, Work},
 };
 
@@ -112,6 +114,9 @@ fn first_fragment(work: &mut Work, decision: Decision) -> Decision {
 /// A packet of a flow in the table. `None`: the flow is over, and the packet begins another.
 #[inline(always)]
 fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
+    if flow.child != 0 && !pinholes::goes_on(work, flow) {
+        return None;
+    }
     let direction = work.direction;
     let before = flow.state();
     let next = if work.packet.protocol == ip_protocol::TCP {
@@ -128,7 +133,7 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
         flow::note(flow, direction, &segment)
     } else if before == State::Killed {
         work.note_flow(flow);
-        work.caused_by = flow.killed_by;
+        work.caused_by = flow.killed_by();
         return Some(work.refuse(Reason::KilledFlow));
     } else if direction == Direction::Reply {
         State::Assured
@@ -170,7 +175,7 @@ fn change(work: &mut Work, flow: &mut Flow, before: State, next: State) -> bool 
         let now = flow.state();
         work.state = now;
         if now == State::Killed {
-            work.caused_by = flow.killed_by;
+            work.caused_by = flow.killed_by();
             work.refuse(Reason::TcpNotSyn);
         }
         return now != State::Killed;
@@ -259,7 +264,7 @@ fn refuse(
         return pass_relaxed(work, flow);
     }
     // After a kill, drops point back to it, and the sender learns of it by a RST.
-    work.caused_by = flow.killed_by;
+    work.caused_by = flow.killed_by();
     work.told.fault = fault as u8;
     work.expected = flow::expected(flow, work.direction, segment, fault);
     flow::note_refused(flow, work.direction, segment);
@@ -283,10 +288,10 @@ fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
         if judgement.action != Action::Allow {
             return work.refuse(Reason::PolicyRulesDenied);
         }
-        flow.rule = judgement.rule;
+        flow.rule = judgement.rule as u16;
         flow.protocol = judgement.protocol;
     }
-    filter::forget(flow.id);
+    filter::forget(flow.id, work.now, 0);
     let next = flow::renew(flow, answer);
     flow.id = report::next_flow_number();
     if work.by_alias
@@ -329,7 +334,11 @@ fn of_new_flow(work: &mut Work) -> Decision {
         }
         _ => Begins::Datagram,
     };
-    let judgement = judge::new_flow(&work.packet, head);
+    let judgement = if pinholes::let_in(work) {
+        Judgement { action: Action::Allow, rule: work.rule, protocol: 0 }
+    } else {
+        judge::new_flow(&work.packet, head)
+    };
     work.rule = judgement.rule;
     work.protocol = judgement.protocol;
     match judgement.action {
@@ -425,7 +434,9 @@ fn lay_out(work: &mut Work, id: u64, state: State) {
     flow.protocol = work.protocol;
     flow.ip_protocol = work.packet.protocol;
     flow.interface = work.interface;
-    flow.rule = work.rule;
+    flow.rule = work.rule as u16;
+    flow.kin = work.kin;
+    flow.child = u16::from(work.kin != 0);
 }
 
 /// Enters the flow that the packet on the desk begins.
@@ -454,6 +465,9 @@ fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
     work.flow_flags = flow.flags;
     if !tables::insert_half_open(&work.key(), &work.flow) {
         return work.refuse(Reason::OutOfResources);
+    }
+    if work.kin != 0 {
+        pinholes::begun(work);
     }
     report::count(Counter::FlowsOpened, 1);
     work.told.crosses = 1;
@@ -494,7 +508,7 @@ fn is_discarded(state: State, packet: &Packet) -> bool {
 /// the packet came by.
 #[inline(always)]
 fn forget(work: &mut Work, flow: &Flow) {
-    filter::forget(flow.id);
+    filter::forget(flow.id, work.now, 0);
     tables::remove(&work.key());
     if work.by_alias {
         tables::call_by_own_name(work);
@@ -513,6 +527,9 @@ fn note_change(work: &mut Work, before: State, next: State) {
         }
         _ => return,
     };
+    if kind == EventKind::ConnectionClosed {
+        pinholes::parent_ended(work.flow_id, work.now, 0);
+    }
     (work.told.change, work.told.reason) = (kind as u8, reason as u8);
 }
 

@@ -5,7 +5,11 @@
 
 use firewall_common::{
     event::Record,
-    filter::finding::Findings,
+    filter::{
+        finding::Findings,
+        parser::Scene,
+        pinhole::{Pinhole, PinholeKey, Session},
+    },
     flow::{Direction, Flow, KeyV4, KeyV6, State},
     layout::Hook,
     policy::Binding,
@@ -123,6 +127,9 @@ pub struct Work {
     pub flow_id: u64,
     /// Number of the kill event that explains a drop; 0: none.
     pub caused_by: u64,
+    /// The session that let the flow in, and the number of the flow that announced it; 0: none.
+    pub kin: u64,
+    pub parent: u64,
     /// How the filter that is to read the packet is bound.
     pub binding: Binding,
 
@@ -138,6 +145,12 @@ pub struct Work {
     pub chunk_at: u32,
     /// How many bytes of `chunk` count.
     pub chunk_len: u32,
+    /// What the filter's parser may know besides the bytes.
+    pub scene: Scene,
+    /// What is made of its wishes.
+    pub session: Session,
+    pub pinhole: Pinhole,
+    pub pinhole_key: PinholeKey,
     /// Findings about the last byte that are still to be reported.
     pub noted: Findings,
     /// Payload on its way to a filter.
@@ -178,10 +191,13 @@ impl Work {
     #[inline(always)]
     pub fn note_flow(&mut self, flow: &Flow) {
         self.flow_id = flow.id;
-        self.rule = flow.rule;
+        self.rule = u32::from(flow.rule);
         self.protocol = flow.protocol;
         self.state = flow.state();
         self.flow_flags = flow.flags;
+        if flow.child == 0 {
+            clear(&mut self.parent);
+        }
         clear(&mut self.caused_by);
     }
 
@@ -194,6 +210,8 @@ impl Work {
         self.protocol = 0;
         self.flow_flags = 0;
         clear(&mut self.flow_id);
+        clear(&mut self.kin);
+        clear(&mut self.parent);
         clear(&mut self.caused_by);
     }
 

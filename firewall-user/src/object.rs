@@ -26,7 +26,7 @@ pub const TC_EGRESS: &str = "fwx_egress";
 pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
-pub const PINNED_MAPS: [&str; 29] = [
+pub const PINNED_MAPS: [&str; 34] = [
     "FLOWS_V4",
     "FLOWS_V6",
     "HALF_OPEN_V4",
@@ -40,7 +40,12 @@ pub const PINNED_MAPS: [&str; 29] = [
     "AUTHENTICATED",
     "SECRET",
     "CROSSINGS",
-    "RTSP_CONNECTIONS",
+    "CONNECTIONS",
+    "PINHOLES",
+    "SESSIONS",
+    "FAMILIES",
+    "PINHOLES_USED",
+    "FILTER_COMMANDS",
     "POLICY",
     "RULES",
     "NETWORKS_V4",

@@ -14,13 +14,13 @@ use anyhow::Result;
 use aya::maps::{Array, HashMap as KernelHashMap, MapData, MapError};
 use firewall_common::{
     event::Bucket,
+    filter::connection::Connection,
     flow::{Alias, Flow, KeyV4, KeyV6, State, Timeouts},
     reason::Reason,
     wire::ip_protocol,
 };
 
 use crate::{
-    batch,
     command::Commander,
     flows::{Entry, FlowTable, Key},
     tables::{Tables, ignore_missing},
@@ -159,17 +159,15 @@ impl Sweeper {
     }
 
     fn filtered_connections(&self) -> Result<HashSet<u64>> {
-        let mut known = HashSet::new();
-        let table = self.tables.data("RTSP_CONNECTIONS")?;
-        batch::for_each(&table, |id: &u64, _: &[u8; 480]| {
-            known.insert(*id);
-        })?;
-        Ok(known)
+        let connections: KernelHashMap<MapData, u64, Connection> =
+            self.tables.open("CONNECTIONS")?;
+        // Keys alone: a value is of kilobytes.
+        Ok(connections.keys().collect::<Result<_, _>>()?)
     }
 
     fn forget_connections(&self, ids: &HashSet<u64>) -> Result<()> {
-        let mut connections: KernelHashMap<MapData, u64, [u8; 480]> =
-            self.tables.open("RTSP_CONNECTIONS")?;
+        let mut connections: KernelHashMap<MapData, u64, Connection> =
+            self.tables.open("CONNECTIONS")?;
         ids.iter().try_for_each(|id| ignore_missing(connections.remove(id)))
     }
 }

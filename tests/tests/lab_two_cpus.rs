@@ -214,7 +214,7 @@ fn a_kill_in_between_is_the_end_for_both() {
             let [original, reply] = until_the_end(&rig, family, ended);
             let flow = rig.flow(&frame);
             let context = format!("{hook:?} {family:?}: {flow:?}");
-            assert_eq!((flow.state(), flow.killed_by), (State::Killed, EVENT), "{context}");
+            assert_eq!((flow.state(), flow.killed_by()), (State::Killed, EVENT), "{context}");
             for passed in [&original, &reply] {
                 let first = passed.iter().position(|&passed| !passed).expect("the end is seen");
                 assert!(passed[first..].iter().all(|&passed| !passed), "{context}");

@@ -184,7 +184,7 @@ fn a_killed_flow_of_datagrams_stays_killed() {
 fn kill<K: aya::Pod>(mut table: HashMap<MapData, K, Flow>, event: u64) {
     let flows: Vec<_> = table.iter().collect::<Result<_, _>>().expect("they can be read");
     for (key, flow) in flows {
-        let killed = Flow { state: State::Killed as u8, killed_by: event, ..flow };
+        let killed = Flow { state: State::Killed as u8, kin: event, ..flow };
         table.insert(key, killed, 0).expect("it is there");
     }
 }

@@ -6,7 +6,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{FilterId, excerpt::EXCERPT_MAX, finding::Findings, pinhole::Wish};
+use super::{FilterId, excerpt::Excerpt, finding::Findings, pinhole::Wish};
 use crate::flow::Direction;
 
 /// One direction of a connection, as a filter reads it. All-zero must be a valid value.
@@ -49,9 +49,8 @@ pub trait Parser: Pod {
     /// before the next one, as are [`excerpt`](Self::excerpt) and [`wish`](Self::wish).
     fn finding_offset(&self, code: u16) -> u64;
 
-    /// The first bytes of that, with secrets masked, and how many of them count; those past this length mean
-    /// nothing.
-    fn excerpt(&self, code: u16) -> (&[u8; EXCERPT_MAX], u8);
+    /// The first bytes of that, with secrets masked.
+    fn excerpt(&self, code: u16) -> &Excerpt;
 
     /// What an outcome with [`Outcome::OPEN`], [`Outcome::CLOSE`] or [`Outcome::ALIVE`] is about.
     fn wish(&self) -> &Wish;

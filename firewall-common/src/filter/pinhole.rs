@@ -7,6 +7,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::parser::Scene;
+use crate::{
+    cookie::{Secret, keyed, pair},
+    flow::Direction,
+};
 
 /// The lowest port that a pinhole may lead to: below it are the system's ports (RFC 6335 §6), which no media
 /// and no file transfer uses at the end that is called.
@@ -15,6 +19,9 @@ pub const PORT_MIN: u16 = 1024;
 pub const PINHOLES_MAX: u32 = 32;
 /// Most sessions of one connection.
 pub const SESSIONS_MAX: usize = 16;
+/// How long a session outlives the connection that announced it, nanoseconds: its client may go on over another
+/// one (RFC 2326 §12.37).
+pub const GRACE_NS: u64 = 30_000_000_000;
 /// How long a session may be silent whose messages do not say so, seconds (RFC 2326 §12.37).
 pub const TIMEOUT_DEFAULT: u32 = 60;
 
@@ -164,6 +171,34 @@ impl Session {
 pub struct Family {
     /// Keys of [`Session`]s.
     pub sessions: [u64; SESSIONS_MAX],
+}
+
+impl Session {
+    /// The key under which the session lies that `wish` is about: of a connection between these two hosts, or of
+    /// the connection `flow_id` alone. `direction` is that of the message.
+    ///
+    /// A name is chosen by a server, so the key is made with a secret: nobody can aim at another's.
+    #[inline(always)]
+    pub fn key(
+        secret: &Secret,
+        wish: &Wish,
+        scene: &Scene,
+        direction: Direction,
+        flow_id: u64,
+    ) -> u64 {
+        if wish.session == 0 {
+            return flow_id;
+        }
+        let ([_, speaker], [_, listener]) = (&scene.speaker, &scene.listener);
+        let (originator, responder) = match direction {
+            Direction::Original => (speaker, listener),
+            Direction::Reply => (listener, speaker),
+        };
+        let ([a, b, c, d], [w, x, y, z]) = (*originator, *responder);
+        let words = [wish.session, pair(a, b), pair(c, d), pair(w, x), pair(y, z), 0];
+        // Numbers of flows have their highest bit clear.
+        keyed(secret, &words) | 1 << 63
+    }
 }
 
 #[cfg(test)]

@@ -82,8 +82,10 @@ pub struct Flow {
     pub protocol: u8,
     /// IP protocol.
     pub ip_protocol: u8,
-    /// Rule that let the flow in, counted from 1; 0: the default.
-    pub rule: u32,
+    /// Rule that let the flow in, or the connection that announced it; counted from 1; 0: the default.
+    pub rule: u16,
+    /// 1: another connection announced it, see [`crate::filter::pinhole`].
+    pub child: u16,
     /// TCP: what the originator said, then the responder.
     pub halves: [Half; 2],
     /// TCP: a SYN that passed and changed nothing.
@@ -93,8 +95,9 @@ pub struct Flow {
     pub tallies: [Tally; 2],
     /// Time of the first packet.
     pub created: u64,
-    /// Number of the event that reported the kill; 0 while the flow lives.
-    pub killed_by: u64,
+    /// While it lives: the [session](crate::filter::pinhole::Session) that let it in, 0 if none did. Once it was
+    /// killed: [`killed_by`](Self::killed_by).
+    pub kin: u64,
     /// TCP: sequence number of each stream's first byte of payload, as the SYN announced it.
     pub first_seq: [u32; 2],
     /// Interface the first packet came in on or went out by.
@@ -114,6 +117,12 @@ impl Flow {
     #[inline(always)]
     pub const fn state(&self) -> State {
         State::from_raw(self.state)
+    }
+
+    /// Number of the event that reported the kill; 0 while the flow lives.
+    #[inline(always)]
+    pub const fn killed_by(&self) -> u64 {
+        if matches!(self.state(), State::Killed) { self.kin } else { 0 }
     }
 
     /// The direction of a packet whose source is the key's second endpoint or not.

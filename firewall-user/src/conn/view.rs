@@ -173,7 +173,7 @@ impl Viewer {
             row: self.row(entry, aliases),
             windows: is_tcp
                 .then(|| View { original: Window::of(original), reply: Window::of(reply) }),
-            killed_by: (flow.killed_by != 0).then_some(flow.killed_by),
+            killed_by: (flow.killed_by() != 0).then_some(flow.killed_by()),
         }
     }
 }

@@ -18,7 +18,7 @@ use bytemuck::{Pod, Zeroable};
 
 pub use finding::{FINDINGS, Finding, KILL_STANDARD, KILL_STRICT};
 
-use super::excerpt::{EXCERPT_MAX, Excerpt};
+use super::excerpt::Excerpt;
 use super::finding::Findings;
 use super::parser::{Outcome, Parser as FilterParser, Scene};
 use super::pinhole::Wish;
@@ -264,8 +264,8 @@ impl FilterParser for Parser {
     /// Of that line, without line end, up to the byte that led to the finding. A URL's userinfo and the value of
     /// an Authorization header are replaced by `*`.
     #[inline(always)]
-    fn excerpt(&self, code: u16) -> (&[u8; EXCERPT_MAX], u8) {
-        if self.about_header.contains(code) { self.line.view() } else { self.start.view() }
+    fn excerpt(&self, code: u16) -> &Excerpt {
+        if self.about_header.contains(code) { &self.line } else { &self.start }
     }
 
     #[inline(always)]

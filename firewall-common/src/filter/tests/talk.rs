@@ -198,7 +198,7 @@ fn segments(len: usize, cuts: &[usize], repeats: &[usize], swapped: bool) -> Vec
 fn note<P: Parser>(heard: &mut Heard, direction: Direction, parser: &P, outcome: Outcome) {
     let mut findings = outcome.found();
     while let Some(code) = findings.first() {
-        let (bytes, len) = parser.excerpt(code);
+        let (bytes, len) = parser.excerpt(code).view();
         heard.reports.push(Report {
             direction,
             name: P::FILTER.findings()[usize::from(code)].name,

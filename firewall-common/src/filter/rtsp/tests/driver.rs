@@ -98,7 +98,7 @@ impl Driver {
     fn report(&mut self, mut findings: Findings) {
         self.found |= findings;
         while let Some(code) = findings.first() {
-            let (bytes, len) = self.parser.excerpt(code);
+            let (bytes, len) = self.parser.excerpt(code).view();
             self.reports.push(Report {
                 name: FINDINGS[usize::from(code)].name,
                 offset: self.parser.finding_offset(code),

@@ -1,0 +1,359 @@
+//! Pinholes: flows that a filter lets in because a connection announced them, and what they belong to.
+//! [`firewall_common::filter::pinhole`] says what these are.
+
+use firewall_common::{
+    filter::{
+        parser::{Outcome, Scene},
+        pinhole::{
+            Family, GRACE_NS, PINHOLES_MAX, Pinhole, PinholeKey, SESSIONS_MAX, Session,
+            TIMEOUT_DEFAULT, Wish,
+        },
+    },
+    flow::{Direction, Flow, State},
+    layout::Counter,
+    reason::Reason,
+    words::clear,
+};
+
+use crate::{
+    frame::Frame,
+    maps::{FAMILIES, PINHOLES, PINHOLES_USED, SECRET, SESSIONS},
+    report,
+    work::Work,
+};
+
+const SECOND: u64 = 1_000_000_000;
+/// A second is as exact as a session's last sign of life has to be, and saves the write for most packets.
+const RENEWED_EVERY: u64 = SECOND;
+const BPF_ANY: u64 = 0;
+const BPF_NOEXIST: u64 = 1;
+
+/// Does what a wish asks for, and says so where it cannot be done.
+#[inline(always)]
+pub fn act<F: Frame>(frame: &F, work: &mut Work, wish: &Wish, outcome: Outcome) {
+    if fulfil(work, wish, (outcome.bits() >> 32) as u32) != DONE {
+        work.refuse(Reason::OutOfResources);
+        report::passed_unread(frame, work);
+    }
+}
+
+const DONE: u32 = 0;
+const NO_ROOM: u32 = 1;
+
+/// What [`act`] calls, as a function that the verifier knows by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fulfil(work: *mut Work, wish: *const Wish, acts: u32) -> u32 {
+    // SAFETY: the caller passes references, or so the verifier will not believe: hence the check.
+    let (Some(work), Some(wish)) = (unsafe { (work.as_mut(), wish.as_ref()) }) else {
+        return NO_ROOM;
+    };
+    let acts = Outcome::from_bits(u64::from(acts) << 32);
+    let Some(secret) = SECRET.get(0) else {
+        return NO_ROOM;
+    };
+    let key = Session::key(secret, wish, &work.scene, work.direction, work.flow_id);
+    if acts.has(Outcome::OPEN) && !open(work, wish, key) {
+        report::count(Counter::PinholesRefused, u64::from(wish.ports));
+        return NO_ROOM;
+    }
+    if acts.has(Outcome::ALIVE) {
+        if wish.session == 0 {
+            renew_family(work.flow_id, work.now);
+        } else if let Some(session) = session(key) {
+            renew(session, wish, work.now);
+            // Should it have no room left for another one, the session ends as that of the one before.
+            if session.parent != work.flow_id && join_family(work.flow_id, key) {
+                session.parent = work.flow_id;
+                clear(&mut session.ends_at);
+            }
+        }
+    }
+    if acts.has(Outcome::CLOSE) {
+        let _ = SESSIONS.remove(key);
+    }
+    DONE
+}
+
+#[inline(always)]
+fn renew(session: &mut Session, wish: &Wish, now: u64) {
+    session.last_seen = now;
+    if wish.timeout != 0 {
+        session.timeout = u64::from(wish.timeout) * SECOND;
+    }
+}
+
+#[inline(always)]
+fn session(key: u64) -> Option<&'static mut Session> {
+    // SAFETY: map values stay readable and writable for as long as the program runs.
+    SESSIONS.get_ptr_mut(key).map(|session| unsafe { &mut *session })
+}
+
+/// Opens what the wish asks for. `false`: there is no room, and nothing more is opened.
+#[inline(always)]
+fn open(work: &mut Work, wish: &Wish, key: u64) -> bool {
+    let timeout = if wish.timeout == 0 { TIMEOUT_DEFAULT } else { wish.timeout };
+    if session(key).is_none_or(|known| known.is_over(work.now)) {
+        work.session = Session {
+            parent: work.flow_id,
+            last_seen: work.now,
+            timeout: u64::from(timeout) * SECOND,
+            ends_at: 0,
+            killed_by: 0,
+            pinholes: 0,
+            protocol: u32::from(work.protocol),
+        };
+        if SESSIONS.insert(key, &work.session, BPF_ANY).is_err() {
+            return false;
+        }
+    }
+    let Some(session) = session(key) else {
+        return false;
+    };
+    renew(session, wish, work.now);
+    clear(&mut session.ends_at);
+    session.parent = work.flow_id;
+    if !join_family(work.flow_id, key) {
+        return false;
+    }
+    if let Some(used) = PINHOLES_USED.get_ptr_mut(0) {
+        // SAFETY: the entry is a number, and whoever writes it writes the same.
+        unsafe { *used = 1 }
+    }
+    let two = wish.ports > 1;
+    work.pinhole_key.transport = wish.transport;
+    work.pinhole = Pinhole {
+        session: key,
+        opened: work.now,
+        source_port: 0,
+        once: wish.once,
+        reserved: 0,
+        rule: work.rule,
+    };
+    let originator_speaks = matches!(work.direction, Direction::Original);
+    let Wish { original_port, reply_port, begins, .. } = *wish;
+    let mut opened = 0;
+    let mut all = true;
+    if begins & Wish::BY_ORIGINATOR != 0 {
+        all &= open_one(work, !originator_speaks, true, original_port, reply_port);
+        opened += 1;
+        if two {
+            all &= open_one(work, !originator_speaks, true, next(original_port), next(reply_port));
+            opened += 1;
+        }
+    }
+    // What the kernel calls a flow that begins at the other side nobody can tell beforehand.
+    if begins & Wish::BY_RESPONDER != 0 && work.scene.translated == 0 {
+        all &= open_one(work, originator_speaks, false, reply_port, original_port);
+        opened += 1;
+        if two {
+            all &= open_one(work, originator_speaks, false, next(reply_port), next(original_port));
+            opened += 1;
+        }
+    }
+    session.pinholes = session.pinholes.saturating_add(opened);
+    all && session.pinholes <= 2 * PINHOLES_MAX
+}
+
+/// The port after this one; any port is followed by any.
+#[inline(always)]
+const fn next(port: u16) -> u16 {
+    if port == 0 { 0 } else { port.wrapping_add(1) }
+}
+
+/// Opens one port for flows that go to the speaker, or else to the listener, under the names of the originator's
+/// side of the machine, or of this side.
+#[inline(always)]
+fn open_one(work: &mut Work, to_speaker: bool, there: bool, from: u16, to: u16) -> bool {
+    let Scene { speaker, listener, version, .. } = &work.scene;
+    let [speaker, listener] = if there {
+        let ([_, speaker], [_, listener]) = (speaker, listener);
+        [speaker, listener]
+    } else {
+        let ([speaker, _], [listener, _]) = (speaker, listener);
+        [speaker, listener]
+    };
+    let (source, destination) = if to_speaker { (listener, speaker) } else { (speaker, listener) };
+    work.pinhole_key.source = *source;
+    work.pinhole_key.destination = *destination;
+    work.pinhole_key.port = to;
+    work.pinhole_key.version = *version as u8;
+    work.pinhole.source_port = from;
+    insert(work)
+}
+
+#[inline(never)]
+fn insert(work: &Work) -> bool {
+    let inserted = PINHOLES.insert(&work.pinhole_key, &work.pinhole, BPF_ANY).is_ok();
+    if inserted {
+        report::count(Counter::PinholesOpened, 1);
+    }
+    inserted
+}
+
+/// Notes that a session belongs to a connection. `false`: that has too many.
+#[inline(always)]
+fn join_family(flow_id: u64, key: u64) -> bool {
+    if FAMILIES.get_ptr_mut(flow_id).is_none() {
+        // Should another CPU be first, its entry is the one to use.
+        let _ = FAMILIES.insert(flow_id, &Family::default(), BPF_NOEXIST);
+    }
+    let Some(family) = FAMILIES.get_ptr_mut(flow_id) else {
+        return false;
+    };
+    // SAFETY: map values stay readable and writable for as long as the program runs.
+    let family = unsafe { &mut *family };
+    let mut free = SESSIONS_MAX;
+    for (place, known) in family.sessions.iter().enumerate() {
+        if *known == key {
+            return true;
+        }
+        if free == SESSIONS_MAX && *known == 0 {
+            free = place;
+        }
+    }
+    match family.sessions.get_mut(free) {
+        Some(place) => {
+            *place = key;
+            true
+        }
+        None => false,
+    }
+}
+
+/// A sign of life of all sessions of a connection.
+#[inline(always)]
+fn renew_family(flow_id: u64, now: u64) {
+    let Some(family) = FAMILIES.get_ptr_mut(flow_id) else {
+        return;
+    };
+    // SAFETY: as above.
+    for key in unsafe { &(*family).sessions } {
+        if *key != 0
+            && let Some(session) = session(*key)
+            && session.parent == flow_id
+        {
+            session.last_seen = now;
+        }
+    }
+}
+
+/// The connection `flow_id` has ended: by itself, or by the kill with the number `killed_by`. What it announced
+/// ends too, after a while or at once.
+#[inline(always)]
+pub fn parent_ended(flow_id: u64, now: u64, killed_by: u64) {
+    // Most machines never open one, and most connections announce nothing.
+    if PINHOLES_USED.get(0).is_some_and(|used| *used != 0) {
+        end_family(flow_id, now, killed_by);
+    }
+}
+
+/// [`parent_ended`] where there may be something to end, as a function that the verifier knows by its signature
+/// alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn end_family(flow_id: u64, now: u64, killed_by: u64) -> u32 {
+    let Some(family) = FAMILIES.get_ptr_mut(flow_id) else {
+        return DONE;
+    };
+    // SAFETY: as above.
+    for key in unsafe { &(*family).sessions } {
+        if *key != 0
+            && let Some(session) = session(*key)
+            && session.parent == flow_id
+        {
+            session.killed_by = killed_by;
+            if killed_by != 0 {
+                session.ends_at = now;
+            } else if session.ends_at == 0 {
+                session.ends_at = now.wrapping_add(GRACE_NS);
+            }
+        }
+    }
+    let _ = FAMILIES.remove(flow_id);
+    DONE
+}
+
+/// Whether the packet on the desk, of no known flow, may begin one that was announced. The desk then has the
+/// session and the rule.
+#[inline(always)]
+pub fn let_in(work: &mut Work) -> bool {
+    PINHOLES_USED.get(0).is_some_and(|used| *used != 0) && announced(work) != 0
+}
+
+/// What [`let_in`] calls where there are pinholes, as a function that the verifier knows by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn announced(work: *mut Work) -> u32 {
+    // SAFETY: the caller passes a reference, or so the verifier will not believe: hence the check.
+    let Some(work) = (unsafe { work.as_mut() }) else {
+        return 0;
+    };
+    lay_out_key(work);
+    let Some(pinhole) = PINHOLES.get_ptr_mut(&work.pinhole_key) else {
+        return 0;
+    };
+    // SAFETY: as above.
+    let pinhole = unsafe { &*pinhole };
+    let from_anywhere = pinhole.source_port == 0;
+    if !from_anywhere && pinhole.source_port != work.packet.source_port {
+        return 0;
+    }
+    let Some(session) = session(pinhole.session).filter(|session| !session.is_over(work.now))
+    else {
+        let _ = PINHOLES.remove(&work.pinhole_key);
+        return 0;
+    };
+    work.kin = pinhole.session;
+    work.parent = session.parent;
+    work.rule = pinhole.rule;
+    work.protocol = 0;
+    1
+}
+
+/// The flow has begun that the pinhole was for.
+#[inline(always)]
+pub fn begun(work: &mut Work) {
+    report::count(Counter::PinholeFlows, 1);
+    lay_out_key(work);
+    if let Some(pinhole) = PINHOLES.get_ptr_mut(&work.pinhole_key)
+        // SAFETY: as above.
+        && unsafe { (*pinhole).once } != 0
+    {
+        let _ = PINHOLES.remove(&work.pinhole_key);
+    }
+}
+
+#[inline(always)]
+fn lay_out_key(work: &mut Work) {
+    work.pinhole_key = PinholeKey {
+        source: work.packet.source,
+        destination: work.packet.destination,
+        port: work.packet.destination_port,
+        transport: work.packet.protocol,
+        version: work.packet.version,
+    };
+}
+
+/// Whether a flow that was announced may go on: its session has not ended. A flow whose connection was killed
+/// has become a tombstone of that kill.
+#[inline(always)]
+pub fn goes_on(work: &mut Work, flow: &mut Flow) -> bool {
+    let Some(session) = session(flow.kin) else {
+        return false;
+    };
+    work.parent = session.parent;
+    if !session.is_over(work.now) {
+        if work.now.saturating_sub(session.last_seen) > RENEWED_EVERY {
+            session.last_seen = work.now;
+        }
+        return true;
+    }
+    if session.killed_by == 0 {
+        return false;
+    }
+    flow.kin = session.killed_by;
+    flow.last_seen = work.now;
+    flow.state = State::Killed as u8;
+    true
+}

@@ -1,0 +1,398 @@
+//! Reading a segment with the filter that is bound: brings its bytes to the parser, in order, and acts on what
+//! that finds.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_loop;
+use firewall_common::{
+    event::EventKind,
+    filter::{
+        connection::{Arrival, Connection, Stream, place},
+        finding::Findings,
+        parser::{Outcome, Parser, Scene},
+        recent::RECENT_MAX,
+        stream::Cursor,
+    },
+    flow::{Direction, Flow, Half, State},
+    layout::{Counter, FilterCounters, Verdict},
+    policy::{Mode, Profile},
+    reason::Reason,
+};
+
+use crate::{
+    filter::{self, enforces},
+    frame::Frame,
+    hook,
+    maps::{CONNECTIONS, FILTER_COMMANDS, FILTER_COUNTERS, FRESH_CONNECTION},
+    pinholes, report, reset, tables,
+    work::{CHUNK, Work},
+};
+
+/// No finding kills.
+const NO_KILL: u32 = u32::MAX;
+/// One byte gives rise to fewer findings than this.
+const FINDINGS_PER_BYTE: u32 = 8;
+
+/// A filter in the kernel. [`filters!`](crate::filters) makes it of a parser.
+pub trait Filter: Parser {
+    /// [`Parser::step`] as a function that the verifier knows by its signature alone: it looks at the parser
+    /// once, and not again for every way that leads there.
+    fn step_once(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome;
+}
+
+/// Reads the segment on the desk. Returns the program's return value.
+#[inline(always)]
+pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
+    let Some(work) = Work::desk() else {
+        return F::DROP;
+    };
+    // Between the caller's look and this one another CPU may have ended the flow.
+    let Some(flow) = tables::find_again(work) else {
+        work.refuse(Reason::TcpNotSyn);
+        return hook::drop(frame, work);
+    };
+    let Some(connection) = connection::<P>(flow) else {
+        work.refuse(Reason::OutOfResources);
+        if enforces(work) {
+            return hook::drop(frame, work);
+        }
+        report::passed_unread(frame, work);
+        return hook::pass::<F>(work);
+    };
+    report::count(Counter::FilterSegments, 1);
+    count(work.protocol, |counters| counters.segments += 1);
+    set_scene(work, flow);
+
+    let (stream, parser, peer) = connection.reading::<P>(work.direction);
+    let (_, receiver) = flow.sides(work.direction);
+    let arrival = Arrival {
+        mode: Mode::from_raw(work.binding.mode),
+        profile: Profile::from_raw(work.binding.profile),
+        seq: work.packet.payload_seq(),
+        len: work.packet.payload_len,
+        acked: receiver.acked,
+    };
+    let half = flow.half(work.direction);
+    if half.flags & Half::UNREAD != 0 {
+        half.flags &= !Half::UNREAD;
+        stream.cursor = Cursor::default();
+        parser.resync();
+    }
+    let Some(skip_front) = place(&arrival, &work.scene, &stream.cursor, parser, peer) else {
+        count(work.protocol, |counters| counters.held += 1);
+        work.refuse(Reason::FilterSegmentHeld);
+        return hook::drop(frame, work);
+    };
+    let mut reading = Reading { frame, work, stream, parser, peer, killed_by: NO_KILL };
+    reading.repeated(skip_front);
+    if reading.killed_by == NO_KILL {
+        reading.new_bytes(skip_front);
+    }
+    let Reading { work, stream, parser, killed_by, .. } = reading;
+    if killed_by == NO_KILL {
+        stream.cursor.advance(arrival.seq, arrival.len);
+        return hook::pass::<F>(work);
+    }
+    kill(frame, work, flow, parser, killed_by as u16);
+    // The receiver takes a RST at the first byte that it does not have yet.
+    work.packet.seq = arrival.seq.wrapping_add(skip_front);
+    report::replayed(work, Verdict::Reset);
+    reset::send(frame, work, reset::Into::ResetToReceiver)
+}
+
+/// What is known of the flow's streams, or a new beginning. `None`: the table is full.
+#[inline(always)]
+fn connection<P: Filter>(flow: &Flow) -> Option<&'static mut Connection> {
+    const BPF_NOEXIST: u64 = 1;
+    if let Some(known) = CONNECTIONS.get_ptr_mut(flow.id) {
+        // SAFETY: map values stay readable and writable for as long as the program runs.
+        let known = unsafe { &mut *known };
+        if !known.is_read_by(P::FILTER) {
+            // Another filter was bound before.
+            known.begin::<P>();
+            join::<P>(known, flow, true);
+        }
+        return Some(known);
+    }
+    // Should another CPU be first, with the other direction, its entry is the one to use.
+    let _ = CONNECTIONS.insert(flow.id, FRESH_CONNECTION.get(0)?, BPF_NOEXIST);
+    // SAFETY: as above.
+    let new = unsafe { &mut *CONNECTIONS.get_ptr_mut(flow.id)? };
+    new.begin::<P>();
+    join::<P>(new, flow, false);
+    Some(new)
+}
+
+/// Says where each direction is to be read from: its first byte, if that is still to come.
+#[inline(always)]
+fn join<P: Filter>(connection: &mut Connection, flow: &Flow, in_midst: bool) {
+    let [first0, first1] = flow.first_seq;
+    let [original, reply] = &flow.halves;
+    join_one::<P>(connection, Direction::Original, original, first0, in_midst);
+    join_one::<P>(connection, Direction::Reply, reply, first1, in_midst);
+}
+
+#[inline(always)]
+fn join_one<P: Filter>(
+    connection: &mut Connection,
+    direction: Direction,
+    half: &Half,
+    first_seq: u32,
+    in_midst: bool,
+) {
+    let (stream, parser, _) = connection.reading::<P>(direction);
+    if !in_midst && half.flags & (Half::BEGIN_KNOWN | Half::UNREAD) == Half::BEGIN_KNOWN {
+        stream.cursor = Cursor::starting_at(first_seq);
+    } else {
+        parser.resync();
+    }
+}
+
+/// Lays out what parsers may know besides the bytes.
+#[inline(always)]
+fn set_scene(work: &mut Work, flow: &Flow) {
+    let commands = FILTER_COMMANDS.get(u32::from(work.protocol)).copied();
+    let speaker_is_second =
+        (flow.originator_is_second != 0) == matches!(work.direction, Direction::Original);
+    let scene = &mut work.scene;
+    scene.now = work.now;
+    scene.commands = commands.unwrap_or(u64::MAX);
+    scene.version = u32::from(work.packet.version);
+    scene.translated = u32::from(flow.flags & Flow::TRANSLATED != 0);
+    let [speaker_here, speaker_there] = &mut scene.speaker;
+    let [listener_here, listener_there] = &mut scene.listener;
+    *speaker_here = work.packet.source;
+    *listener_here = work.packet.destination;
+    if work.packet.version == 4 {
+        let [first, second] = work.key_v4.addresses;
+        let (speaker, listener) = if speaker_is_second { (second, first) } else { (first, second) };
+        *speaker_there = [speaker, 0, 0, 0];
+        *listener_there = [listener, 0, 0, 0];
+    } else {
+        let [first, second] = work.key_v6.addresses;
+        let (speaker, listener) = if speaker_is_second { (second, first) } else { (first, second) };
+        *speaker_there = speaker;
+        *listener_there = listener;
+    }
+}
+
+/// What the loops over a segment's bytes work with. Their counters lie on the desk, where the verifier forgets
+/// them, so that it looks at one round for all.
+struct Reading<'a, F, P> {
+    frame: &'a F,
+    work: &'a mut Work,
+    stream: &'a mut Stream,
+    parser: &'a mut P,
+    peer: &'a P,
+    /// Code of the finding that kills, or [`NO_KILL`].
+    killed_by: u32,
+}
+
+impl<F: Frame, P: Filter> Reading<'_, F, P> {
+    /// Compares the `count` bytes at the segment's front, which were read before, with what was read.
+    #[inline(always)]
+    fn repeated(&mut self, count: u32) {
+        // One byte that was read before is how a keep-alive may look (RFC 9293 §3.8.4), and may be anything.
+        if count == 0 || count == 1 && self.work.packet.payload_len == 1 {
+            return;
+        }
+        let begin = u32::from(self.work.packet.payload_offset);
+        let compared = if count < RECENT_MAX { count } else { RECENT_MAX };
+        self.go(begin + count - compared, begin + count);
+        let context = core::ptr::from_mut(self).cast();
+        // SAFETY: the callback has the signature that the helper wants and gets the context it expects.
+        unsafe { bpf_loop(compared, compare_byte::<F, P> as *mut c_void, context, 0) };
+    }
+
+    /// Reads what is behind the `skip_front` bytes at the segment's front.
+    #[inline(always)]
+    fn new_bytes(&mut self, skip_front: u32) {
+        let begin = u32::from(self.work.packet.payload_offset);
+        let rounds = self.work.packet.payload_len;
+        self.go(begin + skip_front, begin + rounds);
+        let context = core::ptr::from_mut(self).cast();
+        // Each round reads a byte or skips a stretch and then reads a byte.
+        // SAFETY: as above.
+        unsafe { bpf_loop(rounds, read_byte::<F, P> as *mut c_void, context, 0) };
+    }
+
+    /// Goes to the bytes of the frame from `at` to `end`.
+    #[inline(always)]
+    fn go(&mut self, at: u32, end: u32) {
+        self.work.at = at;
+        self.work.end = end;
+        self.work.chunk_len = 0;
+    }
+
+    /// Sequence number of the byte at `work.at`.
+    #[inline(always)]
+    fn seq(&self) -> u32 {
+        let into = self.work.at.wrapping_sub(u32::from(self.work.packet.payload_offset));
+        self.work.packet.payload_seq().wrapping_add(into)
+    }
+}
+
+const GO_ON: u64 = 0;
+const STOP: u64 = 1;
+
+/// One round: compares a byte that was read before.
+extern "C" fn compare_byte<F: Frame, P: Filter>(_round: u64, context: *mut c_void) -> u64 {
+    // SAFETY: `repeated` passes its own reading.
+    let reading = unsafe { &mut *context.cast::<Reading<'_, F, P>>() };
+    let seq = reading.seq();
+    if reading.work.at >= reading.work.end {
+        return STOP;
+    }
+    let Some(byte) = next_byte(reading.frame, reading.work) else {
+        return STOP;
+    };
+    if !reading.stream.recent.contradicts(seq, byte) {
+        return GO_ON;
+    }
+    let findings = Findings::of(P::SEGMENTS_DISAGREE);
+    reading.killed_by = report_findings(reading.frame, reading.work, reading.parser, findings);
+    // Once for a segment.
+    STOP
+}
+
+/// One round: skips what the parser does not look at, then reads one byte.
+extern "C" fn read_byte<F: Frame, P: Filter>(_round: u64, context: *mut c_void) -> u64 {
+    // SAFETY: `new_bytes` passes its own reading.
+    let reading = unsafe { &mut *context.cast::<Reading<'_, F, P>>() };
+    let left = reading.work.end.saturating_sub(reading.work.at);
+    let skippable = reading.parser.skippable();
+    let skipped = if skippable < left { skippable } else { left };
+    if skipped > 0 {
+        reading.parser.skip(skipped);
+        reading.work.at += skipped;
+    }
+    if skipped >= left {
+        return STOP;
+    }
+    let seq = reading.seq();
+    let Some(byte) = next_byte(reading.frame, reading.work) else {
+        return STOP;
+    };
+    reading.stream.recent.note(seq, byte);
+    let outcome = reading.parser.step_once(&reading.work.scene, reading.peer, byte);
+    if outcome.is_none() {
+        return GO_ON;
+    }
+    reading.killed_by = if outcome.found().is_empty() {
+        NO_KILL
+    } else {
+        report_findings(reading.frame, reading.work, reading.parser, outcome.found())
+    };
+    if reading.killed_by != NO_KILL {
+        return STOP;
+    }
+    if outcome.acts() {
+        pinholes::act(reading.frame, reading.work, reading.parser.wish(), outcome);
+    }
+    GO_ON
+}
+
+/// The byte at `work.at`, fetched with those that follow it.
+#[inline(always)]
+fn next_byte<F: Frame>(frame: &F, work: &mut Work) -> Option<u8> {
+    let mut index = work.at.wrapping_sub(work.chunk_at);
+    if index >= work.chunk_len {
+        let left = work.end.saturating_sub(work.at);
+        work.chunk_len = if left < CHUNK as u32 { left } else { CHUNK as u32 };
+        let len = within_chunk(&work.chunk_len);
+        // SAFETY: the chunk has CHUNK bytes.
+        if !unsafe { frame.load(work.at, work.chunk.as_mut_ptr(), len) } {
+            return None;
+        }
+        work.chunk_at = work.at;
+        index = 0;
+    }
+    work.at += 1;
+    work.chunk.get(index as usize & (CHUNK - 1)).copied()
+}
+
+/// A length from 1 to [`CHUNK`], which it is already, in a form that the verifier can see: read back from
+/// memory, so that the compiler does not drop the arithmetic as needless.
+#[inline(always)]
+fn within_chunk(len: &u32) -> u32 {
+    // SAFETY: a reference is valid to read from.
+    let len = unsafe { core::ptr::from_ref(len).read_volatile() };
+    (len.wrapping_sub(1) & (CHUNK as u32 - 1)) + 1
+}
+
+/// Reports what is only to be noted. Returns the code of the finding that kills, or [`NO_KILL`].
+#[inline(always)]
+fn report_findings<F: Frame, P: Filter>(
+    frame: &F,
+    work: &mut Work,
+    parser: &P,
+    findings: Findings,
+) -> u32 {
+    let killing = if !enforces(work) {
+        Findings::EMPTY
+    } else if work.binding.profile == Profile::Strict as u8 {
+        const { P::FILTER.killing(Profile::Strict) }
+    } else {
+        const { P::FILTER.killing(Profile::Standard) }
+    };
+    work.noted = findings.without(killing);
+    let mut noting = Noting { frame, work, parser };
+    let context = (&raw mut noting).cast();
+    // SAFETY: the callback has the signature that the helper wants and gets the context it expects.
+    unsafe { bpf_loop(FINDINGS_PER_BYTE, note_first::<F, P> as *mut c_void, context, 0) };
+    (findings & killing).first().map_or(NO_KILL, u32::from)
+}
+
+/// What the loop over a byte's findings works with.
+struct Noting<'a, F, P> {
+    frame: &'a F,
+    work: &'a mut Work,
+    parser: &'a P,
+}
+
+/// One round: reports the first finding that is left.
+extern "C" fn note_first<F: Frame, P: Filter>(_round: u64, context: *mut c_void) -> u64 {
+    // SAFETY: `report_findings` passes its own noting.
+    let Noting { frame, work, parser } = unsafe { &mut *context.cast::<Noting<'_, F, P>>() };
+    let Some(code) = work.noted.first() else {
+        return STOP;
+    };
+    work.noted = work.noted.without(Findings::of(code));
+    quote(work, *parser, code);
+    report::finding(*frame, work, EventKind::FilterFinding, Reason::IpsDetected);
+    GO_ON
+}
+
+/// Ends the flow: leaves the tombstone and reports the kill that later drops will point to.
+#[inline(always)]
+fn kill<F: Frame, P: Filter>(frame: &F, work: &mut Work, flow: &mut Flow, parser: &P, code: u16) {
+    work.state = State::Killed;
+    quote(work, parser, code);
+    let number =
+        report::finding(frame, work, EventKind::ConnectionKilled, Reason::ConnectionKilled);
+    count(work.protocol, |counters| counters.kills += 1);
+    flow.kin = number;
+    flow.last_seen = work.now;
+    // Whatever state another CPU has just moved it to: it is over.
+    flow.state = State::Killed as u8;
+    filter::forget(flow.id, work.now, number);
+}
+
+/// Lays out what was found, where, and what stood there.
+#[inline(always)]
+fn quote<P: Filter>(work: &mut Work, parser: &P, code: u16) {
+    count(work.protocol, |counters| counters.findings += 1);
+    let record = &mut work.record;
+    record.filter = P::FILTER as u8;
+    record.finding = code;
+    record.offset = parser.finding_offset(code);
+    parser.excerpt(code).copy_to(record);
+}
+
+#[inline(always)]
+fn count(protocol: u8, add: impl FnOnce(&mut FilterCounters)) {
+    if let Some(counters) = FILTER_COUNTERS.get_ptr_mut(u32::from(protocol)) {
+        // SAFETY: the entry is this CPU's alone.
+        add(unsafe { &mut *counters })
+    }
+}
