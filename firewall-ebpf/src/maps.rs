@@ -101,9 +101,9 @@ pub static FAMILIES: HashMap<u64, Family, CONNECTIONS_MAX, NO_PREALLOC> = HashMa
 /// 1 once a pinhole was opened.
 #[btf_map]
 pub static PINHOLES_USED: Array<u32, 1> = Array::new();
-/// The commands that the policy allows, by protocol: see [`firewall_common::filter::FilterInfo::commands`].
+/// The commands that the policy allows, by filter: see [`firewall_common::filter::FilterInfo::commands`].
 #[btf_map]
-pub static FILTER_COMMANDS: Array<u64, PROTOCOLS_MAX> = Array::new();
+pub static FILTER_COMMANDS: Array<u64, FILTERS_MAX> = Array::new();
 
 /// The policy's head.
 #[btf_map]

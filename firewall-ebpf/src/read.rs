@@ -151,7 +151,7 @@ fn join_one<P: Filter>(
 /// Lays out what parsers may know besides the bytes.
 #[inline(always)]
 fn set_scene(work: &mut Work, flow: &Flow) {
-    let commands = FILTER_COMMANDS.get(u32::from(work.protocol)).copied();
+    let commands = FILTER_COMMANDS.get(u32::from(work.binding.filter)).copied();
     let speaker_is_second =
         (flow.originator_is_second != 0) == matches!(work.direction, Direction::Original);
     let scene = &mut work.scene;

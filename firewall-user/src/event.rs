@@ -39,6 +39,9 @@ pub struct Event {
     /// Number of the flow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flow_id: Option<u64>,
+    /// Number of the flow that announced this one to a filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
     /// Interface where the packet was caught.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
@@ -184,6 +187,7 @@ impl Event {
             reason: (reason != Reason::None).then(|| reason.name().to_owned()),
             code: (reason != Reason::None).then(|| format!("{:#010x}", reason.code())),
             flow_id: (record.flow_id != 0).then_some(record.flow_id),
+            parent: (record.parent != 0).then_some(record.parent),
             interface: names.interface(record.interface),
             direction: (record.flow_id != 0).then(|| direction(record.direction).name().to_owned()),
             protocol: named(&names.protocols, usize::from(record.protocol)),
@@ -257,6 +261,7 @@ impl Event {
             reason: (reason != Reason::None).then(|| reason.name().to_owned()),
             code: (reason != Reason::None).then(|| format!("{:#010x}", reason.code())),
             flow_id: None,
+            parent: None,
             interface: None,
             direction: None,
             protocol: None,
@@ -316,6 +321,9 @@ impl Event {
                 filter.offset,
                 filter.excerpt
             );
+        }
+        if let Some(parent) = self.parent {
+            line += &format!(" announced by flow {parent}");
         }
         if let Some(rule) = &self.rule {
             line += &format!(" rule {rule:?}");

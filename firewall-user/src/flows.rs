@@ -118,6 +118,11 @@ impl Entry {
         Alias::of(&self.flow)
     }
 
+    /// Whether another connection announced it, and it goes on as long as that lets it.
+    pub const fn is_announced(&self) -> bool {
+        self.flow.child != 0 && !self.flow.state().is_over()
+    }
+
     /// The endpoints, the originator first, also of an alias.
     pub fn endpoints(&self) -> [SocketAddr; 2] {
         // An alias has this field in the same place.

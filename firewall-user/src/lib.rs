@@ -22,6 +22,7 @@ pub mod instance;
 pub mod link;
 pub mod memory;
 pub mod object;
+pub mod pinholes;
 pub mod policy;
 pub mod preflight;
 pub mod pressure;

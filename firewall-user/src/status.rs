@@ -67,6 +67,8 @@ pub struct Status {
     pub flows_adopted: u64,
     /// Connections whose addresses are translated.
     pub flows_translated: u64,
+    /// What became of announced connections.
+    pub pinholes: Pinholes,
     /// The filters' bindings.
     pub filters: Vec<FilterStatus>,
 }
@@ -185,6 +187,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             sources_authenticated: 0,
             flows_adopted: 0,
             flows_translated: 0,
+            pinholes: Pinholes::default(),
             filters: Vec::new(),
         });
     };
@@ -226,9 +229,25 @@ pub fn status(instance: &Instance) -> Result<Status> {
         sources_authenticated: tables.counter(Counter::SourcesAuthenticated)?,
         flows_adopted: tables.counter(Counter::FlowsAdopted)?,
         flows_translated: tables.counter(Counter::FlowsTranslated)?,
+        pinholes: Pinholes {
+            opened: tables.counter(Counter::PinholesOpened)?,
+            refused: tables.counter(Counter::PinholesRefused)?,
+            flows: tables.counter(Counter::PinholeFlows)?,
+        },
         filters: filters(&state, &tables)?,
         interfaces: state.interfaces,
     })
+}
+
+/// Connections that others announced to a filter.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Pinholes {
+    /// Pinholes that were opened.
+    pub opened: u64,
+    /// Pinholes that found no room.
+    pub refused: u64,
+    /// Connections that came by one.
+    pub flows: u64,
 }
 
 /// Counts the flows of one family, in the order of reading that misses none.
@@ -385,6 +404,9 @@ impl Status {
             ("sources that answered a challenge", self.sources_authenticated),
             ("connections that were taken over in their midst", self.flows_adopted),
             ("connections whose addresses are translated", self.flows_translated),
+            ("pinholes that were opened", self.pinholes.opened),
+            ("pinholes that found no room", self.pinholes.refused),
+            ("connections that came by a pinhole", self.pinholes.flows),
         ] {
             if count > 0 {
                 text += &format!("{what}: {count}\n");

@@ -14,7 +14,7 @@ use anyhow::Result;
 use aya::maps::{Array, HashMap as KernelHashMap, MapData, MapError};
 use firewall_common::{
     event::Bucket,
-    filter::connection::Connection,
+    filter::{connection::Connection, pinhole::Family},
     flow::{Alias, Flow, KeyV4, KeyV6, State, Timeouts},
     reason::Reason,
     wire::ip_protocol,
@@ -23,6 +23,7 @@ use firewall_common::{
 use crate::{
     command::Commander,
     flows::{Entry, FlowTable, Key},
+    pinholes,
     tables::{Tables, ignore_missing},
 };
 
@@ -155,6 +156,7 @@ impl Sweeper {
         (self.aliases, self.round) = (aliases, self.round.wrapping_add(1));
         report.holders = most(counts, holders);
         self.forget_connections(&orphans)?;
+        pinholes::sweep(&self.tables, now)?;
         Ok(report)
     }
 
@@ -168,7 +170,11 @@ impl Sweeper {
     fn forget_connections(&self, ids: &HashSet<u64>) -> Result<()> {
         let mut connections: KernelHashMap<MapData, u64, Connection> =
             self.tables.open("CONNECTIONS")?;
-        ids.iter().try_for_each(|id| ignore_missing(connections.remove(id)))
+        let mut families: KernelHashMap<MapData, u64, Family> = self.tables.open("FAMILIES")?;
+        ids.iter().try_for_each(|id| {
+            ignore_missing(connections.remove(id))?;
+            ignore_missing(families.remove(id))
+        })
     }
 }
 

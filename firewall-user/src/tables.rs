@@ -87,6 +87,10 @@ impl Tables {
                 table.set(number as u32, new, 0)?;
             }
         }
+        let mut commands: Array<_, u64> = self.open("FILTER_COMMANDS")?;
+        for (filter, allowed) in &policy.commands {
+            commands.set(u32::from(*filter), *allowed, 0)?;
+        }
         self.set_timeouts(policy.timeouts)?;
         let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
         let PolicyHead { adopt_until, relaxed_until, .. } = head.get(&0, 0)?;

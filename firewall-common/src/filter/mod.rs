@@ -76,6 +76,11 @@ impl FilterId {
         self.info().usual_ports
     }
 
+    /// The commands that a policy can allow by name, in the order of their bits.
+    pub const fn commands(self) -> &'static [&'static str] {
+        self.info().commands
+    }
+
     /// All that the filter can object to, in the order of codes.
     pub const fn findings(self) -> &'static [FindingInfo] {
         self.info().findings

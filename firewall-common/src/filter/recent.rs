@@ -63,7 +63,7 @@ const fn parts(seq: u32) -> (u32, u32) {
 
 #[inline(always)]
 const fn slot(seq: u32) -> usize {
-    seq as usize / BLOCK & (BLOCKS - 1)
+    (seq as usize / BLOCK) & (BLOCKS - 1)
 }
 
 #[cfg(test)]

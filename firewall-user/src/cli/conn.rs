@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use firewall_common::flow::Timeouts;
 use firewall_user::{
     bad_input,
-    conn::{self, Criteria, Holder, Listing, Row, Sort, Target, Viewer},
+    conn::{self, Criteria, Holder, Listing, Relations, Row, Sort, Target, Viewer},
     event::Names,
     instance::Instance,
     ring::monotonic_ns,
@@ -140,8 +140,9 @@ pub(super) fn run(instance: &Instance, command: Conn) -> Result<()> {
             let Some(target) = target else { bail!("no connection was named") };
             let entry = conn::find(&tables, &target)?;
             let viewer = viewer(&tables, names)?;
-            let aliases = conn::aliases(&tables, &[entry])?;
-            let details = viewer.details(&entry, &aliases);
+            let relations = Relations::of(&tables, &[entry])?;
+            let children = conn::children(&tables, entry.flow.id)?;
+            let details = viewer.details(&entry, &relations, children);
             output.print(&details, || details.text())
         }
         Conn::Kill { filter, .. } => kill(instance, &tables, &names, target.as_ref(), filter),
@@ -243,7 +244,7 @@ fn print_top(
 /// Prints connection by connection: as one text a million of them would take more memory than they do.
 fn print_list(viewer: &Viewer, listing: &Listing, output: OutputOption) -> Result<()> {
     let mut stdout = BufWriter::new(std::io::stdout().lock());
-    let rows = listing.entries.iter().map(|entry| viewer.row(entry, &listing.aliases));
+    let rows = listing.entries.iter().map(|entry| viewer.row(entry, &listing.relations));
     if output.output == Output::Json {
         out::write(&mut stdout, "[")?;
         for (index, row) in rows.enumerate() {

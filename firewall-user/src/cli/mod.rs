@@ -1,6 +1,7 @@
 //! The command line.
 
 mod conn;
+mod findings;
 mod out;
 mod replay;
 
@@ -20,10 +21,13 @@ use firewall_user::{
     attach, bad_input,
     bring_up::{Wanted, bring_up, take_down},
     controller,
+    event::Names,
     instance::{Instance, State},
+    pinholes,
     policy::{Policy, PolicyError},
     preflight::preflight,
     replay::Hook,
+    ring::monotonic_ns,
     status,
     subscribe::{self, Request},
 };
@@ -160,6 +164,22 @@ enum Filter {
     /// Protocols, their filters, modes, profiles and counters
     #[command(after_help = "Example:\n  fwx filter list -o json")]
     List {
+        #[command(flatten)]
+        output: OutputOption,
+    },
+    /// What a filter can object to, and what it does about it in each profile
+    #[command(
+        after_help = "Examples:\n  fwx filter findings rtsp\n  fwx filter findings smtp -o json"
+    )]
+    Findings {
+        /// The filter
+        filter: String,
+        #[command(flatten)]
+        output: OutputOption,
+    },
+    /// Flows that connections announced and that are let in although no rule speaks for them
+    #[command(after_help = "Example:\n  fwx filter pinholes -o json")]
+    Pinholes {
         #[command(flatten)]
         output: OutputOption,
     },
@@ -392,17 +412,24 @@ fn check(file: &Path, output: OutputOption) -> Result<ExitCode> {
 }
 
 fn filter(instance: &Instance, command: Filter) -> Result<()> {
+    if let Filter::Findings { filter, output } = command {
+        // What a filter is like is known without an instance.
+        return findings::print(filter_named(&filter)?, output);
+    }
     let (state, tables) = status::open(instance)?;
     let (protocol, change): (String, Box<dyn FnOnce(Binding) -> Binding>) = match command {
         Filter::List { output } => {
             let filters = status::bindings(instance)?;
             return output.print(&filters, || status::filter_table(&filters));
         }
+        Filter::Pinholes { output } => {
+            let names = Names::of(instance, &state);
+            let open = pinholes::open(&tables, &names, monotonic_ns())?;
+            return output.print(&open, || pinholes::table(&open));
+        }
+        Filter::Findings { .. } => return Ok(()),
         Filter::Bind { protocol, filter, mode, profile } => {
-            let Some(filter) = FilterId::from_name(&filter) else {
-                let known: Vec<_> = FilterId::ALL.iter().map(|filter| filter.name()).collect();
-                bad_input!("there is no filter {filter:?}; there are: {}", known.join(", "));
-            };
+            let filter = filter_named(&filter)?;
             if state
                 .protocols
                 .iter()
@@ -448,6 +475,14 @@ fn filter(instance: &Instance, command: Filter) -> Result<()> {
     };
     eprintln!("fwx: {protocol}: {told}");
     Ok(())
+}
+
+fn filter_named(name: &str) -> Result<FilterId> {
+    let Some(filter) = FilterId::from_name(name) else {
+        let known: Vec<_> = FilterId::ALL.iter().map(|filter| filter.name()).collect();
+        bad_input!("there is no filter {name:?}; there are: {}", known.join(", "));
+    };
+    Ok(filter)
 }
 
 const fn old_profile(binding: &Binding) -> u8 {

@@ -12,6 +12,7 @@ use firewall_common::flow::Flow;
 use super::Selection;
 use crate::{
     flows::{Entry, FlowTable},
+    pinholes,
     sweep::most,
     tables::Tables,
 };
@@ -39,9 +40,25 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// How many there are in all; of one that gets its answer meanwhile possibly two.
     pub matched: u64,
-    /// The endpoints on the responder's side, the originator first, of those whose addresses are translated, by
-    /// the flow's number.
+    /// What they are beside themselves.
+    pub relations: Relations,
+}
+
+/// What connections are beside themselves, by their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Relations {
+    /// The endpoints on the responder's side, the originator first, of those whose addresses are translated.
     pub aliases: HashMap<u64, [SocketAddr; 2]>,
+    /// The connections that announced them to a filter.
+    pub parents: HashMap<u64, u64>,
+}
+
+impl Relations {
+    /// Those of `entries`.
+    pub fn of(tables: &Tables, entries: &[Entry]) -> Result<Self> {
+        let aliases = aliases(tables, entries)?;
+        Ok(Self { aliases, parents: pinholes::parents(tables, entries)? })
+    }
 }
 
 /// Reads the connections that `selection` means. `limit`: no more than so many; 0: all. Memory is that of what
@@ -64,8 +81,8 @@ pub fn list(
         })?;
     }
     let entries = first.sorted();
-    let aliases = aliases(tables, &entries)?;
-    Ok(Listing { entries, matched, aliases })
+    let relations = Relations::of(tables, &entries)?;
+    Ok(Listing { entries, matched, relations })
 }
 
 /// The `wanted` source addresses that hold most of the connections that `selection` means, with their numbers.
@@ -87,7 +104,7 @@ pub fn top(
 }
 
 /// The endpoints on the responder's side of those of `entries` whose addresses are translated.
-pub fn aliases(tables: &Tables, entries: &[Entry]) -> Result<HashMap<u64, [SocketAddr; 2]>> {
+pub(super) fn aliases(tables: &Tables, entries: &[Entry]) -> Result<HashMap<u64, [SocketAddr; 2]>> {
     let translated = |entry: &&Entry| entry.flow.flags & Flow::TRANSLATED != 0;
     let wanted: HashSet<u64> =
         entries.iter().filter(translated).map(|entry| entry.flow.id).collect();
@@ -105,6 +122,23 @@ pub fn aliases(tables: &Tables, entries: &[Entry]) -> Result<HashMap<u64, [Socke
         })?;
     }
     Ok(found)
+}
+
+/// The connections that the one with the number `parent` announced to a filter.
+pub fn children(tables: &Tables, parent: u64) -> Result<Vec<u64>> {
+    let mut announced = Vec::new();
+    for table in FlowTable::ALL {
+        tables.each_entry(table, |entry| {
+            if entry.is_announced() {
+                announced.push(*entry);
+            }
+        })?;
+    }
+    let parents = pinholes::parents(tables, &announced)?;
+    let mut children: Vec<_> =
+        parents.into_iter().filter(|(_, of)| *of == parent).map(|(id, _)| id).collect();
+    children.sort_unstable();
+    Ok(children)
 }
 
 /// The tables to read, in the order that misses no flow.

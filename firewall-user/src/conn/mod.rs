@@ -14,7 +14,7 @@ mod view;
 
 pub use flush::{Flushed, flush};
 pub use kill::{Killed, kill};
-pub use list::{Listing, Sort, aliases, list, top};
+pub use list::{Listing, Relations, Sort, children, list, top};
 pub use reset::{Reset, resets};
 pub use select::{Criteria, Selection};
 pub use target::{Target, find};

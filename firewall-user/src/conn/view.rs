@@ -1,13 +1,11 @@
 //! Connections as they are shown.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 use firewall_common::flow::{Flow, Half, Timeout, Timeouts};
 use serde::Serialize;
 
+use super::Relations;
 use crate::{
     event::{Names, named, transport},
     flows::Entry,
@@ -74,6 +72,9 @@ pub struct Row {
     /// The endpoints on the responder's side, where addresses are translated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub translated: Option<Ends>,
+    /// Number of the connection that announced it to a filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
 }
 
 /// Two endpoints, the originator first.
@@ -103,6 +104,9 @@ pub struct Details {
     /// Number of the event that tells of its kill.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub killed_by: Option<u64>,
+    /// Numbers of the connections that it announced to a filter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<u64>,
 }
 
 /// What one end of a TCP connection said. Sequence numbers as they stand in segments.
@@ -137,8 +141,8 @@ pub struct Holder {
 }
 
 impl Viewer {
-    /// How a connection is shown in a list. `aliases`: see [`super::Listing`].
-    pub fn row(&self, entry: &Entry, aliases: &HashMap<u64, [SocketAddr; 2]>) -> Row {
+    /// How a connection is shown in a list.
+    pub fn row(&self, entry: &Entry, relations: &Relations) -> Row {
         let flow = &entry.flow;
         let [original, reply] = &flow.tallies;
         let idle = self.now.saturating_sub(flow.last_seen);
@@ -160,20 +164,22 @@ impl Viewer {
             rule: named(&self.names.rules, flow.rule as usize),
             interface: self.names.interface(flow.interface),
             adopted: flow.flags & Flow::ADOPTED != 0,
-            translated: aliases.get(&flow.id).map(|alias| ends(*alias)),
+            translated: relations.aliases.get(&flow.id).map(|alias| ends(*alias)),
+            parent: relations.parents.get(&flow.id).copied(),
         }
     }
 
     /// A connection in full.
-    pub fn details(&self, entry: &Entry, aliases: &HashMap<u64, [SocketAddr; 2]>) -> Details {
+    pub fn details(&self, entry: &Entry, relations: &Relations, children: Vec<u64>) -> Details {
         let flow = &entry.flow;
         let is_tcp = flow.ip_protocol == firewall_common::wire::ip_protocol::TCP;
         let [original, reply] = &flow.halves;
         Details {
-            row: self.row(entry, aliases),
+            row: self.row(entry, relations),
             windows: is_tcp
                 .then(|| View { original: Window::of(original), reply: Window::of(reply) }),
             killed_by: (flow.killed_by() != 0).then_some(flow.killed_by()),
+            children,
         }
     }
 }
@@ -253,6 +259,7 @@ impl Row {
             "AGE",
             "IDLE",
             "EXPIRES",
+            "PARENT",
             "PROTOCOL",
             "RULE",
         ])
@@ -273,6 +280,7 @@ impl Row {
             &duration(self.age_s),
             &duration(self.idle_s),
             &duration(self.expires_in_s),
+            &or_none(&self.parent.map(|parent| parent.to_string())),
             &or_none(&self.protocol),
             &or_none(&self.rule),
         ])
@@ -282,7 +290,7 @@ impl Row {
 impl Details {
     /// The connection for people.
     pub fn text(&self) -> String {
-        let Self { row, windows, killed_by } = self;
+        let Self { row, windows, killed_by, children } = self;
         let [source, destination] = row.ends.texts();
         let mut lines = vec![
             ("flow", row.flow_id.to_string()),
@@ -302,6 +310,9 @@ impl Details {
         add("age", Some(duration(row.age_s)));
         add("idle", Some(duration(row.idle_s)));
         add("expires", Some(format!("in {}", duration(row.expires_in_s))));
+        add("announced", row.parent.map(|parent| format!("by flow {parent}")));
+        let numbers: Vec<_> = children.iter().map(ToString::to_string).collect();
+        add("announces", (!numbers.is_empty()).then(|| format!("flows {}", numbers.join(", "))));
         add("killed by", killed_by.map(|event| format!("event {event}")));
         add("original", windows.as_ref().map(|windows| windows.original.text()));
         add("reply", windows.as_ref().map(|windows| windows.reply.text()));
@@ -309,7 +320,7 @@ impl Details {
     }
 }
 
-fn line(cells: [&str; 12]) -> String {
+fn line(cells: [&str; 13]) -> String {
     let [
         id,
         transport,
@@ -321,12 +332,13 @@ fn line(cells: [&str; 12]) -> String {
         age,
         idle,
         expires,
+        parent,
         protocol,
         rule,
     ] = cells;
     let line = format!(
         "{id:<12} {transport:<9} {state:<11} {source:<26} {destination:<26} {packets:>9} {bytes:>12} \
-         {age:>7} {idle:>7} {expires:>7}  {protocol:<10} {rule}"
+         {age:>7} {idle:>7} {expires:>7}  {parent:<10} {protocol:<10} {rule}"
     );
     line.trim_end().to_owned() + "\n"
 }

@@ -34,7 +34,9 @@ pub(super) fn policy() -> Policy {
 /// Every filter as it behaves where the policy says nothing about it. A filter that has never seen
 /// this network's traffic should first show what it would kill, so it only monitors.
 pub(super) fn default_settings() -> Vec<FilterSettings> {
-    let settings =
-        |filter| FilterSettings { filter, mode: Mode::Monitor, profile: Profile::Standard };
+    let settings = |filter| {
+        let (mode, profile) = (Mode::Monitor, Profile::Standard);
+        FilterSettings { filter, mode, profile, commands: u64::MAX }
+    };
     FilterId::ALL.into_iter().map(settings).collect()
 }

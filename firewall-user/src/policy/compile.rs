@@ -34,6 +34,8 @@ pub struct Compiled {
     /// For each protocol, by its number (from 1), the filter bound to it. Where none is bound the
     /// entry is all zeros. Every generation is 0.
     pub bindings: Vec<(u8, Binding)>,
+    /// The commands that each filter allows, by its number.
+    pub commands: Vec<(u8, u64)>,
     /// The IPv4 prefixes of all networks, and those that are asymmetric.
     pub prefixes_v4: Vec<Prefix<4>>,
     /// The IPv6 prefixes of all networks, and those that are asymmetric.
@@ -118,6 +120,7 @@ impl Policy {
             rules: self.rules.iter().map(compile_rule).collect(),
             protocol_by_port: self.compile_ports(),
             bindings: self.compile_bindings(),
+            commands: self.filters.iter().map(|of| (of.filter as u8, of.commands)).collect(),
             prefixes_v4,
             prefixes_v6,
             names: Names {

@@ -241,6 +241,10 @@ pub struct FilterSettings {
     pub mode: Mode,
     /// The profile; standard unless the policy says otherwise.
     pub profile: Profile,
+    /// The commands that are allowed, bit n standing for the nth of
+    /// [`FilterInfo::commands`](firewall_common::filter::FilterInfo::commands); all unless the policy says
+    /// otherwise.
+    pub commands: u64,
 }
 
 /// One rule. An empty list stands for "any".

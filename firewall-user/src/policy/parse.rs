@@ -208,7 +208,6 @@ fn filters(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<FilterSetting
     let profiles = Profile::ALL.map(|profile| (profile.name(), profile));
     let mut all_settings = builtin::default_settings();
     for (name, section) in root.named_sections("filter", problems) {
-        section.deny_unknown_keys(&["mode", "profile"], problems);
         let mode = section
             .value("mode")
             .and_then(|value| document::choice("mode", &modes, value, problems));
@@ -216,13 +215,30 @@ fn filters(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<FilterSetting
             .value("profile")
             .and_then(|value| document::choice("profile", &profiles, value, problems));
         let filter = filter_named(name.get_ref(), &name.span(), problems);
+        // A filter that is not known may have commands; one that is may have none.
+        let has_commands = filter.is_none_or(|filter| !filter.commands().is_empty());
+        let known: &[_] =
+            if has_commands { &["mode", "profile", "commands"] } else { &["mode", "profile"] };
+        section.deny_unknown_keys(known, problems);
         let settings = all_settings.iter_mut().find(|known| Some(known.filter) == filter);
         if let Some(settings) = settings {
             settings.mode = mode.unwrap_or(settings.mode);
             settings.profile = profile.unwrap_or(settings.profile);
+            settings.commands = commands(&section, settings.filter, problems);
         }
     }
     all_settings
+}
+
+/// The commands that `filter` allows, a bit each.
+fn commands(section: &Section<'_, '_>, filter: FilterId, problems: &mut Problems) -> u64 {
+    if section.value("commands").is_none() {
+        return u64::MAX;
+    }
+    let known = KnownNames::new("command", filter.commands().iter().copied());
+    let listed =
+        known.listed("commands", "to allow every command leave `commands` out", section, problems);
+    listed.into_iter().fold(0, |allowed, bit| allowed | 1 << bit)
 }
 
 /// The filter that `name`, at `span`, stands for.

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use firewall_common::{filter::FilterId, flow::Timeout};
 use serde::Serialize;
 
-use super::{Limits, Policy, TableSizes, duration::NANOSECONDS_PER_SECOND, model::action_name};
+use super::{
+    FilterSettings, Limits, Policy, TableSizes, duration::NANOSECONDS_PER_SECOND,
+    model::action_name,
+};
 
 /// What a policy says, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +69,9 @@ struct FilterSummary {
     name: &'static str,
     mode: &'static str,
     profile: &'static str,
+    /// Left out: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commands: Option<Vec<&'static str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -89,6 +95,11 @@ struct RuleSummary<'a> {
     half_open: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     new_per_second: Option<u32>,
+}
+
+fn allowed(settings: &FilterSettings) -> Vec<&'static str> {
+    let known = settings.filter.commands().iter().enumerate();
+    known.filter(|(bit, _)| settings.commands >> bit & 1 == 1).map(|(_, name)| *name).collect()
 }
 
 impl Policy {
@@ -116,6 +127,7 @@ impl Policy {
             name: filter.filter.name(),
             mode: filter.mode.name(),
             profile: filter.profile.name(),
+            commands: (filter.commands != u64::MAX).then(|| allowed(filter)),
         });
         let asymmetric = self.asymmetric.iter().map(|declared| AsymmetricSummary {
             prefixes: declared.prefixes.iter().map(ToString::to_string).collect(),
