@@ -12,6 +12,15 @@ const SERVER_ISN: u32 = 5_000;
 /// A full segment on Ethernet, timestamps left out.
 const PAYLOAD_LEN: usize = 1_448;
 
+/// The payload of a segment of media: one interleaved frame (RFC 2326 §10.12).
+const FRAME_LEN: usize = 1_400;
+/// Largest window (RFC 7323 §2.3).
+const WINDOW_SCALE: [u8; 4] = [1, 3, 3, 14];
+
+/// What comes before media that a filter takes.
+const SETUP: &[u8] =
+    b"SETUP rtsp://h/s RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n";
+
 /// The address family.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) enum Family {
@@ -39,6 +48,10 @@ pub(crate) enum Service {
     Unnamed,
     /// A protocol of the policy that no filter is bound to.
     Unbound,
+    /// The same, for connections whose streams go on from run to run.
+    MediaUnbound,
+    /// A protocol that the RTSP filter is bound to, likewise.
+    MediaFiltered,
 }
 
 impl Service {
@@ -46,6 +59,8 @@ impl Service {
         match self {
             Self::Unnamed => 9_000,
             Self::Unbound => 554,
+            Self::MediaUnbound => 555,
+            Self::MediaFiltered => 556,
         }
     }
 }
@@ -83,9 +98,10 @@ impl Conversation {
 
     /// SYN, SYN/ACK, ACK.
     pub(crate) fn handshake(self) -> [Vec<u8>; 3] {
-        let syn = Packet::tcp(self.client, self.server).seq(CLIENT_ISN);
+        let syn = Packet::tcp(self.client, self.server).seq(CLIENT_ISN).tcp_options(&WINDOW_SCALE);
         let answer = Packet::tcp(self.server, self.client)
             .flags("SA")
+            .tcp_options(&WINDOW_SCALE)
             .seq(SERVER_ISN)
             .ack(CLIENT_ISN.wrapping_add(1));
         [syn.build(), answer.build(), self.acknowledgment()]
@@ -99,6 +115,27 @@ impl Conversation {
     /// The client sends a full segment.
     pub(crate) fn data(self) -> Vec<u8> {
         self.client_says("PA").payload([b'x'; PAYLOAD_LEN]).build()
+    }
+
+    /// The client asks for a stream, and the server opens its window.
+    pub(crate) fn asks_for_media(self) -> [Vec<u8>; 2] {
+        let request = self.client_says("PA").payload(SETUP);
+        let answer = Packet::tcp(self.server, self.client)
+            .flags("A")
+            .seq(SERVER_ISN.wrapping_add(1))
+            .ack(CLIENT_ISN.wrapping_add(1).wrapping_add(SETUP.len() as u32))
+            .window(u16::MAX);
+        [request.build(), answer.build()]
+    }
+
+    /// A segment of media that lies one before the first one of the stream.
+    pub(crate) fn before_media(self) -> Vec<u8> {
+        let mut frame = vec![0; FRAME_LEN];
+        let len = (FRAME_LEN - 4) as u16;
+        frame[0] = b'$';
+        frame[2..4].copy_from_slice(&len.to_be_bytes());
+        let first = CLIENT_ISN.wrapping_add(1).wrapping_add(SETUP.len() as u32);
+        self.client_says("PA").seq(first.wrapping_sub(FRAME_LEN as u32)).payload(frame).build()
     }
 
     fn client_says(self, flags: &str) -> Packet {

@@ -32,6 +32,9 @@ impl Hook {
     }
 }
 
+/// A window of 1 GiB holds so many segments of media, and more.
+const MEDIA_RUNS_MAX: u32 = 300_000;
+
 /// One line of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,17 +51,23 @@ pub(crate) enum Subject {
     EstablishedData,
     /// fwx: the same of a protocol that no filter is bound to.
     EstablishedDataUnbound,
+    /// fwx: the next segment of a stream, one interleaved frame, of a protocol that no filter is bound to.
+    MediaUnbound,
+    /// fwx: the same, read by the RTSP filter, which enforces.
+    MediaFiltered,
 }
 
 impl Subject {
     /// The empty program first and the floor third: the others are compared with these.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Empty,
         Self::Parse,
         Self::ParseAndLookup,
         Self::EstablishedAck,
         Self::EstablishedData,
         Self::EstablishedDataUnbound,
+        Self::MediaUnbound,
+        Self::MediaFiltered,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -69,6 +78,8 @@ impl Subject {
             Self::EstablishedAck => "fwx: established ACK",
             Self::EstablishedData => "fwx: established data",
             Self::EstablishedDataUnbound => "fwx: data, filter unbound",
+            Self::MediaUnbound => "fwx: media, filter unbound",
+            Self::MediaFiltered => "fwx: media, read by the filter",
         }
     }
 
@@ -81,6 +92,8 @@ impl Subject {
             (Self::Parse, Hook::Tc) => "bench_parse_tc",
             (Self::ParseAndLookup, Hook::Xdp) => "bench_lookup_xdp",
             (Self::ParseAndLookup, Hook::Tc) => "bench_lookup_tc",
+            (Self::MediaUnbound | Self::MediaFiltered, Hook::Xdp) => "bench_stream_xdp",
+            (Self::MediaUnbound | Self::MediaFiltered, Hook::Tc) => "bench_stream_tc",
             (_, Hook::Xdp) => XDP_INGRESS,
             (_, Hook::Tc) => TC_INGRESS,
         }
@@ -90,6 +103,8 @@ impl Subject {
     pub(crate) fn service(self) -> Service {
         match self {
             Self::EstablishedDataUnbound => Service::Unbound,
+            Self::MediaUnbound => Service::MediaUnbound,
+            Self::MediaFiltered => Service::MediaFiltered,
             _ => Service::Unnamed,
         }
     }
@@ -101,6 +116,15 @@ impl Subject {
                 conversation.acknowledgment()
             }
             Self::EstablishedData | Self::EstablishedDataUnbound => conversation.data(),
+            Self::MediaUnbound | Self::MediaFiltered => conversation.before_media(),
+        }
+    }
+
+    /// How often the program may run at a time: of `repeat` times where each run takes a new part of a window.
+    pub(crate) fn runs(self, repeat: u32) -> u32 {
+        match self {
+            Self::MediaUnbound | Self::MediaFiltered => repeat.min(MEDIA_RUNS_MAX),
+            _ => repeat,
         }
     }
 }

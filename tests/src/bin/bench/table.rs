@@ -27,6 +27,10 @@ impl FlowTable {
         let from = self.unnamed;
         if from == 0 {
             establish(programs, Service::Unbound, 0..MEASURED)?;
+            for service in [Service::MediaUnbound, Service::MediaFiltered] {
+                establish(programs, service, 0..MEASURED)?;
+                ask_for_media(programs, service)?;
+            }
         }
         self.unnamed = flows - MEASURED;
         establish(programs, Service::Unnamed, from..self.unnamed)
@@ -38,6 +42,18 @@ fn establish(programs: &Programs, service: Service, numbers: std::ops::Range<u32
     for number in numbers {
         for family in Family::ALL {
             for frame in Conversation::new(family, service, number).handshake() {
+                programs.run(Hook::Xdp, program, &frame, 1)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ask_for_media(programs: &Programs, service: Service) -> Result<()> {
+    let program = Subject::EstablishedAck.program(Hook::Xdp);
+    for number in 0..MEASURED {
+        for family in Family::ALL {
+            for frame in Conversation::new(family, service, number).asks_for_media() {
                 programs.run(Hook::Xdp, program, &frame, 1)?;
             }
         }
