@@ -10,7 +10,6 @@ use firewall_common::{
         connection::{Arrival, Connection, Stream, place},
         finding::Findings,
         parser::{Outcome, Parser, Scene},
-        recent::RECENT_MAX,
         stream::Cursor,
     },
     flow::{Direction, Flow, Half, State},
@@ -197,11 +196,10 @@ impl<F: Frame, P: Filter> Reading<'_, F, P> {
             return;
         }
         let begin = u32::from(self.work.packet.payload_offset);
-        let compared = if count < RECENT_MAX { count } else { RECENT_MAX };
-        self.go(begin + count - compared, begin + count);
+        self.go(begin, begin + count);
         let context = core::ptr::from_mut(self).cast();
         // SAFETY: the callback has the signature that the helper wants and gets the context it expects.
-        unsafe { bpf_loop(compared, compare_byte::<F, P> as *mut c_void, context, 0) };
+        unsafe { bpf_loop(count, compare_byte::<F, P> as *mut c_void, context, 0) };
     }
 
     /// Reads what is behind the `skip_front` bytes at the segment's front.
@@ -235,13 +233,20 @@ impl<F: Frame, P: Filter> Reading<'_, F, P> {
 const GO_ON: u64 = 0;
 const STOP: u64 = 1;
 
-/// One round: compares a byte that was read before.
+/// One round: passes over what nothing is known of, then compares a byte that was read before.
 extern "C" fn compare_byte<F: Frame, P: Filter>(_round: u64, context: *mut c_void) -> u64 {
     // SAFETY: `repeated` passes its own reading.
     let reading = unsafe { &mut *context.cast::<Reading<'_, F, P>>() };
     let seq = reading.seq();
+    let unknown = reading.stream.recent.unknown_from(seq);
+    if unknown > 0 {
+        reading.work.at += unknown;
+    }
     if reading.work.at >= reading.work.end {
         return STOP;
+    }
+    if unknown > 0 {
+        return GO_ON;
     }
     let Some(byte) = next_byte(reading.frame, reading.work) else {
         return STOP;

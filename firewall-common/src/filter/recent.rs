@@ -45,6 +45,13 @@ impl Recent {
         block.bytes = block.bytes & !(0xff << (place * 8)) | (byte as u64) << (place * 8);
     }
 
+    /// How many bytes from `seq` on were certainly not read lately: most of what is repeated of media.
+    #[inline(always)]
+    pub fn unknown_from(&self, seq: u32) -> u32 {
+        let (number, place) = parts(seq);
+        if self.blocks[slot(seq)].number == number { 0 } else { BLOCK as u32 - place }
+    }
+
     /// Whether the byte with sequence number `seq` was read lately and was not `byte`.
     #[inline(always)]
     pub fn contradicts(&self, seq: u32, byte: u8) -> bool {
@@ -95,6 +102,8 @@ mod tests {
             assert_eq!(recent.contradicts(seq, seq as u8 ^ 1), known, "{seq}");
             assert!(!recent.contradicts(seq, seq as u8));
         }
+        assert_eq!(recent.unknown_from(3), 5);
+        assert_eq!(recent.unknown_from(2 * RECENT_MAX), 0);
         // A place that is skipped is not taken for what lay in its block before.
         recent.note(5 * RECENT_MAX + 3, 1);
         assert!(!recent.contradicts(5 * RECENT_MAX + 2, 77));
