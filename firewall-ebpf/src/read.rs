@@ -45,13 +45,7 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
     let Some(work) = Work::desk() else {
         return F::DROP;
     };
-    // Between the caller's look and this one another CPU may have ended the flow.
-    let Some(flow) = tables::find_again(work) else {
-        work.refuse(Reason::TcpNotSyn);
-        return hook::drop(frame, work);
-    };
-    let Some(connection) = connection::<P>(flow) else {
-        work.refuse(Reason::OutOfResources);
+    let Some(connection) = connection::<P>(work) else {
         if enforces(work) {
             return hook::drop(frame, work);
         }
@@ -60,22 +54,18 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
     };
     report::count(Counter::FilterSegments, 1);
     count(work.protocol, |counters| counters.segments += 1);
-    set_scene(work, flow);
+    set_scene(work);
 
     let (stream, parser, peer) = connection.reading::<P>(work.direction);
-    let (_, receiver) = flow.sides(work.direction);
     let arrival = Arrival {
         mode: Mode::from_raw(work.binding.mode),
         profile: Profile::from_raw(work.binding.profile),
         seq: work.packet.payload_seq(),
         len: work.packet.payload_len,
-        acked: receiver.acked,
+        acked: work.acked,
     };
-    let half = flow.half(work.direction);
-    if half.flags & Half::UNREAD != 0 {
-        half.flags &= !Half::UNREAD;
-        stream.cursor = Cursor::default();
-        parser.resync();
+    if work.unread {
+        begin_anew(work, stream, parser);
     }
     let Some(skip_front) = place(&arrival, &work.scene, &stream.cursor, parser, peer) else {
         count(work.protocol, |counters| counters.held += 1);
@@ -92,34 +82,43 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
         stream.cursor.advance(arrival.seq, arrival.len);
         return hook::pass::<F>(work);
     }
-    kill(frame, work, flow, parser, killed_by as u16);
+    kill(frame, work, parser, killed_by as u16);
     // The receiver takes a RST at the first byte that it does not have yet.
     work.packet.seq = arrival.seq.wrapping_add(skip_front);
     report::replayed(work, Verdict::Reset);
     reset::send(frame, work, reset::Into::ResetToReceiver)
 }
 
-/// What is known of the flow's streams, or a new beginning. `None`: the table is full.
+/// What is known of the flow's streams, or a new beginning. `None`: there is none, for the reason on the desk.
 #[inline(always)]
-fn connection<P: Filter>(flow: &Flow) -> Option<&'static mut Connection> {
-    const BPF_NOEXIST: u64 = 1;
-    if let Some(known) = CONNECTIONS.get_ptr_mut(flow.id) {
+fn connection<P: Filter>(work: &mut Work) -> Option<&'static mut Connection> {
+    if let Some(known) = CONNECTIONS.get_ptr_mut(work.flow_id) {
         // SAFETY: map values stay readable and writable for as long as the program runs.
         let known = unsafe { &mut *known };
-        if !known.is_read_by(P::FILTER) {
-            // Another filter was bound before.
-            known.begin::<P>();
-            join::<P>(known, flow, true);
+        if known.is_read_by(P::FILTER) {
+            return Some(known);
         }
-        return Some(known);
     }
+    new_connection::<P>(work)
+}
+
+/// The flow's first segment, or the first that this filter reads.
+#[inline(never)]
+fn new_connection<P: Filter>(work: &mut Work) -> Option<&'static mut Connection> {
+    const BPF_NOEXIST: u64 = 1;
+    // Between the caller's look and this one another CPU may have ended the flow.
+    work.refuse(Reason::TcpNotSyn);
+    let flow = tables::find_again(work)?;
+    work.refuse(Reason::OutOfResources);
     // Should another CPU be first, with the other direction, its entry is the one to use.
-    let _ = CONNECTIONS.insert(flow.id, FRESH_CONNECTION.get(0)?, BPF_NOEXIST);
-    // SAFETY: as above.
-    let new = unsafe { &mut *CONNECTIONS.get_ptr_mut(flow.id)? };
-    new.begin::<P>();
-    join::<P>(new, flow, false);
-    Some(new)
+    let is_new = CONNECTIONS.insert(flow.id, FRESH_CONNECTION.get(0)?, BPF_NOEXIST).is_ok();
+    // SAFETY: map values stay readable and writable for as long as the program runs.
+    let connection = unsafe { &mut *CONNECTIONS.get_ptr_mut(flow.id)? };
+    if !connection.is_read_by(P::FILTER) {
+        connection.begin::<P>();
+        join::<P>(connection, flow, !is_new);
+    }
+    Some(connection)
 }
 
 /// Says where each direction is to be read from: its first byte, if that is still to come.
@@ -147,17 +146,27 @@ fn join_one<P: Filter>(
     }
 }
 
+/// Payload of this direction passed unread: the parser begins anew, in the midst.
+#[inline(never)]
+fn begin_anew<P: Filter>(work: &Work, stream: &mut Stream, parser: &mut P) {
+    if let Some(flow) = tables::find_again(work) {
+        flow.half(work.direction).flags &= !Half::UNREAD;
+    }
+    stream.cursor = Cursor::default();
+    parser.resync();
+}
+
 /// Lays out what parsers may know besides the bytes.
 #[inline(always)]
-fn set_scene(work: &mut Work, flow: &Flow) {
+fn set_scene(work: &mut Work) {
     let commands = FILTER_COMMANDS.get(u32::from(work.binding.filter)).copied();
     let speaker_is_second =
-        (flow.originator_is_second != 0) == matches!(work.direction, Direction::Original);
+        work.originator_is_second == matches!(work.direction, Direction::Original);
     let scene = &mut work.scene;
     scene.now = work.now;
     scene.commands = commands.unwrap_or(u64::MAX);
     scene.version = u32::from(work.packet.version);
-    scene.translated = u32::from(flow.flags & Flow::TRANSLATED != 0);
+    scene.translated = u32::from(work.flow_flags & Flow::TRANSLATED != 0);
     let [speaker_here, speaker_there] = &mut scene.speaker;
     let [listener_here, listener_there] = &mut scene.listener;
     *speaker_here = work.packet.source;
@@ -370,17 +379,19 @@ extern "C" fn note_first<F: Frame, P: Filter>(_round: u64, context: *mut c_void)
 
 /// Ends the flow: leaves the tombstone and reports the kill that later drops will point to.
 #[inline(always)]
-fn kill<F: Frame, P: Filter>(frame: &F, work: &mut Work, flow: &mut Flow, parser: &P, code: u16) {
+fn kill<F: Frame, P: Filter>(frame: &F, work: &mut Work, parser: &P, code: u16) {
     work.state = State::Killed;
     quote(work, parser, code);
     let number =
         report::finding(frame, work, EventKind::ConnectionKilled, Reason::ConnectionKilled);
     count(work.protocol, |counters| counters.kills += 1);
-    flow.kin = number;
-    flow.last_seen = work.now;
-    // Whatever state another CPU has just moved it to: it is over.
-    flow.state = State::Killed as u8;
-    filter::forget(flow.id, work.now, number);
+    if let Some(flow) = tables::find_again(work) {
+        flow.kin = number;
+        flow.last_seen = work.now;
+        // Whatever state another CPU has just moved it to: it is over.
+        flow.state = State::Killed as u8;
+    }
+    filter::forget(work.flow_id, work.now, number);
 }
 
 /// Lays out what was found, where, and what stood there.

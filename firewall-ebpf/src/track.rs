@@ -159,10 +159,7 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
         return Some(Decision::Drop);
     }
     if is_read {
-        if filter::wants(work) {
-            return Some(Decision::Read);
-        }
-        flow.half(direction).flags |= Half::UNREAD;
+        return Some(read_or_pass(work, flow));
     }
     Some(Decision::Pass)
 }
@@ -242,13 +239,21 @@ fn pass_relaxed(work: &mut Work, flow: &mut Flow) -> Decision {
     reply.learn_again();
     flow.last_seen = work.now;
     flow.count(work.direction, work.packet.ip_len);
-    if brings_payload(&work.packet) {
-        if filter::wants(work) {
-            return Decision::Read;
-        }
+    if brings_payload(&work.packet) { read_or_pass(work, flow) } else { Decision::Pass }
+}
+
+/// Payload passes by the filter that is bound, which is told what the flow says, or is noted as unread.
+#[inline(always)]
+fn read_or_pass(work: &mut Work, flow: &mut Flow) -> Decision {
+    if !filter::wants(work) {
         flow.half(work.direction).flags |= Half::UNREAD;
+        return Decision::Pass;
     }
-    Decision::Pass
+    let (sender, receiver) = flow.sides(work.direction);
+    work.acked = receiver.acked;
+    work.unread = sender.flags & Half::UNREAD != 0;
+    work.originator_is_second = flow.originator_is_second != 0;
+    Decision::Read
 }
 
 /// A segment that the flow's state or windows do not allow.

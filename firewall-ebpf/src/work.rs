@@ -132,6 +132,12 @@ pub struct Work {
     pub parent: u64,
     /// How the filter that is to read the packet is bound.
     pub binding: Binding,
+    /// What the flow says to that filter: the number that the receiver acknowledged last,
+    pub acked: u32,
+    /// whether payload of this direction passed unread,
+    pub unread: bool,
+    /// and whether the originator is the second endpoint of the flow's key.
+    pub originator_is_second: bool,
 
     /// A flow in the making.
     pub flow: Flow,
