@@ -4,6 +4,7 @@
 //! [`finding`] terms; the binding's profile says which of these findings kill. A new filter is a module
 //! of its own with a [`FilterInfo`], and one entry in [`FilterId`].
 
+pub mod address;
 pub mod connection;
 pub mod drive;
 pub mod excerpt;
