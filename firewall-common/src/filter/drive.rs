@@ -87,7 +87,9 @@ impl<P: Parser> Drive<P> {
         let scene = self.scenes[direction as usize];
         let (stream, parser, peer) = self.connection.reading::<P>(direction);
         let len = bytes.len() as u32;
-        let arrival = Arrival { mode: self.mode, profile: self.profile, seq, len, acked: seq };
+        // The receiver has what was read, and nothing beyond it: what is held back never reached it.
+        let acked = stream.cursor.next().unwrap_or(seq);
+        let arrival = Arrival { mode: self.mode, profile: self.profile, seq, len, acked };
         let Some(skip_front) = place(&arrival, &scene, &stream.cursor, parser, peer) else {
             return Passage::Held;
         };
