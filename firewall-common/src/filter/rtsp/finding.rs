@@ -45,6 +45,22 @@ pub enum Finding {
     MalformedStartLine = 16,
     /// A segment repeats bytes and they are not the same.
     SegmentsDisagree = 17,
+    /// More requests without a reply than the limit.
+    TooManyRequests = 18,
+    /// A Transport header that is not as the grammar has it.
+    MalformedTransport = 19,
+    /// A Transport header that names the address of neither end.
+    ForeignAddress = 20,
+    /// A Transport header with a port of the system's.
+    LowPort = 21,
+    /// A reply to SETUP that names a port the requester did not ask for.
+    UnaskedPort = 22,
+    /// Media that could only begin from the far side of an address translation.
+    BehindNat = 23,
+    /// More pinholes of one session than the limit.
+    TooManyPinholes = 24,
+    /// A head of a message that takes longer than the limit.
+    HeadTooSlow = 25,
 }
 
 impl Finding {
@@ -64,7 +80,7 @@ pub const KILL_STRICT: Findings = Findings::killing(&FINDINGS, Profile::Strict);
 ///
 /// The standard profile kills what is not RTSP and what abuses resources; what RFC 2326 allows and what
 /// devices are seen to send is at most noted. The strict profile kills on any departure.
-pub const FINDINGS: [FindingInfo; 18] = [
+pub const FINDINGS: [FindingInfo; 26] = [
     info(
         Finding::MissingCseq,
         "missing-cseq",
@@ -152,7 +168,7 @@ pub const FINDINGS: [FindingInfo; 18] = [
     info(
         Finding::HttpTunnel,
         "http-tunnel",
-        "RTSP tunnelled through HTTP: what follows is not looked at",
+        "RTSP tunnelled through HTTP: it is read, but what it announces opens nothing",
         "RFC 2326 §4; Apple, Tunnelling RTSP and RTP over HTTP",
         [Note, Kill],
     ),
@@ -189,6 +205,62 @@ pub const FINDINGS: [FindingInfo; 18] = [
         "segments-disagree",
         "a segment repeats bytes that were read before, and they are not the same",
         "RFC 9293 §3.4",
+        [Kill, Kill],
+    ),
+    info(
+        Finding::TooManyRequests,
+        "too-many-requests",
+        "many requests in a short time, and none of them was answered",
+        "RFC 2326 §9.1",
+        [Kill, Kill],
+    ),
+    info(
+        Finding::MalformedTransport,
+        "malformed-transport",
+        "a port is no number, out of range or missing, or a quotation has no end",
+        "RFC 2326 §12.39; RFC 7826 §18.54",
+        [Note, Kill],
+    ),
+    info(
+        Finding::ForeignAddress,
+        "foreign-address",
+        "media would go to, or come from, a third host: nothing is opened for it",
+        "RFC 2326 §12.39, §16; RFC 7826 §21.2.1",
+        [Note, Kill],
+    ),
+    info(
+        Finding::LowPort,
+        "low-port",
+        "a port below 1024, where no media is: nothing is opened for it",
+        "RFC 2326 §12.39; RFC 6335 §6",
+        [Note, Kill],
+    ),
+    info(
+        Finding::UnaskedPort,
+        "unasked-port",
+        "the reply names a port that the request did not: nothing is opened for it",
+        "RFC 2326 §12.39",
+        [Note, Kill],
+    ),
+    info(
+        Finding::BehindNat,
+        "behind-nat",
+        "only the far side of an address translation could begin: nothing can be opened",
+        "RFC 2326 §12.39; RFC 7825 §1",
+        [Note, Note],
+    ),
+    info(
+        Finding::TooManyPinholes,
+        "too-many-pinholes",
+        "one session has more ports opened than any presentation has streams",
+        "RFC 2326 §10.4",
+        [Kill, Kill],
+    ),
+    info(
+        Finding::HeadTooSlow,
+        "head-too-slow",
+        "the head of the message is dripped in for longer than servers wait",
+        "RFC 2326 §4; RFC 7826 §21.1",
         [Kill, Kill],
     ),
 ];

@@ -17,7 +17,7 @@ impl Parser {
 
     /// Channel and 16-bit length of an interleaved frame (RFC 2326 §10.12).
     #[inline(never)]
-    pub(super) fn frame(&mut self, byte: u8) -> Findings {
+    pub(super) fn frame(&mut self, peer: &Self, byte: u8) -> Findings {
         self.start.push(byte);
         self.length = self.length.wrapping_add(1);
         if self.length == 1 {
@@ -28,14 +28,15 @@ impl Parser {
             return Findings::EMPTY;
         }
         self.state = if self.remaining > 0 { State::PAYLOAD } else { State::BETWEEN };
-        self.media_before_setup()
+        self.media_before_setup(peer)
     }
 
-    /// Only one direction is known here: the one that asks for the SETUP, or answers it with a Transport
-    /// or Session header. What was said before a join is not known at all.
+    /// Who takes part in a SETUP shows it: one end asks, the other answers with a Transport or Session header.
+    /// What was said before a join, or on a tunnel's other connection, is not known.
     #[inline(always)]
-    fn media_before_setup(&mut self) -> Findings {
-        if self.has(Flags::SETUP) || self.has(Flags::JOINED) {
+    fn media_before_setup(&mut self, peer: &Self) -> Findings {
+        let known = self.flags.with(peer.flags);
+        if known.has(Flags::SETUP) || known.has(Flags::JOINED) || known.has(Flags::TUNNELLED) {
             return Findings::EMPTY;
         }
         self.unexpected_media =

@@ -1,4 +1,4 @@
-//! Header lines and the end of a message's head.
+//! Header lines.
 //!
 //! RFC 2326 §15.1: `name ":" [ value ] CRLF`; a line that begins with a blank continues the one before.
 //! So only the first byte of the next line ends a header, and it is judged then.
@@ -6,8 +6,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::super::finding::Findings;
+use super::super::parser::{Outcome, Scene};
 use super::super::token::{CR, HT, LF, SP, Token, is_token};
-use super::start_line::Kind;
 use super::{About, BODY_MAX, Finding, Flags, HEADER_MAX, HEADERS_MAX, Parser, State};
 use crate::words::clear;
 
@@ -30,8 +30,8 @@ impl Header {
     const MEDIA_TYPE: Self = Self(3);
     /// Authorization or Proxy-Authorization.
     const CREDENTIALS: Self = Self(4);
-    /// Transport or Session, which only the reply to a SETUP brings first.
-    const SETUP: Self = Self(5);
+    const TRANSPORT: Self = Self(5);
+    const SESSION: Self = Self(6);
 
     /// The header with the lower-case `name`.
     #[inline(always)]
@@ -48,10 +48,10 @@ impl Header {
             || name.is(const { Token::of("proxy-authorization") })
         {
             Self::CREDENTIALS
-        } else if name.is(const { Token::of("transport") })
-            || name.is(const { Token::of("session") })
-        {
-            Self::SETUP
+        } else if name.is(const { Token::of("transport") }) {
+            Self::TRANSPORT
+        } else if name.is(const { Token::of("session") }) {
+            Self::SESSION
         } else {
             Self::OTHER
         }
@@ -64,28 +64,31 @@ impl Header {
 pub(super) struct Number(u8);
 
 impl Number {
-    const NONE: Self = Self(0);
+    pub(super) const NONE: Self = Self(0);
     const DIGITS: Self = Self(1);
     /// Blanks follow it.
     const ENDED: Self = Self(2);
     const BAD: Self = Self(3);
 
     #[inline(always)]
-    const fn is_good(self) -> bool {
+    pub(super) const fn is_good(self) -> bool {
         self.0 == Self::DIGITS.0 || self.0 == Self::ENDED.0
     }
 }
 
 impl Parser {
     #[inline(never)]
-    pub(super) fn header_start(&mut self, byte: u8) -> Findings {
+    pub(super) fn header_start(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
         match byte {
-            SP | HT if self.headers > 0 => self.continue_header(byte),
-            CR | LF => self.end_header() | self.end_head(byte),
+            SP | HT if self.headers > 0 => self.continue_header(scene, byte).into(),
+            CR | LF => {
+                let findings = self.end_header(scene);
+                self.end_head(scene, peer, byte).with(findings.into())
+            }
             _ => {
-                let findings = self.end_header();
+                let findings = self.end_header(scene);
                 self.begin_header(byte);
-                findings
+                findings.into()
             }
         }
     }
@@ -115,10 +118,10 @@ impl Parser {
     }
 
     #[inline(always)]
-    fn continue_header(&mut self, byte: u8) -> Findings {
+    fn continue_header(&mut self, scene: &Scene, byte: u8) -> Findings {
         if self.has(Flags::COLON) {
             self.state = State::HEADER_VALUE;
-            self.header_value(byte)
+            self.header_value(scene, byte)
         } else {
             self.state = State::HEADER_NAME;
             self.header_name(byte)
@@ -183,18 +186,22 @@ impl Parser {
         self.set(Flags::COLON);
         self.state = State::HEADER_VALUE;
         self.length = 0;
-        self.number = 0;
-        self.number_state = Number::NONE;
+        self.begin_number();
         clear(&mut self.token);
         match self.header {
             Header::CSEQ => self.set(Flags::HAS_CSEQ),
-            Header::SETUP => self.set(Flags::SETUP),
+            Header::TRANSPORT => self.begin_transport(),
+            Header::SESSION => self.begin_session(),
             _ => {}
+        }
+        // Only who took part in a SETUP says these.
+        if matches!(self.header, Header::TRANSPORT | Header::SESSION) {
+            self.set(Flags::SETUP);
         }
     }
 
     #[inline(never)]
-    pub(super) fn header_value(&mut self, byte: u8) -> Findings {
+    pub(super) fn header_value(&mut self, scene: &Scene, byte: u8) -> Findings {
         match byte {
             CR | LF => {
                 self.state = State::HEADER_START;
@@ -213,13 +220,22 @@ impl Parser {
                     self.set(Flags::TUNNEL);
                 }
             }
+            Header::TRANSPORT => self.transport_byte(scene, byte),
+            Header::SESSION => self.session_byte(byte),
             _ => {}
         }
         self.count(VALUE_MAX, About::Header)
     }
 
+    /// A number begins with the next byte.
     #[inline(always)]
-    fn number_byte(&mut self, byte: u8) {
+    pub(super) fn begin_number(&mut self) {
+        self.number = 0;
+        self.number_state = Number::NONE;
+    }
+
+    #[inline(always)]
+    pub(super) fn number_byte(&mut self, byte: u8) {
         self.number_state = match (byte, self.number_state) {
             (b'0'..=b'9', Number::NONE | Number::DIGITS) => {
                 let digit = u32::from(byte.wrapping_sub(b'0'));
@@ -234,16 +250,14 @@ impl Parser {
 
     /// Judges the header that has ended, if there was one.
     #[inline(never)]
-    fn end_header(&mut self) -> Findings {
+    fn end_header(&mut self, scene: &Scene) -> Findings {
         if self.headers == 0 {
             return Findings::EMPTY;
         }
         if self.has(Flags::BAD_NAME) || !self.has(Flags::COLON) {
             self.pending |= Finding::MalformedHeader.bit();
-        } else if self.header == Header::CONTENT_LENGTH {
-            self.end_content_length();
-        } else if self.header == Header::CSEQ && !self.number_state.is_good() {
-            self.pending |= Finding::MalformedCseq.bit();
+        } else {
+            self.judge_value(scene);
         }
         if self.kind.is_http() {
             // HTTP has its own grammar; here only its resources count.
@@ -253,6 +267,27 @@ impl Parser {
             self.pending |= Finding::TooManyHeaders.bit();
         }
         self.report_pending(About::Header)
+    }
+
+    #[inline(always)]
+    fn judge_value(&mut self, scene: &Scene) {
+        match self.header {
+            Header::CONTENT_LENGTH => self.end_content_length(),
+            Header::CSEQ => self.end_cseq(),
+            Header::TRANSPORT => self.end_transport(scene),
+            Header::SESSION => self.end_session(),
+            _ => {}
+        }
+    }
+
+    #[inline(always)]
+    fn end_cseq(&mut self) {
+        if self.number_state.is_good() {
+            self.set(Flags::KNOWS_CSEQ);
+            self.cseq = self.number;
+        } else {
+            self.pending |= Finding::MalformedCseq.bit();
+        }
     }
 
     #[inline(always)]
@@ -266,45 +301,6 @@ impl Parser {
         }
         self.set(Flags::HAS_LENGTH);
         self.content_length = self.number;
-    }
-
-    /// The blank line at `byte`, CR or LF, has ended the head.
-    #[inline(always)]
-    fn end_head(&mut self, byte: u8) -> Findings {
-        if self.kind.is_http() {
-            return self.end_http_head(byte);
-        }
-        let mut findings = Findings::EMPTY;
-        if !self.has(Flags::HAS_CSEQ) {
-            findings = self.report(Finding::MissingCseq.bit(), About::Start);
-        }
-        findings | self.begin_body(byte)
-    }
-
-    #[inline(always)]
-    fn end_http_head(&mut self, byte: u8) -> Findings {
-        if self.has(Flags::TUNNEL) {
-            return self.give_up(Finding::HttpTunnel);
-        }
-        if self.kind == Kind::HTTP_REQUEST || self.has(Flags::MAY_TUNNEL) {
-            return self.give_up(Finding::HttpWithoutTunnel);
-        }
-        self.report(Finding::HttpRefused.bit(), About::Start) | self.begin_body(byte)
-    }
-
-    /// A body is as long as Content-Length says (RFC 2326 §4.4). If that cannot be known, no byte that
-    /// follows can be told to be body or message.
-    #[inline(always)]
-    fn begin_body(&mut self, byte: u8) -> Findings {
-        self.remaining = self.content_length;
-        self.state = if self.has(Flags::BAD_LENGTH) {
-            State::OPAQUE
-        } else if self.remaining > 0 {
-            State::PAYLOAD
-        } else {
-            State::BETWEEN
-        };
-        if self.state == State::OPAQUE { Findings::EMPTY } else { self.line_end(byte) }
     }
 
     /// Puts a byte of a header into the excerpt.

@@ -5,14 +5,24 @@
 //! Both ends may send requests (RFC 2326 §9), so there is one parser for both directions.
 //!
 //! A direction is a sequence of requests, responses and interleaved frames. Start lines are read in
-//! `start_line`, headers in `header`, the heads of frames in `frame`; bodies and media are skipped unseen.
+//! `start_line`, headers in `header`, two of them further in `transport` and `session`, the heads of frames in
+//! `frame`; bodies and media are skipped unseen. Where a head ends (`head`) a reply is matched to what the
+//! other direction asked (`requests`), which may open pinholes (`pinholes`).
 
 mod finding;
 mod frame;
+mod head;
 mod header;
+mod pinholes;
+mod requests;
+mod session;
 mod start_line;
+mod state;
 #[cfg(test)]
 mod tests;
+mod transport;
+mod tunnel;
+mod words;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -26,7 +36,13 @@ use super::token::{CR, LF, Token, is_token};
 use super::{FilterId, FilterInfo};
 use crate::flow::Direction;
 use header::{Header, Number};
+use requests::{Replies, Requests};
+pub use requests::{UNANSWERED_MAX, WINDOW_NS};
+use session::Session;
 use start_line::{Kind, Protocol};
+use state::{About, Flags, State};
+use transport::Transport;
+use words::{Method, begins_a_message};
 
 /// The filter's entry in the registry.
 pub const INFO: FilterInfo =
@@ -45,6 +61,14 @@ pub const BODY_MAX: u32 = 128 * 1024;
 /// Most bytes in interleaved frames, with their headers, that a direction may carry before it took part
 /// in a SETUP. Above 0 because the reply that assigns channels may be odd enough not to be recognised.
 pub const INTERLEAVED_BEFORE_SETUP_MAX: u32 = 128 * 1024;
+/// Longest time that the head of a message may take, nanoseconds.
+pub const HEAD_MAX_NS: u64 = 30_000_000_000;
+
+/// Findings that a stream that goes on after them, in monitor mode, is not to repeat endlessly.
+const PERSISTENT: Findings = Finding::InterleavedBeforeSetup
+    .bit()
+    .with(Finding::TooManyRequests.bit())
+    .with(Finding::TooManyPinholes.bit());
 
 /// The state of one direction. All-zero is the start of a stream that was seen from its SYN.
 #[repr(C)]
@@ -56,14 +80,18 @@ pub struct Parser {
     start_offset: u64,
     /// Where the header began that [`Parser::line`] shows.
     line_offset: u64,
+    /// When the message began, nanoseconds.
+    head_began: u64,
     /// The word that is being read.
     token: Token,
     /// Bytes of a body or frame still to come.
     remaining: u32,
     /// The message's Content-Length.
     content_length: u32,
-    /// Value of the header that is being read, if it is a number.
+    /// The number that is being read in a header.
     number: u32,
+    /// The message's CSeq.
+    cseq: u32,
     /// Bytes in frames before a SETUP.
     unexpected_media: u32,
     /// Findings about the line that is being read, reported when it has ended.
@@ -82,11 +110,24 @@ pub struct Parser {
     protocol: Protocol,
     header: Header,
     number_state: Number,
+    method: Method,
+    /// First digit of the status; 0: none.
+    status: u8,
     /// Words begun in this start line.
     words: u8,
     /// First byte of a header, see [`Flags::HELD_BYTE`].
     held_byte: u8,
-    reserved: [u8; 5],
+    /// A [`Direction`].
+    direction: u8,
+    /// The last number of base64.
+    sextet: u8,
+    /// How many there are of the four that make three bytes.
+    sextets: u8,
+    reserved: [u8; 4],
+    session: Session,
+    transport: Transport,
+    requests: Requests,
+    replies: Replies,
     /// The message's start line, or the frame's header.
     start: Excerpt,
     /// The header that was begun last.
@@ -95,97 +136,21 @@ pub struct Parser {
     wish: Wish,
 }
 
-/// What the next byte belongs to.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct State(u8);
-
-impl State {
-    /// Nothing yet: a message or a frame begins here.
-    const BETWEEN: Self = Self(0);
-    const START_LINE: Self = Self(1);
-    /// The start of a line after the start line: a header, the rest of one, or the blank line.
-    const HEADER_START: Self = Self(2);
-    const HEADER_NAME: Self = Self(3);
-    const HEADER_VALUE: Self = Self(4);
-    /// A body or the payload of a frame.
-    const PAYLOAD: Self = Self(5);
-    /// Channel and length of an interleaved frame, after the `$`.
-    const FRAME: Self = Self(6);
-    /// The rest of a segment in which no message began, while joining.
-    const REST_OF_SEGMENT: Self = Self(7);
-    /// The rest of the stream, which is not or no longer RTSP that can be read.
-    const OPAQUE: Self = Self(8);
-}
-
-/// What is to be remembered, a bit each.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct Flags(u32);
-
-impl Flags {
-    // Of the stream.
-
-    /// Joined in the middle, and no whole start line was read since.
-    const JOINING: Self = Self(1 << 0);
-    /// Not every byte since the start was seen.
-    const JOINED: Self = Self(1 << 1);
-    /// There was an RTSP message.
-    const SPOKEN: Self = Self(1 << 2);
-    /// This side asked for a SETUP or answered one.
-    const SETUP: Self = Self(1 << 3);
-    /// The last byte was a CR that ended a line.
-    const AFTER_CR: Self = Self(1 << 4);
-    /// The last unit was an interleaved frame.
-    const MEDIA: Self = Self(1 << 5);
-
-    const OF_STREAM: Self = Self((1 << 6) - 1);
-
-    // Of the message.
-
-    /// The last byte was part of a word of the start line.
-    const IN_WORD: Self = Self(1 << 6);
-    /// The URL has a scheme.
-    const ABSOLUTE_URL: Self = Self(1 << 7);
-    /// GET or POST in a request, 2xx in a response: if this is HTTP, it may begin a tunnel.
-    const MAY_TUNNEL: Self = Self(1 << 8);
-    /// A header says that RTSP is tunnelled.
-    const TUNNEL: Self = Self(1 << 9);
-    const HAS_CSEQ: Self = Self(1 << 10);
-    const HAS_LENGTH: Self = Self(1 << 11);
-    /// How long the body is cannot be known.
-    const BAD_LENGTH: Self = Self(1 << 12);
-
-    // Of the header.
-
-    const COLON: Self = Self(1 << 13);
-    const NAME_ENDED: Self = Self(1 << 14);
-    const BAD_NAME: Self = Self(1 << 15);
-    /// The header holds credentials; nothing more of it is kept.
-    const SECRET: Self = Self(1 << 16);
-    /// `held_byte` is the first byte of a header. It is not in the excerpt yet, because findings
-    /// about the header before, which only this byte has ended, are read from there after the step.
-    const HELD_BYTE: Self = Self(1 << 17);
-
-    const OF_HEADER: Self = Self(0b1_1111 << 13);
-}
-
-/// The line that a finding is about.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum About {
-    Start,
-    Header,
-}
-
 impl FilterParser for Parser {
     const FILTER: FilterId = FilterId::Rtsp;
     const SEGMENTS_DISAGREE: u16 = Finding::SegmentsDisagree as u16;
 
     #[inline(always)]
-    fn begin(&mut self, _direction: Direction) {}
+    fn begin(&mut self, direction: Direction) {
+        self.direction = direction as u8;
+    }
 
+    /// In base64 nothing shows where a message begins.
     #[inline(always)]
     fn resync(&mut self) {
+        if self.has(Flags::BASE64) {
+            self.state = State::OPAQUE;
+        }
         if self.state != State::OPAQUE {
             self.state = State::REST_OF_SEGMENT;
             self.clear(Flags::AFTER_CR);
@@ -207,7 +172,8 @@ impl FilterParser for Parser {
         }
         let in_first_word =
             self.state == State::START_LINE && self.words == 1 && self.has(Flags::IN_WORD);
-        if self.has(Flags::JOINING) && in_first_word && !self.token.begins_a_message(self.length) {
+        if self.has(Flags::JOINING) && in_first_word && !begins_a_message(&self.token, self.length)
+        {
             self.state = State::BETWEEN;
         }
     }
@@ -217,6 +183,8 @@ impl FilterParser for Parser {
         match self.state {
             // The LF of a CRLF still counts as read, else it would be taken for the body's first byte.
             _ if self.has(Flags::AFTER_CR) => 0,
+            // Bytes of base64 are not those of the body.
+            State::PAYLOAD if self.has(Flags::BASE64) => 0,
             State::PAYLOAD => self.remaining,
             State::REST_OF_SEGMENT | State::OPAQUE => u32::MAX,
             _ => 0,
@@ -228,6 +196,7 @@ impl FilterParser for Parser {
     fn in_media(&self) -> bool {
         matches!(self.state, State::BETWEEN | State::FRAME | State::PAYLOAD)
             && self.has(Flags::MEDIA)
+            && !self.has(Flags::BASE64)
     }
 
     #[inline(always)]
@@ -243,10 +212,15 @@ impl FilterParser for Parser {
 
     /// Each finding comes once for each message.
     #[inline(always)]
-    fn step(&mut self, _scene: &Scene, _peer: &Self, byte: u8) -> Outcome {
-        let findings = self.read(byte);
+    fn step(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
+        let plain = if self.has(Flags::BASE64) { self.decode(byte) } else { u32::from(byte) };
+        let outcome = match plain {
+            0..tunnel::NOTHING => self.read(scene, peer, plain as u8),
+            tunnel::NOTHING => Outcome::NONE,
+            _ => self.not_rtsp().into(),
+        };
         self.offset = self.offset.wrapping_add(1);
-        findings.into()
+        outcome
     }
 
     #[inline(always)]
@@ -276,35 +250,39 @@ impl FilterParser for Parser {
 
 impl Parser {
     #[inline(always)]
-    fn read(&mut self, byte: u8) -> Findings {
+    fn read(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
         self.keep_held_byte();
-        let mut findings = Findings::EMPTY;
+        let late = self.check_time(scene);
+        let mut findings = late;
         if self.has(Flags::AFTER_CR) {
             self.clear(Flags::AFTER_CR);
             if byte == LF {
-                return Findings::EMPTY;
+                return findings.into();
             }
             // With no header to show, the start line would give way to what begins now; such a
             // message lacks its CSeq and has been objected to.
             if self.headers > 0 || self.state == State::HEADER_START {
-                findings = self.bare_line_end();
+                findings |= self.bare_line_end();
             }
         }
-        findings
-            | match self.state {
-                State::BETWEEN => self.between(byte),
-                State::START_LINE => self.start_line(byte),
-                State::HEADER_START => self.header_start(byte),
-                State::HEADER_NAME => self.header_name(byte),
-                State::HEADER_VALUE => self.header_value(byte),
-                State::FRAME => self.frame(byte),
-                State::PAYLOAD => self.payload(),
-                _ => Findings::EMPTY,
-            }
+        let outcome = match self.state {
+            State::BETWEEN => self.between(scene, byte).into(),
+            State::START_LINE => self.start_line(byte).into(),
+            State::HEADER_START => self.header_start(scene, peer, byte),
+            State::HEADER_NAME => self.header_name(byte).into(),
+            State::HEADER_VALUE => self.header_value(scene, byte).into(),
+            State::FRAME => self.frame(peer, byte).into(),
+            State::PAYLOAD => self.payload().into(),
+            _ => Outcome::NONE,
+        };
+        if !late.is_empty() {
+            self.start.hide_unfinished();
+        }
+        outcome.with(findings.into())
     }
 
     #[inline(always)]
-    fn between(&mut self, byte: u8) -> Findings {
+    fn between(&mut self, scene: &Scene, byte: u8) -> Findings {
         match byte {
             // Blank lines before a message are to be ignored, however they end (RFC 2326 §4, which
             // takes it from RFC 2068 §4.1).
@@ -315,7 +293,7 @@ impl Parser {
                 Findings::EMPTY
             }
             _ => {
-                self.begin_message();
+                self.begin_message(scene);
                 self.start_line(byte)
             }
         }
@@ -407,16 +385,16 @@ impl Parser {
 
     #[inline(always)]
     const fn has(&self, flag: Flags) -> bool {
-        self.flags.0 & flag.0 != 0
+        self.flags.has(flag)
     }
 
     #[inline(always)]
     const fn set(&mut self, flag: Flags) {
-        self.flags.0 |= flag.0;
+        self.flags = self.flags.with(flag);
     }
 
     #[inline(always)]
     const fn clear(&mut self, flag: Flags) {
-        self.flags.0 &= !flag.0;
+        self.flags = self.flags.without(flag);
     }
 }

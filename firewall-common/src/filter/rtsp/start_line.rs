@@ -7,8 +7,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::super::finding::Findings;
+use super::super::parser::Scene;
 use super::super::token::{CR, HT, LF, SP, Token, is_token};
-use super::{About, Finding, Flags, METHOD_MAX, Parser, State, URL_MAX};
+use super::words::{Method, is_known_version, status_class};
+use super::{About, Finding, Flags, METHOD_MAX, PERSISTENT, Parser, State, URL_MAX};
 use crate::words::clear;
 
 /// Longest rest of a start line after its first word: a blank, the URL, a blank and the version.
@@ -31,7 +33,7 @@ impl Kind {
     }
 
     #[inline(always)]
-    const fn is_request(self) -> bool {
+    pub(super) const fn is_request(self) -> bool {
         self.0 == Self::REQUEST.0
     }
 }
@@ -61,18 +63,22 @@ impl Protocol {
 
 impl Parser {
     #[inline(always)]
-    pub(super) fn begin_message(&mut self) {
+    pub(super) fn begin_message(&mut self, scene: &Scene) {
         self.begin_unit();
-        self.flags.0 &= Flags::OF_STREAM.0;
+        self.head_began = scene.now;
+        self.clear(Flags::OF_MESSAGE);
         self.clear(Flags::MEDIA);
-        // A stream that goes on after this finding, in monitor mode, is not to repeat it endlessly.
-        self.reported &= Finding::InterleavedBeforeSetup.bit();
+        self.reported &= PERSISTENT;
         self.pending = Findings::EMPTY;
         self.content_length = 0;
         self.headers = 0;
         self.length = 0;
         self.words = 0;
+        self.cseq = 0;
+        self.status = 0;
+        clear(&mut self.session);
         self.kind = Kind::REQUEST;
+        self.method = Method::UNKNOWN;
         self.protocol = Protocol::NONE;
         self.state = State::START_LINE;
     }
@@ -153,7 +159,7 @@ impl Parser {
             Protocol::RTSP => {
                 self.kind = Kind::RESPONSE;
                 self.check_version();
-                self.token.is_known_version()
+                is_known_version(self.token)
             }
             Protocol::HTTP => {
                 self.kind = Kind::HTTP_RESPONSE;
@@ -161,7 +167,7 @@ impl Parser {
             }
             _ => {
                 self.check_method();
-                self.token.is_known_method()
+                self.method != Method::UNKNOWN
             }
         };
         self.length = 0;
@@ -170,20 +176,25 @@ impl Parser {
 
     #[inline(never)]
     fn check_method(&mut self) {
-        if !self.token.is_known_method() {
+        self.method = Method::of(&self.token);
+        if self.method == Method::UNKNOWN {
             self.pending |= Finding::UnknownMethod.bit();
         }
-        if self.token.is(const { Token::of("SETUP") }) {
+        if self.method == Method::SETUP {
             self.set(Flags::SETUP);
         }
-        if self.token.is(const { Token::of("GET") }) || self.token.is(const { Token::of("POST") }) {
+        if self.token.is(const { Token::of("GET") }) {
             self.set(Flags::MAY_TUNNEL);
+        }
+        if self.token.is(const { Token::of("POST") }) {
+            self.set(Flags::MAY_TUNNEL);
+            self.set(Flags::POST);
         }
     }
 
     #[inline(always)]
     fn check_version(&mut self) {
-        if !self.token.is_known_version() {
+        if !is_known_version(self.token) {
             self.pending |= Finding::UnknownVersion.bit();
         }
     }
@@ -193,11 +204,11 @@ impl Parser {
         let good = if self.kind.is_request() {
             self.has(Flags::ABSOLUTE_URL) || self.token.is(const { Token::of("*") })
         } else {
-            let class = self.token.status_class();
-            if class == Some(b'2') {
+            self.status = status_class(self.token);
+            if self.status == b'2' {
                 self.set(Flags::MAY_TUNNEL);
             }
-            class.is_some()
+            self.status != 0
         };
         if !good {
             self.pending |= Finding::MalformedStartLine.bit();
@@ -220,7 +231,10 @@ impl Parser {
         } else {
             self.end_status_line(in_word)
         };
-        if !valid || self.has(Flags::JOINING) && self.kind.is_http() {
+        // The end of a line of text, such as that of a request in a body, proves nothing.
+        let doubtful =
+            self.kind.is_http() || !(self.pending & Finding::MalformedStartLine.bit()).is_empty();
+        if !valid || self.has(Flags::JOINING) && doubtful {
             return self.not_rtsp();
         }
         self.clear(Flags::JOINING);
@@ -242,7 +256,7 @@ impl Parser {
         match self.protocol {
             // Two words are a request without URL, or a path in other text.
             Protocol::RTSP
-                if self.words >= 3 || self.words == 2 && self.token.is_known_version() =>
+                if self.words >= 3 || self.words == 2 && is_known_version(self.token) =>
             {
                 self.check_version();
                 true
@@ -266,12 +280,13 @@ impl Parser {
         true
     }
 
-    /// HTTP may only tunnel RTSP: by GET and POST, and not on a connection that RTSP was spoken on.
-    /// A response is judged by its headers.
+    /// HTTP may only tunnel RTSP: by GET and POST, not on a connection that RTSP was spoken on, and not in a
+    /// tunnel. A response is judged by its headers.
     #[inline(always)]
     fn begin_http(&mut self, byte: u8) -> Findings {
         self.pending = Findings::EMPTY;
-        let may_tunnel = self.has(Flags::MAY_TUNNEL) && !self.has(Flags::SPOKEN);
+        let may_tunnel =
+            self.has(Flags::MAY_TUNNEL) && !self.has(Flags::SPOKEN) && !self.has(Flags::BASE64);
         if self.kind == Kind::HTTP_REQUEST && !may_tunnel {
             return self.give_up(Finding::HttpWithoutTunnel);
         }

@@ -78,6 +78,8 @@ pub(crate) struct Talk {
     pub(crate) mode: Mode,
     pub(crate) profile: Profile,
     pub(crate) scenes: [Scene; 2],
+    /// How long it takes until the next turn, nanoseconds.
+    pub(crate) pause: u64,
 }
 
 /// Client 10.1.0.2 and server 10.2.0.2, as the parsers of each direction see it.
@@ -95,7 +97,7 @@ impl Talk {
     pub(crate) fn new(turns: impl IntoIterator<Item = Turn>) -> Self {
         let turns = turns.into_iter().collect();
         let (mode, profile) = (Mode::Enforce, Profile::Standard);
-        Self { turns, mode, profile, scenes: scenes() }
+        Self { turns, mode, profile, scenes: scenes(), pause: 0 }
     }
 
     /// The same in another profile.
@@ -106,6 +108,11 @@ impl Talk {
     /// The same in another mode.
     pub(crate) fn in_mode(self, mode: Mode) -> Self {
         Self { mode, ..self }
+    }
+
+    /// The same with a pause before each turn.
+    pub(crate) fn pausing(self, seconds: u64) -> Self {
+        Self { pause: seconds * 1_000_000_000, ..self }
     }
 
     /// Each turn in one segment.
@@ -156,6 +163,7 @@ impl Talk {
         for (direction, bytes) in &self.turns {
             let begin = FIRST[*direction as usize].wrapping_add(said[*direction as usize] as u32);
             said[*direction as usize] += bytes.len();
+            drive.scenes.iter_mut().for_each(|scene| scene.now += self.pause);
             let mut waiting = cut(bytes.len());
             while !waiting.is_empty() {
                 let before = waiting.len();

@@ -1,11 +1,10 @@
-//! One direction of conversations that must live or must be killed, and what is reported about them.
+//! The grammar of one direction: what follows it, what departs from it, and what is reported about that.
 
-use super::driver::{Report, whole};
-use crate::filter::parser::Parser as _;
-use crate::filter::rtsp::{
-    BODY_MAX, HEADERS_MAX, INTERLEAVED_BEFORE_SETUP_MAX, METHOD_MAX, URL_MAX,
-};
-use crate::policy::Profile;
+use super::{frame, killed_by, whole};
+use crate::filter::rtsp::{BODY_MAX, HEADERS_MAX, METHOD_MAX, Parser, URL_MAX};
+use crate::filter::tests::talk::{Report, Talk, client};
+use crate::flow::Direction;
+use crate::policy::{Mode, Profile};
 
 /// Streams that follow the grammar: nothing may be found in them in any profile.
 pub(super) fn clean() -> Vec<(&'static str, Vec<u8>)> {
@@ -97,7 +96,7 @@ pub(super) fn odd() -> Vec<(&'static [u8], Vec<&'static str>)> {
         (b"OPTIONS * RTSP/1.0\r\nCSeq:\r\n\r\n", vec!["malformed-cseq"]),
         (b"OPTIONS * RTSP/1.0\r\n\r\n", vec!["missing-cseq"]),
         (
-            b"GET /s HTTP/1.1\r\nAccept: text/html, Application/X-RTSP-tunnelled\r\n\r\n\x16\x03",
+            b"GET /s HTTP/1.1\r\nAccept: text/html, Application/X-RTSP-tunnelled\r\n\r\n",
             vec!["http-tunnel"],
         ),
         (
@@ -133,13 +132,6 @@ pub(super) fn killed() -> Vec<(&'static [u8], &'static str)> {
     ]
 }
 
-fn frame(channel: u8, len: u16) -> Vec<u8> {
-    let [high, low] = len.to_be_bytes();
-    let mut frame = vec![b'$', channel, high, low];
-    frame.extend((0..len).map(|i| i as u8));
-    frame
-}
-
 fn request_with(lines: &str) -> Vec<u8> {
     format!("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n{lines}\r\n").into_bytes()
 }
@@ -147,30 +139,31 @@ fn request_with(lines: &str) -> Vec<u8> {
 #[test]
 fn conversations_by_the_book_live() {
     for (shows, stream) in clean() {
-        let driver = whole(&stream);
-        assert_eq!(driver.reports, [], "{shows}");
-        assert_eq!(driver.parser.offset(), stream.len() as u64, "{shows}");
+        for profile in Profile::ALL {
+            let heard = Talk::new([client(&stream)]).in_profile(profile).whole::<Parser>();
+            assert_eq!(heard.reports, [], "{shows}");
+        }
     }
 }
 
 #[test]
 fn odd_devices_are_noted_and_killed_by_the_strict_profile_only() {
     for (stream, expected) in odd() {
-        let (driver, shows) = (whole(stream), stream.escape_ascii());
-        let mut names = driver.names();
+        let (heard, shows) = (whole(stream), stream.escape_ascii());
+        let mut names = heard.names();
         names.sort_unstable();
         assert_eq!(names, expected, "{shows}");
-        assert!(!driver.kills(Profile::Standard), "{shows}");
-        assert!(driver.kills(Profile::Strict), "{shows}");
+        assert_eq!(heard.killed_by, None, "{shows}");
+        assert!(killed_by(stream, Profile::Strict).is_some(), "{shows}");
     }
 }
 
 #[test]
 fn what_is_not_rtsp_or_abuse_is_killed() {
     for (stream, expected) in killed() {
-        let (driver, shows) = (whole(stream), stream.escape_ascii());
-        assert_eq!(driver.names(), [expected], "{shows}");
-        assert!(driver.kills(Profile::Standard), "{shows}");
+        let (heard, shows) = (whole(stream), stream.escape_ascii());
+        assert_eq!(heard.names(), [expected], "{shows}");
+        assert_eq!(heard.killed_by, Some(expected), "{shows}");
     }
 }
 
@@ -178,23 +171,29 @@ fn what_is_not_rtsp_or_abuse_is_killed() {
 fn a_recorder_without_cseq_dies_in_the_strict_profile_only() {
     let before = b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n";
     let reply = b"RTSP/1.0 200 OK\r\nServer:  Recorder\r\nSession:        7083\r\n\r\n";
-    let driver = whole(&[before.as_slice(), reply].concat());
+    let stream = [before.as_slice(), reply].concat();
     let report = Report {
+        direction: Direction::Original,
         name: "missing-cseq",
         offset: before.len() as u64,
         excerpt: "RTSP/1.0 200 OK".into(),
     };
-    assert_eq!(driver.reports, [report]);
-    assert!(driver.kills(Profile::Strict) && !driver.kills(Profile::Standard));
+    let heard = whole(&stream);
+    assert_eq!((heard.reports, heard.killed_by), (vec![report], None));
+    assert_eq!(killed_by(&stream, Profile::Strict), Some("missing-cseq"));
 }
 
 #[test]
 fn a_finding_about_a_header_shows_that_header() {
-    let driver =
+    let heard =
         whole(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 12a\r\nUser-Agent: x\r\n\r\n");
-    let report =
-        Report { name: "bad-content-length", offset: 29, excerpt: "Content-Length: 12a".into() };
-    assert_eq!(driver.reports, [report]);
+    let report = Report {
+        direction: Direction::Original,
+        name: "bad-content-length",
+        offset: 29,
+        excerpt: "Content-Length: 12a".into(),
+    };
+    assert_eq!(heard.reports, [report]);
 }
 
 #[test]
@@ -217,20 +216,19 @@ fn credentials_are_not_shown() {
     ] {
         // The control character in a continuation line brings the header into a report.
         let stream = request_with(&format!("{header} \0\r\n"));
-        let driver = whole(&stream);
-        let excerpts: Vec<_> =
-            driver.reports.iter().map(|report| report.excerpt.as_str()).collect();
+        let heard = whole(&stream);
+        let excerpts: Vec<_> = heard.reports.iter().map(|report| report.excerpt.as_str()).collect();
         assert!(
             excerpts.iter().any(|excerpt| excerpt.starts_with(expected)),
             "{header:?}: {:?}",
-            driver.reports
+            heard.reports
         );
         assert!(excerpts.iter().all(|excerpt| !excerpt.contains("secret")), "{header:?}");
     }
-    let driver = whole(b"PLAY rtsp://user:secret@h/s RTSP/1.0\r\n\r\n");
-    assert_eq!(driver.reports[0].excerpt, "PLAY rtsp://*@h/s RTSP/1.0");
-    let driver = whole(b"PLAY rtsp://user:secret\0");
-    assert_eq!(driver.reports[0].excerpt, "PLAY rtsp://*");
+    let heard = whole(b"PLAY rtsp://user:secret@h/s RTSP/1.0\r\n\r\n");
+    assert_eq!(heard.reports[0].excerpt, "PLAY rtsp://*@h/s RTSP/1.0");
+    let heard = whole(b"PLAY rtsp://user:secret\0");
+    assert_eq!(heard.reports[0].excerpt, "PLAY rtsp://*");
 }
 
 #[test]
@@ -259,18 +257,17 @@ fn limits_are_exact() {
 #[test]
 fn a_line_without_end_is_killed() {
     for endless in ["A", "PLAY rtsp://h/", "OPTIONS * RTSP/1.0\r\nA", "OPTIONS * RTSP/1.0\r\nA: "] {
-        let driver = whole(format!("{endless}{}", "x".repeat(5000)).as_bytes());
-        assert_eq!(driver.names(), ["line-too-long"], "{endless}");
-        assert!(driver.kills(Profile::Standard));
+        let heard = whole(format!("{endless}{}", "x".repeat(5000)).as_bytes());
+        assert_eq!(heard.names(), ["line-too-long"], "{endless}");
+        assert_eq!(heard.killed_by, Some("line-too-long"));
     }
 }
 
 #[test]
-fn media_without_end_before_any_setup_is_killed() {
-    let flood = frame(0, 1020).repeat(INTERLEAVED_BEFORE_SETUP_MAX as usize / 1024);
-    assert_eq!(whole(&flood).reports, []);
-    let more = [flood.clone(), frame(0, 0).repeat(9)].concat();
-    assert_eq!(whole(&more).names(), ["interleaved-before-setup"]);
-    let answered = b"RTSP/1.0 200 OK\r\nCSeq: 3\r\nSession:        7083\r\n\r\n";
-    assert_eq!(whole(&[answered.as_slice(), &more].concat()).reports, []);
+fn in_monitor_mode_it_is_told_and_nothing_is_killed() {
+    for (stream, expected) in killed() {
+        let heard = Talk::new([client(stream)]).in_mode(Mode::Monitor).whole::<Parser>();
+        assert_eq!(heard.names(), [expected]);
+        assert_eq!(heard.killed_by, None);
+    }
 }

@@ -1,0 +1,407 @@
+//! The Transport header: over what, and between which ports (RFC 2326 §12.39, RFC 7826 §18.54).
+//!
+//! Alternatives stand between commas, each the name of a protocol and parameters behind semicolons. A request
+//! wants the first of them that it can have; a reply names the one that was chosen.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::super::address::AddressReader;
+use super::super::parser::Scene;
+use super::super::pinhole::{Named, PORT_MIN};
+use super::super::token::{HT, SP, Token};
+use super::header::Number;
+use super::start_line::Kind;
+use super::{Finding, Flags, Parser};
+use crate::words::clear;
+
+/// A Transport header that is being read, and what the ones before it in the message said.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(super) struct Transport {
+    /// An address in a parameter.
+    address: AddressReader,
+    /// What is being read.
+    current: Alternative,
+    /// The alternative that counts.
+    pub(super) chosen: Alternative,
+    part: Part,
+    parameter: Parameter,
+    marks: Marks,
+    /// Place in a parameter with several numbers: the first, or behind it.
+    second: u8,
+    reserved: [u8; 4],
+}
+
+/// One alternative.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(super) struct Alternative {
+    /// Where the requester is.
+    pub(super) client: Ports,
+    /// Where the other end is.
+    pub(super) server: Ports,
+    flags: u32,
+}
+
+impl Alternative {
+    /// There is one.
+    const GIVEN: u32 = 1 << 0;
+    /// It goes through the connection itself.
+    const TCP: u32 = 1 << 1;
+    const MULTICAST: u32 = 1 << 2;
+    /// It names an address of neither end.
+    const FOREIGN: u32 = 1 << 3;
+    /// It has a port that is no number.
+    const BAD_PORT: u32 = 1 << 4;
+    /// It has a port below [`PORT_MIN`].
+    const LOW_PORT: u32 = 1 << 5;
+
+    /// Whether something could be opened for it.
+    #[inline(always)]
+    pub(super) const fn is_usable(&self) -> bool {
+        self.flags == Self::GIVEN
+    }
+
+    /// Whether an end has to be called, and not a group, nor the connection itself used.
+    #[inline(always)]
+    const fn calls(&self) -> bool {
+        self.flags & (Self::TCP | Self::MULTICAST) == 0
+    }
+}
+
+/// Ports of one end; 0: not named.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(super) struct Ports {
+    /// That of RTP.
+    pub(super) first: u16,
+    /// The last one, that of RTCP.
+    last: u16,
+}
+
+impl Ports {
+    /// The first one, and above it how many in a row: RTP and RTCP, or only one of which nothing else is known.
+    #[inline(always)]
+    pub(super) const fn packed(self) -> u32 {
+        let pair = self.last as u32 == self.first as u32 + 1;
+        self.first as u32 | (1 + pair as u32) << 16
+    }
+
+    #[inline(always)]
+    const fn is_low(self) -> bool {
+        let (first, last) = (self.first.wrapping_sub(1), self.last.wrapping_sub(1));
+        first < PORT_MIN - 1 || last < PORT_MIN - 1
+    }
+}
+
+/// What the next byte belongs to.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+struct Part(u8);
+
+impl Part {
+    /// The name of the protocol.
+    const PROTOCOL: Self = Self(0);
+    /// The name of a parameter.
+    const NAME: Self = Self(1);
+    const VALUE: Self = Self(2);
+}
+
+/// The parameters that are looked at.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+struct Parameter(u8);
+
+impl Parameter {
+    const OTHER: Self = Self(0);
+    /// Ports of one end.
+    const CLIENT_PORT: Self = Self(1);
+    const SERVER_PORT: Self = Self(2);
+    /// Addresses with ports.
+    const DEST_ADDR: Self = Self(3);
+    const SRC_ADDR: Self = Self(4);
+    /// An address: `destination` or `source`.
+    const ADDRESS: Self = Self(5);
+    const INTERLEAVED: Self = Self(6);
+    const MULTICAST: Self = Self(7);
+
+    #[inline(never)]
+    fn named(name: &Token) -> Self {
+        if name.is(const { Token::of("client_port") }) {
+            Self::CLIENT_PORT
+        } else if name.is(const { Token::of("server_port") }) {
+            Self::SERVER_PORT
+        } else if name.is(const { Token::of("dest_addr") }) {
+            Self::DEST_ADDR
+        } else if name.is(const { Token::of("src_addr") }) {
+            Self::SRC_ADDR
+        } else if name.is(const { Token::of("destination") })
+            || name.is(const { Token::of("source") })
+        {
+            Self::ADDRESS
+        } else if name.is(const { Token::of("interleaved") }) {
+            Self::INTERLEAVED
+        } else if name.is(const { Token::of("multicast") }) {
+            Self::MULTICAST
+        } else {
+            Self::OTHER
+        }
+    }
+}
+
+/// Where in a value the next byte is, a bit each.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+struct Marks(u8);
+
+impl Marks {
+    const QUOTED: u8 = 1 << 0;
+    /// In the brackets of an IPv6 address.
+    const BRACKETS: u8 = 1 << 1;
+    /// In the port behind an address.
+    const PORT: u8 = 1 << 2;
+}
+
+impl Parser {
+    /// The colon of a Transport header was read. Another one in the same message goes on with the list
+    /// (RFC 2326 §4.2, which takes it from RFC 2068 §4.2).
+    #[inline(always)]
+    pub(super) fn begin_transport(&mut self) {
+        if !self.has(Flags::HAS_TRANSPORT) {
+            self.set(Flags::HAS_TRANSPORT);
+            self.transport.chosen = Alternative::zeroed();
+        }
+        self.begin_alternative();
+    }
+
+    #[inline(always)]
+    fn begin_alternative(&mut self) {
+        clear(&mut self.token);
+        self.transport.current = Alternative::zeroed();
+        self.transport.part = Part::PROTOCOL;
+        self.transport.marks = Marks(0);
+    }
+
+    #[inline(never)]
+    pub(super) fn transport_byte(&mut self, scene: &Scene, byte: u8) {
+        let quoted = self.transport.marks.0 & Marks::QUOTED != 0;
+        match byte {
+            b'"' => self.transport.marks.0 ^= Marks::QUOTED,
+            b',' | b';' if !quoted => self.separator(scene, byte),
+            b'=' if self.transport.part == Part::NAME => self.begin_value(),
+            _ if self.transport.part == Part::VALUE => self.value_byte(scene, byte),
+            SP | HT => {}
+            _ => self.token.push(byte.to_ascii_lowercase()),
+        }
+    }
+
+    #[inline(never)]
+    fn separator(&mut self, scene: &Scene, byte: u8) {
+        self.end_parameter(scene);
+        if byte == b',' {
+            self.end_alternative();
+            self.begin_alternative();
+        } else {
+            clear(&mut self.token);
+            self.transport.part = Part::NAME;
+        }
+    }
+
+    #[inline(never)]
+    fn begin_value(&mut self) {
+        self.transport.part = Part::VALUE;
+        self.transport.parameter = Parameter::named(&self.token);
+        self.transport.marks = Marks(0);
+        self.transport.second = 0;
+        self.begin_part();
+        if self.transport.parameter == Parameter::INTERLEAVED {
+            self.transport.current.flags |= Alternative::TCP;
+        }
+    }
+
+    /// A number or an address begins.
+    #[inline(always)]
+    fn begin_part(&mut self) {
+        self.transport.marks.0 &= Marks::QUOTED;
+        clear(&mut self.transport.address);
+        self.begin_number();
+    }
+
+    #[inline(never)]
+    fn value_byte(&mut self, scene: &Scene, byte: u8) {
+        match self.transport.parameter {
+            Parameter::CLIENT_PORT | Parameter::SERVER_PORT => self.ports_byte(byte),
+            Parameter::DEST_ADDR | Parameter::SRC_ADDR => self.addresses_byte(scene, byte),
+            Parameter::ADDRESS if !matches!(byte, SP | HT) => self.transport.address.push(byte),
+            _ => {}
+        }
+    }
+
+    /// `x-y` is a range. Devices are seen to write `x/y`, for two ports that need not lie together.
+    #[inline(always)]
+    fn ports_byte(&mut self, byte: u8) {
+        match byte {
+            b'-' | b'/' => {
+                self.end_port();
+                self.transport.second = byte;
+                self.begin_number();
+            }
+            _ => self.number_byte(byte),
+        }
+    }
+
+    /// RFC 7826 §18.54: `"host:port"/"host:port"`, each without the host if it is the speaker's.
+    #[inline(always)]
+    fn addresses_byte(&mut self, scene: &Scene, byte: u8) {
+        let marks = self.transport.marks.0;
+        match byte {
+            b'/' if marks & Marks::QUOTED == 0 => {
+                self.end_address_and_port(scene);
+                self.transport.second = byte;
+                self.begin_part();
+            }
+            b':' if marks & (Marks::BRACKETS | Marks::PORT) == 0 => {
+                self.transport.marks.0 |= Marks::PORT;
+            }
+            _ if marks & Marks::PORT != 0 => self.number_byte(byte),
+            SP | HT => {}
+            _ => {
+                self.transport.marks.0 = match byte {
+                    b'[' => marks | Marks::BRACKETS,
+                    b']' => marks & !Marks::BRACKETS,
+                    _ => marks,
+                };
+                self.transport.address.push(byte);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn end_parameter(&mut self, scene: &Scene) {
+        match self.transport.part {
+            Part::PROTOCOL => self.end_protocol(),
+            Part::NAME => self.end_bare_parameter(),
+            _ => self.end_value(scene),
+        }
+    }
+
+    /// Whatever does not say TCP goes over UDP: that is what RTP/AVP stands for, and what profiles of one
+    /// vendor are seen to mean.
+    #[inline(always)]
+    fn end_protocol(&mut self) {
+        if self.token == Token::EMPTY {
+            return;
+        }
+        self.transport.current.flags |= Alternative::GIVEN;
+        if self.token.ends_in(*b"/tcp") {
+            self.transport.current.flags |= Alternative::TCP;
+        }
+    }
+
+    #[inline(always)]
+    fn end_bare_parameter(&mut self) {
+        self.transport.current.flags |= match Parameter::named(&self.token) {
+            Parameter::MULTICAST => Alternative::MULTICAST,
+            Parameter::INTERLEAVED => Alternative::TCP,
+            _ => 0,
+        };
+    }
+
+    #[inline(always)]
+    fn end_value(&mut self, scene: &Scene) {
+        match self.transport.parameter {
+            Parameter::CLIENT_PORT | Parameter::SERVER_PORT => self.end_port(),
+            Parameter::DEST_ADDR | Parameter::SRC_ADDR => self.end_address_and_port(scene),
+            Parameter::ADDRESS => self.end_address(scene),
+            _ => {}
+        }
+    }
+
+    #[inline(never)]
+    fn end_port(&mut self) {
+        let (number, state) = (self.number, self.number_state);
+        if !state.is_good() || number > u32::from(u16::MAX) {
+            self.pending |= Finding::MalformedTransport.bit();
+            // What was left out is not wrong.
+            if state != Number::NONE {
+                self.transport.current.flags |= Alternative::BAD_PORT;
+            }
+            return;
+        }
+        let number = number as u16;
+        let second = self.transport.second;
+        let ports = match self.transport.parameter {
+            Parameter::CLIENT_PORT | Parameter::DEST_ADDR => &mut self.transport.current.client,
+            _ => &mut self.transport.current.server,
+        };
+        let first = ports.first;
+        match second {
+            0 => ports.first = number,
+            b'-' if number > first => ports.last = first.wrapping_add(1),
+            _ => ports.last = number,
+        }
+        if second == b'-' && number < first {
+            self.pending |= Finding::MalformedTransport.bit();
+        }
+    }
+
+    #[inline(always)]
+    fn end_address_and_port(&mut self, scene: &Scene) {
+        self.end_address(scene);
+        if self.transport.marks.0 & Marks::PORT != 0 {
+            self.end_port();
+        }
+    }
+
+    /// What is opened always lies between the two ends; an address can only contradict that.
+    #[inline(never)]
+    fn end_address(&mut self, scene: &Scene) {
+        let named = self.transport.address.finish();
+        if is_group(&named) {
+            self.transport.current.flags |= Alternative::MULTICAST;
+        } else if !named.may_be_speaker(scene) && !named.may_be_listener(scene) {
+            self.transport.current.flags |= Alternative::FOREIGN;
+        }
+    }
+
+    #[inline(never)]
+    fn end_alternative(&mut self) {
+        let current = &mut self.transport.current;
+        if current.calls() {
+            if current.flags & Alternative::FOREIGN != 0 {
+                self.pending |= Finding::ForeignAddress.bit();
+            }
+            if current.client.is_low() || current.server.is_low() {
+                current.flags |= Alternative::LOW_PORT;
+                self.pending |= Finding::LowPort.bit();
+            }
+        }
+        let wanted = current.is_usable() && current.client.first != 0;
+        let counts = match self.kind {
+            Kind::RESPONSE => current.flags & Alternative::GIVEN != 0,
+            _ => wanted,
+        };
+        if counts && self.transport.chosen.flags & Alternative::GIVEN == 0 {
+            self.transport.chosen = *current;
+        }
+    }
+
+    /// The header has ended.
+    #[inline(never)]
+    pub(super) fn end_transport(&mut self, scene: &Scene) {
+        if self.transport.marks.0 & Marks::QUOTED != 0 {
+            self.pending |= Finding::MalformedTransport.bit();
+        }
+        self.end_parameter(scene);
+        self.end_alternative();
+    }
+}
+
+/// Whether it is a multicast address (RFC 1112 §4, RFC 4291 §2.7): a group is no host, and nobody's. A
+/// Transport header names one by `destination` even without the word `multicast`, which is the default.
+#[inline(always)]
+const fn is_group(named: &Named) -> bool {
+    let [first, ..] = named.address;
+    let first = u32::from_be(first);
+    named.version == 4 && first >> 28 == 0xe || named.version == 6 && first >> 24 == 0xff
+}
