@@ -89,11 +89,11 @@ impl AddressReader {
 
     /// What was read, if nothing follows. An IPv4-mapped address is the IPv4 address that it stands for:
     /// a socket of both families writes it so.
-    #[inline(never)]
+    #[inline(always)]
     pub fn finish(&self) -> Named {
         let mut last = *self;
         if !last.has(Flags::BEGUN) {
-            return Named::default();
+            return named(0, 0, 0);
         }
         let quad = last.quad << 8 | u32::from(last.decimal) & 0xff;
         if last.dots > 0 {
@@ -104,7 +104,7 @@ impl AddressReader {
         }
         if !last.has(Flags::COLON) {
             let bad = last.dots == 0 || last.has(Flags::BAD) || last.has(Flags::OPEN);
-            return named(bad, 4, 0, u64::from(quad) << 32);
+            return named(if bad { Named::NO_ADDRESS } else { 4 }, 0, u64::from(quad) << 32);
         }
         if last.dots > 0 {
             last.push_group(quad >> 16);
@@ -124,9 +124,9 @@ impl AddressReader {
         let ([high, low], [back_high, back_low]) = (last.front, last.back);
         let (high, low) = (high | back_high, low | back_low);
         if high == 0 && low >> 32 == MAPPED {
-            return named(last.has(Flags::BAD), 4, 0, low << 32);
+            return named(if last.has(Flags::BAD) { Named::NO_ADDRESS } else { 4 }, 0, low << 32);
         }
-        named(last.has(Flags::BAD), 6, high, low)
+        named(if last.has(Flags::BAD) { Named::NO_ADDRESS } else { 6 }, high, low)
     }
 
     #[inline(always)]
@@ -235,19 +235,14 @@ impl AddressReader {
     }
 }
 
-/// The address with these halves; IPv4 stands on top of the second.
+/// The address with these halves; IPv4 stands on top of the second. What is no address has none.
 #[inline(always)]
-const fn named(bad: bool, version: u32, high: u64, low: u64) -> Named {
-    if bad {
-        return Named { version: Named::NO_ADDRESS, address: [0; 4] };
+const fn named(version: u64, high: u64, low: u64) -> Named {
+    match version {
+        6 => Named::of_words(version, [high.to_be(), low.to_be()]),
+        4 => Named::of_words(version, [(low >> 32).swap_bytes() >> 32, 0]),
+        _ => Named::of_words(version, [0; 2]),
     }
-    let words = [(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32];
-    let [a, b, c, d] = words;
-    let address = match version {
-        4 => [c.to_be(), 0, 0, 0],
-        _ => [a.to_be(), b.to_be(), c.to_be(), d.to_be()],
-    };
-    Named { version, address }
 }
 
 #[cfg(test)]
@@ -267,15 +262,13 @@ mod tests {
     /// The same by the standard library.
     fn known(address: IpAddr) -> Named {
         match address.to_canonical() {
-            IpAddr::V4(address) => {
-                Named { version: 4, address: [u32::from_ne_bytes(address.octets()), 0, 0, 0] }
-            }
-            IpAddr::V6(address) => Named { version: 6, address: bytemuck::cast(address.octets()) },
+            IpAddr::V4(address) => Named::new(4, [u32::from_ne_bytes(address.octets()), 0, 0, 0]),
+            IpAddr::V6(address) => Named::new(6, bytemuck::cast(address.octets())),
         }
     }
 
     fn parsed(text: &str) -> Named {
-        text.parse().map_or(Named { version: Named::NO_ADDRESS, address: [0; 4] }, known)
+        text.parse().map_or(Named::no_address(), known)
     }
 
     #[test]

@@ -57,18 +57,53 @@ impl Wish {
 }
 
 /// An address that a message names, or the lack of one.
+// Of words of eight bytes: the compiler joins stores to smaller ones, and the kernel takes none to a place on the
+// stack that is not aligned.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Named {
     /// 0: none; 4 or 6; [`Named::NO_ADDRESS`].
-    pub version: u32,
-    /// In network byte order; IPv4 takes the first word.
-    pub address: [u32; 4],
+    pub version: u64,
+    /// The bytes as they stand in a packet; IPv4 takes the first half of the first word.
+    address: [u64; 2],
 }
 
 impl Named {
     /// What stands there is no address but, it may be, a host's name.
-    pub const NO_ADDRESS: u32 = u32::MAX;
+    pub const NO_ADDRESS: u64 = u64::MAX;
+
+    /// An address of this version, 4 or 6, in network byte order.
+    #[inline(always)]
+    pub const fn new(version: u64, [a, b, c, d]: [u32; 4]) -> Self {
+        Self::of_words(version, [word(a, b), word(c, d)])
+    }
+
+    /// The same, of eight bytes together as they lie in memory.
+    #[inline(always)]
+    pub(super) const fn of_words(version: u64, address: [u64; 2]) -> Self {
+        Self { version, address }
+    }
+
+    /// No address, but something.
+    #[inline(always)]
+    pub(super) const fn no_address() -> Self {
+        Self::of_words(Self::NO_ADDRESS, [0; 2])
+    }
+
+    /// Whether it is the unspecified address.
+    #[inline(always)]
+    pub const fn is_unspecified(&self) -> bool {
+        let [first, second] = self.address;
+        first | second == 0
+    }
+
+    /// Whether it is the address of a group (RFC 1112 §4, RFC 4291 §2.7).
+    #[inline(always)]
+    pub const fn is_multicast(&self) -> bool {
+        let [first, _] = self.address;
+        let first = if cfg!(target_endian = "little") { first as u8 } else { (first >> 56) as u8 };
+        self.version == 4 && first >> 4 == 0xe || self.version == 6 && first == 0xff
+    }
 
     /// Whether it names the one who says it. Nothing, and what is no address, names nobody else; the
     /// unspecified address (`0.0.0.0`, `::`) stands for the speaker.
@@ -89,17 +124,24 @@ impl Named {
             return true;
         }
         let [here, there] = known;
-        let any = difference(&self.address, &[0; 4]);
-        let here = difference(&self.address, here);
-        let there = difference(&self.address, there);
-        any == 0 || self.version == version && (here == 0 || there == 0)
+        self.is_unspecified() || self.version == version as u64 && (self.is(here) || self.is(there))
+    }
+
+    #[inline(always)]
+    const fn is(&self, known: &[u32; 4]) -> bool {
+        let ([first, second], [a, b, c, d]) = (self.address, *known);
+        (first ^ word(a, b)) | (second ^ word(c, d)) == 0
     }
 }
 
+/// Two halves as they lie in memory.
 #[inline(always)]
-const fn difference(a: &[u32; 4], b: &[u32; 4]) -> u32 {
-    let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (*a, *b);
-    (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3)
+const fn word(first: u32, second: u32) -> u64 {
+    if cfg!(target_endian = "little") {
+        first as u64 | (second as u64) << 32
+    } else {
+        pair(first, second)
+    }
 }
 
 /// Under which a pinhole lies: the first packet of the flow it is for.
@@ -213,7 +255,7 @@ mod tests {
             listener: [[3, 0, 0, 0], [3, 0, 0, 0]],
             ..Scene::default()
         };
-        let named = |version, first| Named { version, address: [first, 0, 0, 0] };
+        let named = |version, first| Named::new(version, [first, 0, 0, 0]);
         assert!(Named::default().may_be_speaker(&scene));
         assert!(named(Named::NO_ADDRESS, 0).may_be_listener(&scene));
         assert!(named(4, 1).may_be_speaker(&scene) && named(4, 2).may_be_speaker(&scene));

@@ -3,7 +3,7 @@
 use super::super::finding::Findings;
 use super::super::parser::{Outcome, Scene};
 use super::start_line::Kind;
-use super::{About, Finding, Flags, HEAD_MAX_NS, Parser, State};
+use super::{About, Finding, Flags, HEAD_MAX_NS, Parser, State, apart};
 
 impl Parser {
     /// The blank line at `byte`, CR or LF, has ended the head.
@@ -17,7 +17,7 @@ impl Parser {
             findings = self.report(Finding::MissingCseq.bit(), About::Start);
         }
         let findings = findings | self.begin_body(byte);
-        self.end_message(scene, peer).with(findings.into())
+        apart::end_message(self, scene, peer, byte).with(findings.into())
     }
 
     /// HTTP may only tunnel. Who answers it need not say so again: a POST gets a reply only at its end, if at

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 use super::super::finding::Findings;
 use super::super::parser::{Outcome, Scene};
 use super::super::token::{CR, HT, LF, SP, Token, is_token};
-use super::{About, BODY_MAX, Finding, Flags, HEADER_MAX, HEADERS_MAX, Parser, State};
+use super::{About, BODY_MAX, Finding, Flags, HEADER_MAX, HEADERS_MAX, Parser, State, apart};
 use crate::words::clear;
 
 /// Longest header after its colon: a blank and the value.
@@ -77,18 +77,18 @@ impl Number {
 }
 
 impl Parser {
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn header_start(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
         match byte {
-            SP | HT if self.headers > 0 => self.continue_header(scene, byte).into(),
+            SP | HT if self.headers > 0 => self.continue_header(scene, peer, byte),
             CR | LF => {
-                let findings = self.end_header(scene);
-                self.end_head(scene, peer, byte).with(findings.into())
+                let findings = apart::end_header(self, scene, peer, byte);
+                self.end_head(scene, peer, byte).with(findings)
             }
             _ => {
-                let findings = self.end_header(scene);
+                let findings = apart::end_header(self, scene, peer, byte);
                 self.begin_header(byte);
-                findings.into()
+                findings
             }
         }
     }
@@ -118,17 +118,17 @@ impl Parser {
     }
 
     #[inline(always)]
-    fn continue_header(&mut self, scene: &Scene, byte: u8) -> Findings {
+    fn continue_header(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
         if self.has(Flags::COLON) {
             self.state = State::HEADER_VALUE;
-            self.header_value(scene, byte)
+            apart::header_value(self, scene, peer, byte)
         } else {
             self.state = State::HEADER_NAME;
-            self.header_name(byte)
+            apart::header_name(self, scene, peer, byte)
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn header_name(&mut self, byte: u8) -> Findings {
         if matches!(byte, CR | LF) {
             self.state = State::HEADER_START;
@@ -200,12 +200,12 @@ impl Parser {
         }
     }
 
-    #[inline(never)]
-    pub(super) fn header_value(&mut self, scene: &Scene, byte: u8) -> Findings {
+    #[inline(always)]
+    pub(super) fn header_value(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
         match byte {
             CR | LF => {
                 self.state = State::HEADER_START;
-                return self.line_end(byte);
+                return self.line_end(byte).into();
             }
             HT => {}
             0..SP | 0x7f => self.pending |= Finding::MalformedHeader.bit(),
@@ -220,11 +220,13 @@ impl Parser {
                     self.set(Flags::TUNNEL);
                 }
             }
-            Header::TRANSPORT => self.transport_byte(scene, byte),
+            Header::TRANSPORT => {
+                apart::transport_byte(self, scene, peer, byte);
+            }
             Header::SESSION => self.session_byte(byte),
             _ => {}
         }
-        self.count(VALUE_MAX, About::Header)
+        self.count(VALUE_MAX, About::Header).into()
     }
 
     /// A number begins with the next byte.
@@ -249,8 +251,8 @@ impl Parser {
     }
 
     /// Judges the header that has ended, if there was one.
-    #[inline(never)]
-    fn end_header(&mut self, scene: &Scene) -> Findings {
+    #[inline(always)]
+    pub(super) fn end_header(&mut self, scene: &Scene) -> Findings {
         if self.headers == 0 {
             return Findings::EMPTY;
         }

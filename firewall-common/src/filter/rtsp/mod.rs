@@ -9,6 +9,7 @@
 //! `frame`; bodies and media are skipped unseen. Where a head ends (`head`) a reply is matched to what the
 //! other direction asked (`requests`), which may open pinholes (`pinholes`).
 
+mod apart;
 mod finding;
 mod frame;
 mod head;
@@ -266,11 +267,11 @@ impl Parser {
             }
         }
         let outcome = match self.state {
-            State::BETWEEN => self.between(scene, byte).into(),
-            State::START_LINE => self.start_line(byte).into(),
-            State::HEADER_START => self.header_start(scene, peer, byte),
-            State::HEADER_NAME => self.header_name(byte).into(),
-            State::HEADER_VALUE => self.header_value(scene, byte).into(),
+            State::BETWEEN => self.between(scene, peer, byte),
+            State::START_LINE => apart::start_line(self, scene, peer, byte),
+            State::HEADER_START => apart::header_start(self, scene, peer, byte),
+            State::HEADER_NAME => apart::header_name(self, scene, peer, byte),
+            State::HEADER_VALUE => apart::header_value(self, scene, peer, byte),
             State::FRAME => self.frame(peer, byte).into(),
             State::PAYLOAD => self.payload().into(),
             _ => Outcome::NONE,
@@ -282,19 +283,21 @@ impl Parser {
     }
 
     #[inline(always)]
-    fn between(&mut self, scene: &Scene, byte: u8) -> Findings {
+    fn between(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
         match byte {
             // Blank lines before a message are to be ignored, however they end (RFC 2326 §4, which
             // takes it from RFC 2068 §4.1).
-            CR | LF => Findings::EMPTY,
-            _ if self.has(Flags::JOINING) && (byte == b'$' || !is_token(byte)) => self.not_rtsp(),
+            CR | LF => Outcome::NONE,
+            _ if self.has(Flags::JOINING) && (byte == b'$' || !is_token(byte)) => {
+                self.not_rtsp().into()
+            }
             b'$' => {
                 self.begin_frame();
-                Findings::EMPTY
+                Outcome::NONE
             }
             _ => {
                 self.begin_message(scene);
-                self.start_line(byte)
+                apart::start_line(self, scene, peer, byte)
             }
         }
     }

@@ -15,7 +15,7 @@ impl Parser {
     /// The head of a message has ended: what it leads to besides what was found in it.
     ///
     /// What is to be killed acts no more. In a tunnel nothing acts: its other half is another connection's.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn end_message(&mut self, scene: &Scene, peer: &Self) -> Outcome {
         if self.has(Flags::TUNNELLED) || !(self.reported & KILL_STANDARD).is_empty() {
             return Outcome::NONE;

@@ -18,14 +18,6 @@ pub const WINDOW_NS: u64 = 30_000_000_000;
 
 /// SETUPs that are kept. A power of two.
 const SETUPS: usize = 16;
-/// Bits of a key in [`Parser::find_setup`] that are the ports.
-const PORTS_BITS: u32 = 24;
-/// Of such a key: the reply does not come in this request's turn.
-const OUT_OF_TURN: u64 = 1 << (PORTS_BITS + 32);
-/// Of such a key: the reply names another request.
-const OTHER_CSEQ: u64 = OUT_OF_TURN << 1;
-/// Of such a key: both, or the request was granted before.
-const NOT_IT: u64 = OUT_OF_TURN << 2;
 
 /// The requests of one direction.
 #[repr(C)]
@@ -41,11 +33,10 @@ pub(super) struct Requests {
     pub(super) last_cseq: u32,
     /// How many of them were TEARDOWNs.
     pub(super) teardowns: u32,
-    /// The last SETUPs.
+    /// The last SETUPs, each at the place that its number says.
     setups: [Setup; SETUPS],
-    /// How many there were so far.
-    setup_count: u32,
-    reserved: u32,
+    /// Their numbers, each at the place that its CSeq says.
+    by_cseq: [u32; SETUPS],
 }
 
 /// A SETUP.
@@ -109,12 +100,14 @@ impl Parser {
     #[inline(always)]
     fn note_setup(&mut self, number: u32) {
         let wanted = self.transport.chosen;
-        let slot = self.requests.setup_count as usize & (SETUPS - 1);
-        self.requests.setup_count = self.requests.setup_count.wrapping_add(1);
-        if let Some(setup) = self.requests.setups.get_mut(slot) {
+        let wanted = if wanted.is_usable() { wanted.client.packed() } else { 0 };
+        if let Some(setup) = self.requests.setups.get_mut(place(number)) {
             setup.number = number;
             setup.cseq = self.cseq;
-            setup.wanted = if wanted.is_usable() { wanted.client.packed() } else { 0 };
+            setup.wanted = wanted;
+        }
+        if let Some(named) = self.requests.by_cseq.get_mut(place(self.cseq)) {
+            *named = number;
         }
     }
 
@@ -132,31 +125,42 @@ impl Parser {
     ///
     /// It is the one that the reply names by CSeq. If several have that CSeq, or none because a device counts
     /// in its own way, it is the one whose turn it is. None is granted twice.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn find_setup(&mut self, peer: &Self) -> bool {
         let turn = self.replies.count.wrapping_add(1);
-        let (cseq, granted) = (self.cseq, self.replies.granted);
-        let unnamed = if self.has(Flags::KNOWS_CSEQ) { 0 } else { 1 };
-        let mut least = u64::MAX;
-        for setup in &peer.requests.setups {
-            let early = differs(setup.number, turn);
-            let other = differs(setup.cseq, cseq) | unnamed;
-            let gone = u64::from(granted.wrapping_sub(setup.number) < 1 << 31);
-            // The newest first, if it could be several.
-            let key = (u64::from(!setup.number) << PORTS_BITS)
-                | u64::from(setup.wanted)
-                | (early * OUT_OF_TURN)
-                | (other * OTHER_CSEQ)
-                | (((early & other) | gone) * NOT_IT);
-            least = least.min(key);
-        }
-        if least >= NOT_IT {
+        let asked = &peer.requests;
+        let in_turn = self.is_asked(asked, turn);
+        let named = asked.by_cseq.get(place(self.cseq)).copied().unwrap_or(0);
+        let number = if in_turn && self.names(asked, turn) || !self.names(asked, named) {
+            turn
+        } else {
+            named
+        };
+        if !self.is_asked(asked, number) {
             return false;
         }
-        self.replies.granted = !((least >> PORTS_BITS) as u32);
-        self.replies.port = least as u16;
-        self.replies.port_count = (least >> 16) as u8;
+        let Some(setup) = asked.setups.get(place(number)) else {
+            return false;
+        };
+        self.replies.granted = number;
+        self.replies.port = setup.wanted as u16;
+        self.replies.port_count = (setup.wanted >> 16) as u8;
         true
+    }
+
+    /// Whether the SETUP with this number is still known and not granted yet.
+    #[inline(always)]
+    fn is_asked(&self, asked: &Requests, number: u32) -> bool {
+        let known = asked.setups.get(place(number)).is_some_and(|setup| setup.number == number);
+        let granted = self.replies.granted.wrapping_sub(number) < 1 << 31;
+        number != 0 && known && !granted
+    }
+
+    /// Whether the reply names by CSeq the SETUP with this number, which can still be granted.
+    #[inline(always)]
+    fn names(&self, asked: &Requests, number: u32) -> bool {
+        let same = asked.setups.get(place(number)).is_some_and(|setup| setup.cseq == self.cseq);
+        self.has(Flags::KNOWS_CSEQ) && same && self.is_asked(asked, number)
     }
 
     /// Whether what is said in this direction is not read, or not yet.
@@ -166,9 +170,8 @@ impl Parser {
     }
 }
 
-/// 1 if they do. Arithmetic: a branch for each slot would be as many ways for the verifier.
+/// The place of a request with this number, or CSeq.
 #[inline(always)]
-const fn differs(a: u32, b: u32) -> u64 {
-    let difference = (a ^ b) as u64;
-    difference.wrapping_neg() >> 63
+const fn place(number: u32) -> usize {
+    number as usize & (SETUPS - 1)
 }

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::super::address::AddressReader;
 use super::super::parser::Scene;
-use super::super::pinhole::{Named, PORT_MIN};
+use super::super::pinhole::PORT_MIN;
 use super::super::token::{HT, SP, Token};
 use super::header::Number;
 use super::start_line::Kind;
@@ -182,7 +182,7 @@ impl Parser {
         self.transport.marks = Marks(0);
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn transport_byte(&mut self, scene: &Scene, byte: u8) {
         let quoted = self.transport.marks.0 & Marks::QUOTED != 0;
         match byte {
@@ -195,7 +195,7 @@ impl Parser {
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn separator(&mut self, scene: &Scene, byte: u8) {
         self.end_parameter(scene);
         if byte == b',' {
@@ -357,7 +357,9 @@ impl Parser {
     #[inline(never)]
     fn end_address(&mut self, scene: &Scene) {
         let named = self.transport.address.finish();
-        if is_group(&named) {
+        // A group is no host, and nobody's. `destination` names one even without the word `multicast`, which is
+        // the default.
+        if named.is_multicast() {
             self.transport.current.flags |= Alternative::MULTICAST;
         } else if !named.may_be_speaker(scene) && !named.may_be_listener(scene) {
             self.transport.current.flags |= Alternative::FOREIGN;
@@ -387,7 +389,7 @@ impl Parser {
     }
 
     /// The header has ended.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn end_transport(&mut self, scene: &Scene) {
         if self.transport.marks.0 & Marks::QUOTED != 0 {
             self.pending |= Finding::MalformedTransport.bit();
@@ -395,13 +397,4 @@ impl Parser {
         self.end_parameter(scene);
         self.end_alternative();
     }
-}
-
-/// Whether it is a multicast address (RFC 1112 §4, RFC 4291 §2.7): a group is no host, and nobody's. A
-/// Transport header names one by `destination` even without the word `multicast`, which is the default.
-#[inline(always)]
-const fn is_group(named: &Named) -> bool {
-    let [first, ..] = named.address;
-    let first = u32::from_be(first);
-    named.version == 4 && first >> 28 == 0xe || named.version == 6 && first >> 24 == 0xff
 }
