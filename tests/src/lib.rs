@@ -27,8 +27,8 @@ pub mod traces;
 pub mod wait;
 
 pub use fwx::{
-    Binding, Controller, Event, FamilyFlows, Finding, Flows, Fwx, InterfaceStatus, Mode, Outcome,
-    Packets, Status, find_binary,
+    Binding, Controller, Event, FamilyFlows, Finding, Flows, Fwx, InterfaceStatus,
+    Mode, Outcome, Packets, Status, find_binary,
 };
 pub use host::{Host, Interface};
 pub use packet::{Mac, Packet};

@@ -52,6 +52,40 @@ protocols = ["media"]
     )
 }
 
+/// A policy that lets the inside talk RTSP to the cameras, and nothing else: one rule. The RTSP filter is bound to
+/// ports 554 and 8554, in `mode` and the standard profile; media over UDP has to come by its pinholes.
+pub fn rtsp_alone(interfaces: &[&str], mode: &str) -> String {
+    format!(
+        r#"[gateway]
+interfaces = {interfaces:?}
+default = "deny"
+
+{TABLES}
+[network.inside]
+prefixes = ["10.1.0.0/24", "fd00:1::/64"]
+
+[network.branch]
+prefixes = ["10.2.0.0/24", "fd00:2::/64"]
+
+[protocol.rtsp]
+transport = "tcp"
+ports = [554, 8554]
+filter = "rtsp"
+
+[filter.rtsp]
+mode = "{mode}"
+profile = "standard"
+
+[[rule]]
+name = "cameras"
+action = "allow"
+from = ["inside"]
+to = ["branch"]
+protocols = ["rtsp"]
+"#
+    )
+}
+
 /// A policy that allows every new flow and binds no filter.
 pub fn open(interfaces: &[&str]) -> String {
     format!("[gateway]\ninterfaces = {interfaces:?}\ndefault = \"allow\"\n\n{TABLES}")

@@ -95,6 +95,12 @@ pub struct Binding {
     /// Findings reported so far.
     #[serde(default)]
     pub findings: u64,
+    /// Segments read so far.
+    #[serde(default)]
+    pub segments: u64,
+    /// Segments held back so far.
+    #[serde(default)]
+    pub held: u64,
 }
 
 /// A line of `fwx events`.

@@ -7,7 +7,6 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::{AsRawFd as _, RawFd},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -18,6 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::poll::Poll;
 use crate::{host::Host, wait};
 
 /// Bytes of a message: the connection's number, the message's, and filling.
@@ -26,8 +26,6 @@ const MESSAGE_LEN: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a thread sleeps when there is nothing to do: it looks at whether to stop no less often.
 const TICK_MS: i32 = 10;
-/// Events that one call takes.
-const EVENTS: usize = 256;
 
 /// Connections that talk until they are stopped.
 #[derive(Debug)]
@@ -322,59 +320,8 @@ fn message(connection: usize, number: u64) -> [u8; MESSAGE_LEN] {
 }
 
 /// The next connection, or an error when none comes.
-fn accept(listener: &TcpListener) -> Result<TcpStream> {
+pub(super) fn accept(listener: &TcpListener) -> Result<TcpStream> {
     listener.set_nonblocking(true)?;
     let (stream, _) = wait::until("a connection is accepted", || Ok(listener.accept()?))?;
     Ok(stream)
-}
-
-/// Tells which of some sockets have something to read.
-struct Poll(RawFd);
-
-impl Poll {
-    fn new(streams: &[TcpStream]) -> io::Result<Self> {
-        // SAFETY: takes no pointer.
-        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        let poll = Self(check(fd)?);
-        for (number, stream) in streams.iter().enumerate() {
-            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: number as u64 };
-            // SAFETY: `event` lives across the call.
-            check(unsafe {
-                libc::epoll_ctl(poll.0, libc::EPOLL_CTL_ADD, stream.as_raw_fd(), &mut event)
-            })?;
-        }
-        Ok(poll)
-    }
-
-    /// Numbers of those that have, after at most `timeout` milliseconds.
-    fn wait(&self, timeout: i32) -> io::Result<impl Iterator<Item = usize> + use<>> {
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-        // SAFETY: `events` has room for as many as are asked for.
-        let result =
-            unsafe { libc::epoll_wait(self.0, events.as_mut_ptr(), EVENTS as i32, timeout) };
-        let count = match check(result) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            other => other?,
-        };
-        Ok(events.into_iter().take(count as usize).map(|event| event.u64 as usize))
-    }
-
-    fn forget(&self, stream: &TcpStream) -> io::Result<()> {
-        // SAFETY: no event is needed to take one out.
-        check(unsafe {
-            libc::epoll_ctl(self.0, libc::EPOLL_CTL_DEL, stream.as_raw_fd(), std::ptr::null_mut())
-        })
-        .map(drop)
-    }
-}
-
-impl Drop for Poll {
-    fn drop(&mut self) {
-        // SAFETY: the descriptor is this value's own.
-        unsafe { libc::close(self.0) };
-    }
-}
-
-fn check(result: i32) -> io::Result<i32> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -1,6 +1,7 @@
 //! Who speaks in the lab: real programs (GStreamer, ffmpeg), and small peers of our own for what real
 //! programs do not do on demand.
 
+pub mod audience;
 pub mod bulk;
 pub mod camera;
 pub mod crowd;
@@ -12,4 +13,6 @@ pub mod recorder;
 pub mod stray;
 pub mod viewer;
 
+mod poll;
+mod reel;
 mod rtsp_text;
