@@ -20,6 +20,7 @@ mod topology;
 pub mod differential;
 pub mod flood;
 pub mod flows;
+pub mod loss;
 pub mod peers;
 pub mod policy;
 pub mod replaying;
