@@ -3,8 +3,7 @@
 //! benchmarks stand on it.
 //!
 //! Nothing here touches the machine's own network, and nothing outlives the process: see `cleanup`.
-//! It needs root, and Debian's iproute2, ethtool, ffmpeg, python3-gi, gir1.2-gst-rtsp-server-1.0 and
-//! gstreamer1.0-plugins-good.
+//! It needs root, and what `cargo xtask setup` installs: `lab` in `xtask/src/debian.rs`.
 
 mod cleanup;
 mod fwx;
@@ -28,8 +27,8 @@ pub mod traces;
 pub mod wait;
 
 pub use fwx::{
-    Binding, Controller, Event, FamilyFlows, Finding, Flows, Fwx, InterfaceStatus,
-    Mode, Outcome, Packets, Status, find_binary,
+    Binding, Connection, Controller, Event, FamilyFlows, Finding, Flows, Fwx, InterfaceStatus,
+    Mode, Outcome, Packets, Pinhole, Status, find_binary,
 };
 pub use host::{Host, Interface};
 pub use packet::{Mac, Packet};

@@ -104,6 +104,12 @@ impl Process {
         kill(self.group(), signal).with_context(|| format!("cannot send {signal} to {}", self.name))
     }
 
+    /// Ends the program by SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        self.wait().map(drop)
+    }
+
     /// The program leads a process group of its own: see [`end_with_parent`].
     fn group(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())

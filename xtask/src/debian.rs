@@ -36,8 +36,8 @@ pub(crate) fn lab() -> Vec<Wanted> {
         "tcpdump",
         "ethtool",
         "ffmpeg",
-        // The RTSP server is a library with a Python binding; the elements of its pipeline,
-        // x264enc among them, are in the plugins.
+        // The RTSP server is a library with a Python binding; the elements of pipelines, the RTSP
+        // client and h264parse among them, are in the plugins.
         "gir1.2-gst-rtsp-server-1.0",
         "python3-gi",
         "gstreamer1.0-plugins-base",

@@ -10,7 +10,8 @@ use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 pub use self::output::{
-    Binding, Controller, Event, FamilyFlows, Finding, Flows, InterfaceStatus, Packets, Status,
+    Binding, Connection, Controller, Event, FamilyFlows, Finding, Flows, InterfaceStatus, Packets,
+    Pinhole, Status,
 };
 use crate::{
     cleanup::{self, Leftover},
@@ -228,6 +229,16 @@ impl<'lab> Fwx<'lab> {
             .into_iter()
             .find(|binding| binding.protocol == protocol)
             .with_context(|| format!("`fwx filter list` has no {protocol}: {seen}"))
+    }
+
+    /// `fwx conn list`.
+    pub fn connections(&self) -> Result<Vec<Connection>> {
+        self.json(&["conn", "list", "--limit", "0", "-o", "json"])
+    }
+
+    /// `fwx filter pinholes`.
+    pub fn pinholes(&self) -> Result<Vec<Pinhole>> {
+        self.json(&["filter", "pinholes", "-o", "json"])
     }
 
     /// `fwx filter …` with `arguments`, e.g. `["mode", "rtsp", "monitor"]`.

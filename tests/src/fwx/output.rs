@@ -1,6 +1,6 @@
 //! What fwx prints with `-o json`: the parts that tests look at. Other members may be there.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -101,6 +101,46 @@ pub struct Binding {
     /// Segments held back so far.
     #[serde(default)]
     pub held: u64,
+}
+
+/// A line of `fwx conn list`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Connection {
+    /// The flow's number.
+    pub flow_id: u64,
+    /// `tcp`, `udp` and so on.
+    pub transport: String,
+    /// The flow's state.
+    pub state: String,
+    /// Address of the end that began it.
+    pub src_ip: IpAddr,
+    /// Its port.
+    pub src_port: Option<u16>,
+    /// Address of the other end.
+    pub dst_ip: IpAddr,
+    /// Its port.
+    pub dst_port: Option<u16>,
+    /// Number of the connection that announced it.
+    pub parent: Option<u64>,
+}
+
+/// A line of `fwx filter pinholes`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Pinhole {
+    /// Number of the connection that announced it.
+    pub parent: u64,
+    /// `udp` or `tcp`.
+    pub transport: String,
+    /// Address that the first packet has to come from.
+    pub src_ip: IpAddr,
+    /// Port that it has to come from; `None`: any.
+    pub src_port: Option<u16>,
+    /// Address that it has to go to.
+    pub dst_ip: IpAddr,
+    /// Port that it has to go to.
+    pub dst_port: u16,
+    /// Seconds until it is closed.
+    pub expires_in_s: u64,
 }
 
 /// A line of `fwx events`.

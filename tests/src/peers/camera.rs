@@ -4,9 +4,15 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
 
+use super::player::Transport;
 use crate::{host::Host, process::Process, wait};
 
 const SCRIPT: &str = include_str!("../../peers/rtsp_server.py");
+
+/// Who may see the pictures of a guarded camera.
+pub const USER: &str = "lab";
+/// That user's password.
+pub const PASSWORD: &str = "secret";
 
 /// Pictures that the camera sends a second.
 pub const PICTURES_PER_SECOND: u32 = 15;
@@ -15,6 +21,7 @@ pub const PICTURES_PER_SECOND: u32 = 15;
 #[derive(Debug)]
 pub struct Camera<'lab> {
     address: SocketAddr,
+    is_guarded: bool,
     process: Process,
     /// Not needed, but the host must live longer than what runs on it.
     _host: &'lab Host,
@@ -23,7 +30,19 @@ pub struct Camera<'lab> {
 impl<'lab> Camera<'lab> {
     /// Starts a camera on `host` and waits until it listens at `address`.
     pub fn start(host: &'lab Host, address: SocketAddr) -> Result<Self> {
-        let arguments = [address.ip().to_string(), address.port().to_string()];
+        Self::start_with(host, address, false)
+    }
+
+    /// The same, of a camera that asks for digest authentication of [`USER`].
+    pub fn start_guarded(host: &'lab Host, address: SocketAddr) -> Result<Self> {
+        Self::start_with(host, address, true)
+    }
+
+    fn start_with(host: &'lab Host, address: SocketAddr, is_guarded: bool) -> Result<Self> {
+        let mut arguments = vec![address.ip().to_string(), address.port().to_string()];
+        if is_guarded {
+            arguments.extend([USER, PASSWORD].map(str::to_owned));
+        }
         let mut process = host.start_python("camera", SCRIPT, &arguments)?;
         wait::until("the camera listens", || {
             process.check_alive()?;
@@ -32,12 +51,39 @@ impl<'lab> Camera<'lab> {
             }
             Ok(())
         })?;
-        Ok(Self { address, process, _host: host })
+        Ok(Self { address, is_guarded, process, _host: host })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it asks for a password.
+    pub fn is_guarded(&self) -> bool {
+        self.is_guarded
     }
 
     /// Where the video is.
     pub fn url(&self) -> String {
-        format!("rtsp://{}/test", self.address)
+        self.url_of("test")
+    }
+
+    /// Where it has `path`, with user and password if it asks for them.
+    pub fn url_of(&self, path: &str) -> String {
+        let who = if self.is_guarded { format!("{USER}:{PASSWORD}@") } else { String::new() };
+        format!("rtsp://{who}{}/{path}", self.address)
+    }
+
+    /// Pictures that were pushed to it by `transport` so far.
+    pub fn pushed(&self, transport: Transport) -> Result<usize> {
+        let line = format!("pushed {transport}");
+        Ok(self.process.stdout()?.lines().filter(|said| **said == line).count())
+    }
+
+    /// Ends it without a word to its clients.
+    pub fn kill(mut self) -> Result<()> {
+        self.process.kill()
     }
 
     /// The last lines of the camera's own messages.

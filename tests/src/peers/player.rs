@@ -112,6 +112,11 @@ impl<'lab> Player<'lab> {
         })
     }
 
+    /// Ends it without a word to the server.
+    pub fn kill(mut self) -> Result<()> {
+        self.process.kill()
+    }
+
     /// Waits for the end of the video and returns what was decoded. An error, with the end of what
     /// ffmpeg said, when it failed or decoded nothing.
     pub fn finish(mut self) -> Result<Pictures> {
