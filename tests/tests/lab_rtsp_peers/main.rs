@@ -1,6 +1,7 @@
 //! Real RTSP software at both ends, behind a policy with one rule: who talks RTSP may get what RTSP announces.
 //! Nobody is killed, nothing is found that is not listed here, no picture is lost, and no pinhole is left.
 
+mod record;
 mod retina;
 
 use std::{
@@ -125,13 +126,18 @@ fn every_client_plays(mode: Mode, v6: bool) {
 fn push(host: &Host, camera: &Camera<'_>, transport: Transport) -> Result<Played> {
     // The server decodes none before it has seen where one ends, and hears of the end of the last one only if
     // another one begins before TEARDOWN does.
-    let path = format!("push/{transport}");
-    Pusher::start(host, &camera.url_of(&path), transport, "320x240", PICTURES + 1)?.finish()?;
+    let url = camera.url_of(&push_path(transport));
+    Pusher::start(host, &url, transport, "320x240", PICTURES + 1)?.finish()?;
     wait::until("all that was pushed has come", || {
         let pictures = camera.pushed(transport)?;
         ensure!(pictures >= PICTURES, "{pictures} pictures have come; {}", camera.log_tail());
         Ok(Played { pictures: PICTURES, lost: 0 })
     })
+}
+
+/// Where a camera takes what is pushed by `transport`.
+fn push_path(transport: Transport) -> String {
+    format!("push/{transport}")
 }
 
 /// Peers that are ended by SIGKILL or close their connection just so; and a camera that is.
@@ -151,7 +157,7 @@ fn peers_that_end_without_a_word_leave_no_pinhole() {
             let url = camera.url();
             players.push(Player::start(&lab.client, &url, way, 60).unwrap());
             gst_players.push(GstPlayer::start(&lab.client, &url, way, 60 * PICTURES).unwrap());
-            let url = camera.url_of(&format!("push/{way}"));
+            let url = camera.url_of(&push_path(way));
             pushers.push(Pusher::start(&lab.client, &url, way, "320x240", 60 * PICTURES).unwrap());
             let played = retina::play(&lab.client, camera, "test", way, SOME, Farewell::None);
             assert_eq!(played.unwrap(), Played { pictures: SOME, lost: 0 }, "{way}");
