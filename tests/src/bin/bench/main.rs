@@ -1,9 +1,11 @@
 //! What fwx costs a packet, in the kernel's own test-run: each program of the firewall beside one that
-//! does nothing and beside the floor, the least that a firewall with flows can do.
+//! does nothing and beside the floor, the least that a firewall with flows can do. And what the RTSP filter
+//! costs a stream of media, in the lab, on a path that loses packets.
 //!
 //! Absolute times drift on shared machines; ratios within a run count. No figure fails a run.
 
 mod conversation;
+mod lossy;
 mod machine;
 mod measure;
 mod programs;
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
 
 fn bench(plan: &Plan) -> Result<Report<'_>> {
     let start = Instant::now();
+    // Sender, gateway and receiver share this machine: here, and only here, more than one CPU has its use.
+    let paths = lossy::measure(&plan.lossy, |what| progress(start, what))?;
     let machine = Machine::pin_to_one_cpu()?;
     progress(start, &format!("on {machine}"));
 
@@ -85,7 +89,7 @@ fn bench(plan: &Plan) -> Result<Report<'_>> {
         memory = programs.memory()?;
         loaded = programs.into_loaded();
     }
-    Ok(Report::new(machine, plan, loaded, memory, figures.costs()))
+    Ok(Report::new(machine, plan, loaded, memory, figures.costs(), paths))
 }
 
 fn progress(start: Instant, what: &str) {

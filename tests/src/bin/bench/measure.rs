@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     conversation::{Conversation, Family},
+    lossy,
     programs::Programs,
     subject::{Hook, Subject},
     table::MEASURED,
@@ -24,14 +25,18 @@ pub(crate) struct Plan {
     pub(crate) loads: u32,
     /// Flows of each family in the tables, ascending.
     pub(crate) table_sizes: Vec<u32>,
+    /// On paths that lose packets.
+    pub(crate) lossy: lossy::Plan,
 }
 
 impl Plan {
     pub(crate) fn new(quick: bool) -> Self {
+        let lossy = lossy::Plan::new(quick);
         if quick {
-            Self { repeat: 200_000, rounds: 3, loads: 3, table_sizes: vec![1_000] }
+            Self { repeat: 200_000, rounds: 3, loads: 3, table_sizes: vec![1_000], lossy }
         } else {
-            Self { repeat: 1_000_000, rounds: 3, loads: 5, table_sizes: vec![1_000, 100_000] }
+            let table_sizes = vec![1_000, 100_000];
+            Self { repeat: 1_000_000, rounds: 3, loads: 5, table_sizes, lossy }
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     Output,
+    lossy::Path,
     machine::Machine,
     measure::{Cost, Plan},
     programs::{Loaded, Memory},
@@ -25,6 +26,7 @@ pub(crate) struct Report<'a> {
     programs: Vec<Loaded>,
     memory: Vec<Memory>,
     load_ms: f64,
+    paths: Vec<Path>,
 }
 
 impl<'a> Report<'a> {
@@ -34,9 +36,10 @@ impl<'a> Report<'a> {
         programs: Vec<Loaded>,
         memory: Vec<Memory>,
         costs: Vec<Cost>,
+        paths: Vec<Path>,
     ) -> Self {
         let load_ms = programs.iter().map(|program| program.load_ms).sum();
-        Self { machine, plan, note: NOTE, costs, programs, memory, load_ms }
+        Self { machine, plan, note: NOTE, costs, programs, memory, load_ms, paths }
     }
 
     pub(crate) fn print(&self, output: Output) -> Result<()> {
@@ -71,7 +74,38 @@ impl<'a> Report<'a> {
             }
         }
         self.programs_text(to)?;
-        self.memory_text(to)
+        self.memory_text(to)?;
+        self.paths_text(to)
+    }
+
+    fn paths_text(&self, to: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            to,
+            "\nInterleaved media on a path that loses packets, medians over {}, on all CPUs;\n\
+             figures with the filter / without\n\
+             {:<10} {:>17} {:>20} {:>22} {:>17} {:>10}",
+            self.plan.lossy,
+            "  lost",
+            "Mbit/s",
+            "ratio",
+            "longest stall, ms",
+            "repeated, 1/1000",
+            "held back",
+        )?;
+        for Path { percent, with, without, ratio, ratio_quartiles: [low, high], held, .. } in
+            &self.paths
+        {
+            let pair = |with: f64, without: f64| format!("{with:.1} / {without:.1}");
+            writeln!(
+                to,
+                "  {percent:>2} %     {:>17} {:>20} {:>22} {:>17} {held:>10}",
+                pair(with.mbit_per_s, without.mbit_per_s),
+                format!("{ratio:.2} ({low:.2} to {high:.2})"),
+                pair(with.longest_stall_ms, without.longest_stall_ms),
+                pair(with.repeated_per_thousand, without.repeated_per_thousand),
+            )?;
+        }
+        Ok(())
     }
 
     fn memory_text(&self, to: &mut impl Write) -> io::Result<()> {
