@@ -9,6 +9,7 @@ pub mod connection;
 pub mod drive;
 pub mod excerpt;
 pub mod finding;
+pub mod ftp;
 pub mod parser;
 pub mod pinhole;
 pub mod recent;
@@ -40,16 +41,19 @@ pub struct FilterInfo {
 pub enum FilterId {
     /// The Real Time Streaming Protocol, see [`rtsp`].
     Rtsp = 1,
+    /// The File Transfer Protocol, see [`ftp`].
+    Ftp = 3,
 }
 
 impl FilterId {
     /// Every filter.
-    pub const ALL: [Self; 1] = [Self::Rtsp];
+    pub const ALL: [Self; 2] = [Self::Rtsp, Self::Ftp];
 
     /// What is known of the filter.
     pub const fn info(self) -> &'static FilterInfo {
         match self {
             Self::Rtsp => &rtsp::INFO,
+            Self::Ftp => &ftp::INFO,
         }
     }
 
@@ -58,6 +62,7 @@ impl FilterId {
     pub const fn from_raw(raw: u8) -> Option<Self> {
         match raw {
             1 => Some(Self::Rtsp),
+            3 => Some(Self::Ftp),
             _ => None,
         }
     }
