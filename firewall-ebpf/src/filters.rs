@@ -5,6 +5,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use firewall_common::filter::{
+    ftp,
     parser::{Outcome, Parser as _, Scene},
     rtsp,
 };
@@ -56,4 +57,5 @@ macro_rules! filters {
 
 filters! {
     rtsp::Parser: rtsp_xdp, rtsp_tc, rtsp_step;
+    ftp::Parser: ftp_xdp, ftp_tc, ftp_step;
 }
