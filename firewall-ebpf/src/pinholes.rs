@@ -316,10 +316,16 @@ extern "C" fn announced(work: *mut Work) -> u32 {
 pub fn begun(work: &mut Work) {
     report::count(Counter::PinholeFlows, 1);
     lay_out_key(work);
-    if let Some(pinhole) = PINHOLES.get_ptr_mut(&work.pinhole_key)
-        // SAFETY: as above.
-        && unsafe { (*pinhole).once } != 0
-    {
+    let Some(pinhole) = PINHOLES.get_ptr_mut(&work.pinhole_key) else {
+        return;
+    };
+    // SAFETY: as above.
+    let pinhole = unsafe { &*pinhole };
+    if pinhole.once != 0 {
+        // It makes room for another: an FTP session may fetch any number of files.
+        if let Some(session) = session(pinhole.session) {
+            session.pinholes = session.pinholes.saturating_sub(1);
+        }
         let _ = PINHOLES.remove(&work.pinhole_key);
     }
 }

@@ -192,7 +192,7 @@ pub struct Session {
     pub ends_at: u64,
     /// Number of the event that reported the kill of its connection; 0: it was not killed.
     pub killed_by: u64,
-    /// Pinholes opened so far.
+    /// Pinholes opened so far, without those that were for one flow, which has begun.
     pub pinholes: u32,
     /// Protocol of the connection, by the policy.
     pub protocol: u32,
