@@ -114,3 +114,38 @@ profile = "{profile}"
         open(interfaces)
     )
 }
+
+/// A policy that lets the inside begin FTP's control connections to the cameras' network, and nothing else. The FTP
+/// filter is bound to port 21, in `enforce` mode, with `profile` and `settings` more.
+pub fn files(interfaces: &[&str], profile: &str, settings: &str) -> String {
+    format!(
+        r#"[gateway]
+interfaces = {interfaces:?}
+default = "deny"
+
+{TABLES}
+[network.inside]
+prefixes = ["10.1.0.0/24", "fd00:1::/64"]
+
+[network.branch]
+prefixes = ["10.2.0.0/24", "fd00:2::/64"]
+
+[protocol.ftp]
+transport = "tcp"
+ports = [21]
+filter = "ftp"
+
+[filter.ftp]
+mode = "enforce"
+profile = "{profile}"
+{settings}
+
+[[rule]]
+name = "files"
+action = "allow"
+from = ["inside"]
+to = ["branch"]
+protocols = ["ftp"]
+"#
+    )
+}

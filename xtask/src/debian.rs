@@ -45,6 +45,10 @@ pub(crate) fn lab() -> Vec<Wanted> {
         "gstreamer1.0-plugins-bad",
         "gstreamer1.0-plugins-ugly",
         "gstreamer1.0-tools",
+        // The FTP server is a library: no package of a server, which would start one on this machine.
+        "python3-pyftpdlib",
+        "curl",
+        "lftp",
     ]
     .map(|name| Wanted { name: name.to_owned(), at_least: None })
     .to_vec()

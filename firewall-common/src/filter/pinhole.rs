@@ -84,12 +84,6 @@ impl Named {
         Self { version, address }
     }
 
-    /// No address, but something.
-    #[inline(always)]
-    pub(super) const fn no_address() -> Self {
-        Self::of_words(Self::NO_ADDRESS, [0; 2])
-    }
-
     /// Whether it is the unspecified address.
     #[inline(always)]
     pub const fn is_unspecified(&self) -> bool {

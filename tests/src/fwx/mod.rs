@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::output::{
     Binding, Connection, Controller, Event, FamilyFlows, Finding, Flows, InterfaceStatus, Packets,
-    Pinhole, Status,
+    Pinhole, Pinholes, Status,
 };
 use crate::{
     cleanup::{self, Leftover},

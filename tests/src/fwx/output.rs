@@ -26,6 +26,20 @@ pub struct Status {
     /// Packets seen.
     #[serde(default)]
     pub packets: Packets,
+    /// Pinholes so far.
+    #[serde(default)]
+    pub pinholes: Pinholes,
+}
+
+/// Pinholes, counted since the programs were attached.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Pinholes {
+    /// Those that were opened.
+    pub opened: u64,
+    /// Those that found no room.
+    pub refused: u64,
+    /// Connections that came by one.
+    pub flows: u64,
 }
 
 /// The controller of an instance.

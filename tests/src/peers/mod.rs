@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod camera;
 pub mod crowd;
 pub mod echo;
+pub mod files;
 pub mod gst_player;
 pub mod pair;
 pub mod ping;
