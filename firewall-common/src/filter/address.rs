@@ -268,7 +268,7 @@ mod tests {
     }
 
     fn parsed(text: &str) -> Named {
-        text.parse().map_or(Named::no_address(), known)
+        text.parse().map_or(Named::new(Named::NO_ADDRESS, [0; 4]), known)
     }
 
     #[test]
