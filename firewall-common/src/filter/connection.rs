@@ -108,10 +108,14 @@ pub fn place<P: Parser>(
     parser: &mut P,
     peer: &P,
 ) -> Option<u32> {
+    let mut skippable = parser.skippable();
+    if !P::REJOINS && cursor.missing_before(arrival.seq) > skippable {
+        skippable = 0;
+    }
     let now = Situation {
         mode: arrival.mode,
         profile: arrival.profile,
-        skippable: parser.skippable(),
+        skippable,
         in_media: parser.in_media(),
         acknowledged: cursor.is_behind(arrival.acked),
     };

@@ -15,6 +15,9 @@ pub trait Parser: Pod {
     const FILTER: FilterId;
     /// Code of the finding that a segment repeats bytes and they are not the same.
     const SEGMENTS_DISAGREE: u16;
+    /// Whether a gap that begins in a stretch that is not read may end beyond it without being waited for. What
+    /// stands between is read by nobody then, so this is for protocols whose messages do not hide anything.
+    const REJOINS: bool = true;
 
     /// Makes the all-zero value a parser of `direction`, whose first byte is still to come.
     fn begin(&mut self, direction: Direction);

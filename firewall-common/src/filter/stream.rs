@@ -54,6 +54,13 @@ impl Cursor {
         if behind >= len { Placement::Old } else { Placement::New { skip_front: behind } }
     }
 
+    /// How many bytes that were not seen lie before `seq`, as [`place`](Self::place) counts them.
+    #[inline(always)]
+    pub const fn missing_before(&self, seq: u32) -> u32 {
+        let ahead = seq.wrapping_sub(self.next);
+        if self.positioned != 0 && ahead < 1 << 31 { ahead } else { 0 }
+    }
+
     /// Marks the `len` payload bytes from `seq` as read. The position never moves back.
     #[inline(always)]
     pub const fn advance(&mut self, seq: u32, len: u32) {
