@@ -14,6 +14,7 @@ pub mod parser;
 pub mod pinhole;
 pub mod recent;
 pub mod rtsp;
+pub mod smtp;
 pub mod stream;
 #[cfg(test)]
 mod tests;
@@ -35,38 +36,49 @@ pub struct FilterInfo {
     pub findings: &'static [FindingInfo],
 }
 
-/// The filters there are. The numbers stand in pinned maps: they are never used again for another.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FilterId {
+/// Makes the list of filters: for each its name here, its number and its module.
+macro_rules! registry {
+    ($($(#[$doc:meta])* $id:ident = $number:literal in $module:ident;)*) => {
+        /// The filters there are. The numbers stand in pinned maps: they are never used again for another.
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum FilterId {
+            $($(#[$doc])* $id = $number,)*
+        }
+
+        impl FilterId {
+            /// Every filter.
+            pub const ALL: [Self; [$($number),*].len()] = [$(Self::$id),*];
+
+            /// What is known of the filter.
+            pub const fn info(self) -> &'static FilterInfo {
+                match self {
+                    $(Self::$id => &$module::INFO,)*
+                }
+            }
+
+            /// The filter that `raw` stands for; 0 and what is unknown stand for none.
+            #[inline(always)]
+            pub const fn from_raw(raw: u8) -> Option<Self> {
+                match raw {
+                    $($number => Some(Self::$id),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+registry! {
     /// The Real Time Streaming Protocol, see [`rtsp`].
-    Rtsp = 1,
+    Rtsp = 1 in rtsp;
+    /// The Simple Mail Transfer Protocol, see [`smtp`].
+    Smtp = 2 in smtp;
     /// The File Transfer Protocol, see [`ftp`].
-    Ftp = 3,
+    Ftp = 3 in ftp;
 }
 
 impl FilterId {
-    /// Every filter.
-    pub const ALL: [Self; 2] = [Self::Rtsp, Self::Ftp];
-
-    /// What is known of the filter.
-    pub const fn info(self) -> &'static FilterInfo {
-        match self {
-            Self::Rtsp => &rtsp::INFO,
-            Self::Ftp => &ftp::INFO,
-        }
-    }
-
-    /// The filter that `raw` stands for; 0 and what is unknown stand for none.
-    #[inline(always)]
-    pub const fn from_raw(raw: u8) -> Option<Self> {
-        match raw {
-            1 => Some(Self::Rtsp),
-            3 => Some(Self::Ftp),
-            _ => None,
-        }
-    }
-
     /// The filter that policies call `name`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|filter| filter.name() == name)
