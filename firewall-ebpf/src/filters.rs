@@ -7,7 +7,7 @@ use aya_ebpf::{
 use firewall_common::filter::{
     ftp,
     parser::{Outcome, Parser as _, Scene},
-    rtsp,
+    rtsp, smtp,
 };
 
 use crate::{
@@ -57,5 +57,6 @@ macro_rules! filters {
 
 filters! {
     rtsp::Parser: rtsp_xdp, rtsp_tc, rtsp_step;
+    smtp::Parser: smtp_xdp, smtp_tc, smtp_step;
     ftp::Parser: ftp_xdp, ftp_tc, ftp_step;
 }
