@@ -159,6 +159,13 @@ impl Host {
         Ok(path)
     }
 
+    /// Makes a directory of the lab, which is removed with it, and returns its path.
+    pub fn make_directory(&self, name: &str) -> Result<PathBuf> {
+        let path = self.directory.join(name);
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Runs lines of `ip` commands on the host, in one go.
     pub fn ip(&self, script: &str) -> Result<()> {
         self.namespace.ip(script)

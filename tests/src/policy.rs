@@ -149,3 +149,38 @@ protocols = ["ftp"]
 "#
     )
 }
+
+/// A policy that lets the inside send mail to the branch, and nothing else. The SMTP filter is bound to port 25, in
+/// `enforce` mode and the standard profile, and allows `commands`.
+pub fn mail(interfaces: &[&str], commands: &[&str]) -> String {
+    format!(
+        r#"[gateway]
+interfaces = {interfaces:?}
+default = "deny"
+
+{TABLES}
+[network.inside]
+prefixes = ["10.1.0.0/24", "fd00:1::/64"]
+
+[network.branch]
+prefixes = ["10.2.0.0/24", "fd00:2::/64"]
+
+[protocol.smtp]
+transport = "tcp"
+ports = [25]
+filter = "smtp"
+
+[filter.smtp]
+mode = "enforce"
+profile = "standard"
+commands = {commands:?}
+
+[[rule]]
+name = "mail"
+action = "allow"
+from = ["inside"]
+to = ["branch"]
+protocols = ["smtp"]
+"#
+    )
+}

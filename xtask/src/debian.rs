@@ -1,6 +1,10 @@
 //! Packages: which are wanted, which are missing, and apt-get to install them.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -8,6 +12,9 @@ use crate::{process, progress, version::Version};
 
 /// Debian 12's LLVM for its newest Rust.
 pub(crate) const LLVM: u32 = 22;
+
+/// The lab's mail server.
+const POSTFIX: &str = "postfix";
 
 /// A package by name, and the oldest version that will do if that matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +56,9 @@ pub(crate) fn lab() -> Vec<Wanted> {
         "python3-pyftpdlib",
         "curl",
         "lftp",
+        // A mail server, and its certificate.
+        POSTFIX,
+        "openssl",
     ]
     .map(|name| Wanted { name: name.to_owned(), at_least: None })
     .to_vec()
@@ -71,6 +81,9 @@ pub(crate) fn ensure(wanted: &[Wanted]) -> Result<()> {
             "missing packages: {names}. Installing them needs root: \
              apt-get install --no-install-recommends {names}"
         );
+    }
+    if lacking.iter().any(|package| package.name == POSTFIX) {
+        leave_postfix_alone()?;
     }
     // The package lists may be absent, or so old that they name files that are gone. Fetching them
     // takes a while, so it is done only when doing without has failed.
@@ -100,6 +113,23 @@ fn install(packages: &[Wanted]) -> Result<()> {
     command.args(packages.iter().map(|package| &package.name));
     progress::run(&format!("installing {}", names(packages)), &mut command)
         .context("packages could not be installed")
+}
+
+/// Has the package of Postfix install its programs and no more: it would make up a configuration, and start. The
+/// lab starts its own.
+fn leave_postfix_alone() -> Result<()> {
+    let mut command = process::isolated("debconf-set-selections");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("could not start `debconf-set-selections`")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(b"postfix postfix/main_mailer_type select No configuration\n")?;
+    }
+    if !child.wait()?.success() {
+        bail!("`debconf-set-selections` failed");
+    }
+    Ok(())
 }
 
 fn apt_get() -> Command {

@@ -75,7 +75,18 @@ fn ensure_packages(choice: &Choice, lab: bool) -> Result<()> {
 
 /// On a system whose packages we do not know: is all that the lab starts there?
 fn check_lab_by_hand() -> Result<()> {
-    let commands = ["ip", "nft", "tcpdump", "ethtool", "ffmpeg", "gst-inspect-1.0", "curl", "lftp"];
+    let commands = [
+        "ip",
+        "nft",
+        "tcpdump",
+        "ethtool",
+        "ffmpeg",
+        "gst-inspect-1.0",
+        "postfix",
+        "curl",
+        "lftp",
+        "openssl",
+    ];
     let mut missing: Vec<&str> =
         commands.into_iter().filter(|name| process::find_on_path(name).is_none()).collect();
     let import = "import gi; gi.require_version('GstRtspServer', '1.0')";
