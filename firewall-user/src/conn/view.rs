@@ -416,7 +416,8 @@ mod tests {
     #[test]
     fn a_connection_reads_as_it_began() {
         let alias = ["[fd00::9]:1".parse().unwrap(), "[fd00::1]:554".parse().unwrap()];
-        let details = viewer().details(&entry(), &HashMap::from([(1025, alias)]));
+        let relations = Relations { aliases: [(1025, alias)].into(), parents: [(1025, 7)].into() };
+        let details = viewer().details(&entry(), &relations, vec![2049, 3073]);
         let json = serde_json::to_value(&details).unwrap();
         assert_eq!(json["src_ip"], "fd00::2");
         assert_eq!((&json["src_port"], &json["dst_port"]), (&40_000.into(), &554.into()));
@@ -425,6 +426,9 @@ mod tests {
         assert_eq!((&json["rule"], &json["interface"]), (&"cameras".into(), &"lan0".into()));
         assert_eq!(json["translated"]["src_ip"], "fd00::9");
         assert_eq!(json["windows"]["reply"]["acked"], 5);
+        assert_eq!(json["parent"], 7);
+        assert_eq!(json["children"], serde_json::json!([2049, 3073]));
+        assert!(details.text().contains("flows 2049, 3073"), "{}", details.text());
         assert!(json.get("killed_by").is_none() && json.get("icmp_id").is_none());
         assert!(details.text().contains("[fd00::2]:40000 -> [fd00::1]:554"), "{}", details.text());
         assert!(details.row.line().starts_with("1025 "), "{}", details.row.line());
@@ -434,10 +438,10 @@ mod tests {
     fn what_waits_for_an_acknowledgment_goes_sooner() {
         let mut entry = entry();
         entry.flow.halves[0].end = 6;
-        let row = viewer().row(&entry, &HashMap::new());
+        let row = viewer().row(&entry, &Relations::default());
         assert_eq!(row.expires_in_s, 300 - 20);
         entry.flow.state = State::FinWait as u8;
-        assert_eq!(viewer().row(&entry, &HashMap::new()).expires_in_s, 120 - 20);
+        assert_eq!(viewer().row(&entry, &Relations::default()).expires_in_s, 120 - 20);
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Mailer {
                 self.stream.read_exact(&mut byte).with_context(|| format!("after {reply:?}"))?;
                 reply.push(char::from(byte[0]));
             }
-            if reply[begin..].as_bytes().get(3) != Some(&b'-') {
+            if reply.as_bytes().get(begin + 3) != Some(&b'-') {
                 return Ok(reply);
             }
         }
