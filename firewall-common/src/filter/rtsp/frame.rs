@@ -9,22 +9,21 @@ impl Parser {
     pub(super) fn begin_frame(&mut self) {
         self.begin_unit();
         self.set(Flags::MEDIA);
-        self.start.push(b'$');
         self.remaining = 0;
         self.length = 0;
         self.state = State::FRAME;
     }
 
-    /// Channel and 16-bit length of an interleaved frame (RFC 2326 §10.12).
+    /// The `$`, the channel and the 16-bit length of an interleaved frame (RFC 2326 §10.12).
     #[inline(never)]
     pub(super) fn frame(&mut self, peer: &Self, byte: u8) -> Findings {
         self.start.push(byte);
         self.length = self.length.wrapping_add(1);
-        if self.length == 1 {
+        if self.length <= 2 {
             return Findings::EMPTY;
         }
         self.remaining = self.remaining << 8 | u32::from(byte);
-        if self.length == 2 {
+        if self.length == 3 {
             return Findings::EMPTY;
         }
         self.state = if self.remaining > 0 { State::PAYLOAD } else { State::BETWEEN };

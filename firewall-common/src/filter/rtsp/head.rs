@@ -3,11 +3,11 @@
 use super::super::finding::Findings;
 use super::super::parser::{Outcome, Scene};
 use super::start_line::Kind;
-use super::{About, Finding, Flags, HEAD_MAX_NS, Parser, State, apart};
+use super::{About, Finding, Flags, HEAD_MAX_NS, Parser, State};
 
 impl Parser {
     /// The blank line at `byte`, CR or LF, has ended the head.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn end_head(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
         if self.kind.is_http() {
             return self.end_http_head(peer, byte).into();
@@ -17,7 +17,7 @@ impl Parser {
             findings = self.report(Finding::MissingCseq.bit(), About::Start);
         }
         let findings = findings | self.begin_body(byte);
-        apart::end_message(self, scene, peer, byte).with(findings.into())
+        self.end_message(scene, peer).with(findings.into())
     }
 
     /// HTTP may only tunnel. Who answers it need not say so again: a POST gets a reply only at its end, if at

@@ -6,9 +6,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::super::finding::Findings;
-use super::super::parser::{Outcome, Scene};
 use super::super::token::{CR, HT, LF, SP, Token, is_token};
-use super::{About, BODY_MAX, Finding, Flags, HEADER_MAX, HEADERS_MAX, Parser, State, apart};
+use super::state::Due;
+use super::{About, BODY_MAX, Finding, Flags, HEADER_MAX, HEADERS_MAX, Parser, State};
 use crate::words::clear;
 
 /// Longest header after its colon: a blank and the value.
@@ -77,33 +77,33 @@ impl Number {
 }
 
 impl Parser {
-    #[inline(always)]
-    pub(super) fn header_start(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
-        match byte {
-            SP | HT if self.headers > 0 => self.continue_header(scene, peer, byte),
-            CR | LF => {
-                let findings = apart::end_header(self, scene, peer, byte);
-                self.end_head(scene, peer, byte).with(findings)
-            }
-            _ => {
-                let findings = apart::end_header(self, scene, peer, byte);
-                self.begin_header(byte);
-                findings
-            }
+    /// The start of a line: of one that continues the header before, of a header, or the blank line.
+    #[inline(never)]
+    pub(super) fn header_start(&mut self, byte: u8) {
+        if matches!(byte, SP | HT) && self.headers > 0 {
+            let in_value = self.has(Flags::COLON);
+            self.state = if in_value { State::HEADER_VALUE } else { State::HEADER_NAME };
+            return;
         }
+        if self.headers > 0 {
+            self.make_due(Due::HEADER_END);
+            self.make_due_of_header();
+        }
+        let head_ends = matches!(byte, CR | LF);
+        self.make_due(if head_ends { Due::HEAD_END } else { Due::HEADER_BEGIN });
     }
 
     #[inline(always)]
-    fn begin_header(&mut self, byte: u8) {
+    pub(super) fn begin_header(&mut self, byte: u8) {
         self.headers = self.headers.saturating_add(1);
         self.clear(Flags::OF_HEADER);
         self.set(Flags::HELD_BYTE);
         self.held_byte = byte;
         self.header = Header::OTHER;
         clear(&mut self.token);
-        self.length = 1;
+        self.length = 0;
         self.state = State::HEADER_NAME;
-        self.name_byte(byte);
+        self.make_due(Due::NAME_BYTE);
     }
 
     /// Puts the first byte of a header into the excerpt, one step late.
@@ -117,37 +117,32 @@ impl Parser {
         }
     }
 
-    #[inline(always)]
-    fn continue_header(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
-        if self.has(Flags::COLON) {
-            self.state = State::HEADER_VALUE;
-            apart::header_value(self, scene, peer, byte)
-        } else {
-            self.state = State::HEADER_NAME;
-            apart::header_name(self, scene, peer, byte)
-        }
-    }
-
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn header_name(&mut self, byte: u8) -> Findings {
         if matches!(byte, CR | LF) {
             self.state = State::HEADER_START;
             return self.line_end(byte);
         }
         self.keep(byte);
-        self.name_byte(byte);
+        self.make_due(Due::NAME_BYTE);
+        Findings::EMPTY
+    }
+
+    #[inline(never)]
+    pub(super) fn name_byte(&mut self, byte: u8) -> Findings {
+        if is_token(byte) && !self.has(Flags::NAME_ENDED) {
+            self.token.push(byte.to_ascii_lowercase());
+        } else {
+            self.byte_after_name(byte);
+        }
         if self.has(Flags::COLON) {
             return Findings::EMPTY;
         }
         self.count(HEADER_MAX, About::Header)
     }
 
-    #[inline(never)]
-    fn name_byte(&mut self, byte: u8) {
-        if is_token(byte) && !self.has(Flags::NAME_ENDED) {
-            self.token.push(byte.to_ascii_lowercase());
-            return;
-        }
+    #[inline(always)]
+    fn byte_after_name(&mut self, byte: u8) {
         if byte == b':' && self.has(Flags::NAME_ENDED) && !self.has(Flags::BAD_NAME) {
             self.pending |= Finding::OddSpacing.bit();
         }
@@ -164,7 +159,7 @@ impl Parser {
 
     /// The name ends with the first byte that cannot be part of it, be it the colon or not: credentials
     /// are not to show for want of a colon.
-    #[inline(never)]
+    #[inline(always)]
     fn end_name(&mut self) {
         if self.has(Flags::NAME_ENDED) {
             return;
@@ -200,12 +195,12 @@ impl Parser {
         }
     }
 
-    #[inline(always)]
-    pub(super) fn header_value(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
+    #[inline(never)]
+    pub(super) fn header_value(&mut self, byte: u8) -> Findings {
         match byte {
             CR | LF => {
                 self.state = State::HEADER_START;
-                return self.line_end(byte).into();
+                return self.line_end(byte);
             }
             HT => {}
             0..SP | 0x7f => self.pending |= Finding::MalformedHeader.bit(),
@@ -220,13 +215,19 @@ impl Parser {
                     self.set(Flags::TUNNEL);
                 }
             }
-            Header::TRANSPORT => {
-                apart::transport_byte(self, scene, peer, byte);
-            }
-            Header::SESSION => self.session_byte(byte),
+            _ => self.make_due_of_header(),
+        }
+        self.count(VALUE_MAX, About::Header)
+    }
+
+    /// The two headers that are read further have something to do.
+    #[inline(always)]
+    fn make_due_of_header(&mut self) {
+        match self.header {
+            Header::TRANSPORT if self.has(Flags::COLON) => self.make_due(Due::TRANSPORT),
+            Header::SESSION if self.has(Flags::COLON) => self.make_due(Due::SESSION),
             _ => {}
         }
-        self.count(VALUE_MAX, About::Header).into()
     }
 
     /// A number begins with the next byte.
@@ -250,16 +251,13 @@ impl Parser {
         };
     }
 
-    /// Judges the header that has ended, if there was one.
-    #[inline(always)]
-    pub(super) fn end_header(&mut self, scene: &Scene) -> Findings {
-        if self.headers == 0 {
-            return Findings::EMPTY;
-        }
+    /// Judges the header that has ended.
+    #[inline(never)]
+    pub(super) fn end_header(&mut self) -> Findings {
         if self.has(Flags::BAD_NAME) || !self.has(Flags::COLON) {
             self.pending |= Finding::MalformedHeader.bit();
         } else {
-            self.judge_value(scene);
+            self.judge_value();
         }
         if self.kind.is_http() {
             // HTTP has its own grammar; here only its resources count.
@@ -272,12 +270,10 @@ impl Parser {
     }
 
     #[inline(always)]
-    fn judge_value(&mut self, scene: &Scene) {
+    fn judge_value(&mut self) {
         match self.header {
             Header::CONTENT_LENGTH => self.end_content_length(),
             Header::CSEQ => self.end_cseq(),
-            Header::TRANSPORT => self.end_transport(scene),
-            Header::SESSION => self.end_session(),
             _ => {}
         }
     }

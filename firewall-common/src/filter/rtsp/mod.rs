@@ -9,12 +9,12 @@
 //! `frame`; bodies and media are skipped unseen. Where a head ends (`head`) a reply is matched to what the
 //! other direction asked (`requests`), which may open pinholes (`pinholes`).
 
-mod apart;
 mod finding;
 mod frame;
 mod head;
 mod header;
 mod pinholes;
+mod reading;
 mod requests;
 mod session;
 mod start_line;
@@ -33,7 +33,7 @@ use super::excerpt::Excerpt;
 use super::finding::Findings;
 use super::parser::{Outcome, Parser as FilterParser, Scene};
 use super::pinhole::Wish;
-use super::token::{CR, LF, Token, is_token};
+use super::token::{LF, Token};
 use super::{FilterId, FilterInfo};
 use crate::flow::Direction;
 use header::{Header, Number};
@@ -41,7 +41,7 @@ use requests::{Replies, Requests};
 pub use requests::{UNANSWERED_MAX, WINDOW_NS};
 use session::Session;
 use start_line::{Kind, Protocol};
-use state::{About, Flags, State};
+use state::{About, Due, Flags, State};
 use transport::Transport;
 use words::{Method, begins_a_message};
 
@@ -124,7 +124,9 @@ pub struct Parser {
     sextet: u8,
     /// How many there are of the four that make three bytes.
     sextets: u8,
-    reserved: [u8; 4],
+    /// What is to be done about the byte that is being read.
+    due: Due,
+    reserved: [u8; 2],
     session: Session,
     transport: Transport,
     requests: Requests,
@@ -250,58 +252,6 @@ impl FilterParser for Parser {
 }
 
 impl Parser {
-    #[inline(always)]
-    fn read(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
-        self.keep_held_byte();
-        let late = self.check_time(scene);
-        let mut findings = late;
-        if self.has(Flags::AFTER_CR) {
-            self.clear(Flags::AFTER_CR);
-            if byte == LF {
-                return findings.into();
-            }
-            // With no header to show, the start line would give way to what begins now; such a
-            // message lacks its CSeq and has been objected to.
-            if self.headers > 0 || self.state == State::HEADER_START {
-                findings |= self.bare_line_end();
-            }
-        }
-        let outcome = match self.state {
-            State::BETWEEN => self.between(scene, peer, byte),
-            State::START_LINE => apart::start_line(self, scene, peer, byte),
-            State::HEADER_START => apart::header_start(self, scene, peer, byte),
-            State::HEADER_NAME => apart::header_name(self, scene, peer, byte),
-            State::HEADER_VALUE => apart::header_value(self, scene, peer, byte),
-            State::FRAME => self.frame(peer, byte).into(),
-            State::PAYLOAD => self.payload().into(),
-            _ => Outcome::NONE,
-        };
-        if !late.is_empty() {
-            self.start.hide_unfinished();
-        }
-        outcome.with(findings.into())
-    }
-
-    #[inline(always)]
-    fn between(&mut self, scene: &Scene, peer: &Self, byte: u8) -> Outcome {
-        match byte {
-            // Blank lines before a message are to be ignored, however they end (RFC 2326 §4, which
-            // takes it from RFC 2068 §4.1).
-            CR | LF => Outcome::NONE,
-            _ if self.has(Flags::JOINING) && (byte == b'$' || !is_token(byte)) => {
-                self.not_rtsp().into()
-            }
-            b'$' => {
-                self.begin_frame();
-                Outcome::NONE
-            }
-            _ => {
-                self.begin_message(scene);
-                apart::start_line(self, scene, peer, byte)
-            }
-        }
-    }
-
     /// Something of its own begins with this byte.
     #[inline(always)]
     fn begin_unit(&mut self) {

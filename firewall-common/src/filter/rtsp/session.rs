@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::super::token::{HT, SP, Token};
 use super::Parser;
+use super::state::Due;
 use crate::words::clear;
 
 /// Longest time that a session may ask for, seconds.
@@ -49,11 +50,12 @@ impl Parser {
         clear(&mut self.session);
     }
 
+    /// A byte of the value, or the end of the header.
     #[inline(never)]
     pub(super) fn session_byte(&mut self, byte: u8) {
         let blank = matches!(byte, SP | HT);
         match self.session.part {
-            _ if byte == b';' => {
+            _ if byte == b';' || self.due.has(Due::HEADER_END) => {
                 self.end_timeout();
                 clear(&mut self.token);
                 self.session.part = Part::NAME;
@@ -86,11 +88,5 @@ impl Parser {
         if self.session.part == Part::TIMEOUT && self.number_state.is_good() {
             self.session.timeout = self.number.min(TIMEOUT_MAX);
         }
-    }
-
-    /// The header has ended.
-    #[inline(never)]
-    pub(super) fn end_session(&mut self) {
-        self.end_timeout();
     }
 }

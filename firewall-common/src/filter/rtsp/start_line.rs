@@ -83,7 +83,7 @@ impl Parser {
         self.state = State::START_LINE;
     }
 
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn start_line(&mut self, byte: u8) -> Findings {
         if matches!(byte, CR | LF) {
             return self.end_start_line(byte);

@@ -17,7 +17,7 @@ impl State {
     pub(super) const HEADER_VALUE: Self = Self(4);
     /// A body or the payload of a frame.
     pub(super) const PAYLOAD: Self = Self(5);
-    /// Channel and length of an interleaved frame, after the `$`.
+    /// `$`, channel and length of an interleaved frame.
     pub(super) const FRAME: Self = Self(6);
     /// The rest of a segment in which no message began, while joining.
     pub(super) const REST_OF_SEGMENT: Self = Self(7);
@@ -107,6 +107,55 @@ impl Flags {
     #[must_use]
     pub(super) const fn without(self, flag: Self) -> Self {
         Self(self.0 & !flag.0)
+    }
+}
+
+/// What is still to be done about a byte, a bit each.
+///
+/// Whatever a byte leads to is done stage by stage, each called from one place (see [`super::reading`]), and not
+/// by calls within calls: the kernel's verifier looks at a function anew for each place that calls it, and allows
+/// no more than eight frames.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct Due(u16);
+
+impl Due {
+    pub(super) const NOTHING: Self = Self(0);
+    /// The byte belongs to the name of a header.
+    pub(super) const NAME_BYTE: Self = Self(1 << 0);
+    /// A header has ended.
+    pub(super) const HEADER_END: Self = Self(1 << 1);
+    /// The byte begins a header.
+    pub(super) const HEADER_BEGIN: Self = Self(1 << 2);
+    /// The head of a message has ended.
+    pub(super) const HEAD_END: Self = Self(1 << 3);
+    /// A Session header: the byte belongs to it, or it has ended.
+    pub(super) const SESSION: Self = Self(1 << 4);
+    /// A Transport header: the byte belongs to it, or it has ended.
+    pub(super) const TRANSPORT: Self = Self(1 << 5);
+
+    // In a Transport header.
+
+    pub(super) const VALUE_BYTE: Self = Self(1 << 6);
+    pub(super) const ADDRESS_BYTE: Self = Self(1 << 7);
+    /// The name of a parameter has ended.
+    pub(super) const NAME_END: Self = Self(1 << 8);
+    pub(super) const ADDRESS_END: Self = Self(1 << 9);
+    pub(super) const PORT_END: Self = Self(1 << 10);
+    pub(super) const PARAMETER_END: Self = Self(1 << 11);
+    pub(super) const ALTERNATIVE_END: Self = Self(1 << 12);
+    /// A number or an address begins with the next byte.
+    pub(super) const PART_BEGIN: Self = Self(1 << 13);
+
+    #[inline(always)]
+    pub(super) const fn has(self, stage: Self) -> bool {
+        self.0 & stage.0 != 0
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub(super) const fn with(self, stage: Self) -> Self {
+        Self(self.0 | stage.0)
     }
 }
 

@@ -11,6 +11,7 @@ use super::super::pinhole::PORT_MIN;
 use super::super::token::{HT, SP, Token};
 use super::header::Number;
 use super::start_line::Kind;
+use super::state::Due;
 use super::{Finding, Flags, Parser};
 use crate::words::clear;
 
@@ -125,7 +126,7 @@ impl Parameter {
     const INTERLEAVED: Self = Self(6);
     const MULTICAST: Self = Self(7);
 
-    #[inline(never)]
+    #[inline(always)]
     fn named(name: &Token) -> Self {
         if name.is(const { Token::of("client_port") }) {
             Self::CLIENT_PORT
@@ -182,57 +183,90 @@ impl Parser {
         self.transport.marks = Marks(0);
     }
 
-    #[inline(always)]
+    /// A byte of the value, or the end of the header.
+    #[inline(never)]
     pub(super) fn transport_byte(&mut self, scene: &Scene, byte: u8) {
+        self.sort_byte(byte);
+        if self.due.has(Due::PARAMETER_END) {
+            self.end_parameter();
+        }
+        if self.due.has(Due::VALUE_BYTE) {
+            self.value_byte(byte);
+        }
+        if self.due.has(Due::NAME_END) {
+            self.end_parameter_name();
+        }
+        if self.due.has(Due::ADDRESS_BYTE) {
+            self.transport.address.push(byte);
+        }
+        if self.due.has(Due::ADDRESS_END) {
+            self.end_address(scene);
+        }
+        if self.due.has(Due::PORT_END) {
+            self.end_port();
+        }
+        if self.due.has(Due::PART_BEGIN) {
+            self.begin_part(byte);
+        }
+        if self.due.has(Due::ALTERNATIVE_END) {
+            self.end_alternative();
+            self.begin_alternative();
+        }
+    }
+
+    #[inline(never)]
+    fn sort_byte(&mut self, byte: u8) {
         let quoted = self.transport.marks.0 & Marks::QUOTED != 0;
+        if self.due.has(Due::HEADER_END) {
+            if quoted {
+                self.pending |= Finding::MalformedTransport.bit();
+            }
+            self.make_due(Due::PARAMETER_END.with(Due::ALTERNATIVE_END));
+            return;
+        }
         match byte {
             b'"' => self.transport.marks.0 ^= Marks::QUOTED,
-            b',' | b';' if !quoted => self.separator(scene, byte),
-            b'=' if self.transport.part == Part::NAME => self.begin_value(),
-            _ if self.transport.part == Part::VALUE => self.value_byte(scene, byte),
+            b',' if !quoted => self.make_due(Due::PARAMETER_END.with(Due::ALTERNATIVE_END)),
+            b';' if !quoted => self.make_due(Due::PARAMETER_END),
+            b'=' if self.transport.part == Part::NAME => self.make_due(Due::NAME_END),
+            _ if self.transport.part == Part::VALUE => self.make_due(Due::VALUE_BYTE),
             SP | HT => {}
             _ => self.token.push(byte.to_ascii_lowercase()),
         }
     }
 
-    #[inline(always)]
-    fn separator(&mut self, scene: &Scene, byte: u8) {
-        self.end_parameter(scene);
-        if byte == b',' {
-            self.end_alternative();
-            self.begin_alternative();
-        } else {
-            clear(&mut self.token);
-            self.transport.part = Part::NAME;
-        }
-    }
-
+    /// The name of a parameter has ended, and with it the parameter or not.
     #[inline(never)]
-    fn begin_value(&mut self) {
-        self.transport.part = Part::VALUE;
-        self.transport.parameter = Parameter::named(&self.token);
-        self.transport.marks = Marks(0);
-        self.transport.second = 0;
-        self.begin_part();
-        if self.transport.parameter == Parameter::INTERLEAVED {
-            self.transport.current.flags |= Alternative::TCP;
+    fn end_parameter_name(&mut self) {
+        let parameter = Parameter::named(&self.token);
+        clear(&mut self.token);
+        self.transport.current.flags |= match parameter {
+            Parameter::INTERLEAVED => Alternative::TCP,
+            Parameter::MULTICAST => Alternative::MULTICAST,
+            _ => 0,
+        };
+        if !self.due.has(Due::PARAMETER_END) {
+            self.transport.part = Part::VALUE;
+            self.transport.parameter = parameter;
+            self.make_due(Due::PART_BEGIN);
         }
     }
 
-    /// A number or an address begins.
+    /// A number or an address begins behind `byte`.
     #[inline(always)]
-    fn begin_part(&mut self) {
+    fn begin_part(&mut self, byte: u8) {
+        self.transport.second = if byte == b'=' { 0 } else { byte };
         self.transport.marks.0 &= Marks::QUOTED;
         clear(&mut self.transport.address);
         self.begin_number();
     }
 
     #[inline(never)]
-    fn value_byte(&mut self, scene: &Scene, byte: u8) {
+    fn value_byte(&mut self, byte: u8) {
         match self.transport.parameter {
             Parameter::CLIENT_PORT | Parameter::SERVER_PORT => self.ports_byte(byte),
-            Parameter::DEST_ADDR | Parameter::SRC_ADDR => self.addresses_byte(scene, byte),
-            Parameter::ADDRESS if !matches!(byte, SP | HT) => self.transport.address.push(byte),
+            Parameter::DEST_ADDR | Parameter::SRC_ADDR => self.addresses_byte(byte),
+            Parameter::ADDRESS if !matches!(byte, SP | HT) => self.make_due(Due::ADDRESS_BYTE),
             _ => {}
         }
     }
@@ -241,24 +275,19 @@ impl Parser {
     #[inline(always)]
     fn ports_byte(&mut self, byte: u8) {
         match byte {
-            b'-' | b'/' => {
-                self.end_port();
-                self.transport.second = byte;
-                self.begin_number();
-            }
+            b'-' | b'/' => self.make_due(Due::PORT_END.with(Due::PART_BEGIN)),
             _ => self.number_byte(byte),
         }
     }
 
     /// RFC 7826 §18.54: `"host:port"/"host:port"`, each without the host if it is the speaker's.
     #[inline(always)]
-    fn addresses_byte(&mut self, scene: &Scene, byte: u8) {
+    fn addresses_byte(&mut self, byte: u8) {
         let marks = self.transport.marks.0;
         match byte {
             b'/' if marks & Marks::QUOTED == 0 => {
-                self.end_address_and_port(scene);
-                self.transport.second = byte;
-                self.begin_part();
+                self.end_address_and_port();
+                self.make_due(Due::PART_BEGIN);
             }
             b':' if marks & (Marks::BRACKETS | Marks::PORT) == 0 => {
                 self.transport.marks.0 |= Marks::PORT;
@@ -271,49 +300,49 @@ impl Parser {
                     b']' => marks & !Marks::BRACKETS,
                     _ => marks,
                 };
-                self.transport.address.push(byte);
+                self.make_due(Due::ADDRESS_BYTE);
             }
         }
     }
 
     #[inline(never)]
-    fn end_parameter(&mut self, scene: &Scene) {
+    fn end_parameter(&mut self) {
         match self.transport.part {
             Part::PROTOCOL => self.end_protocol(),
-            Part::NAME => self.end_bare_parameter(),
-            _ => self.end_value(scene),
+            Part::NAME => self.make_due(Due::NAME_END),
+            _ => self.end_value(),
         }
+        self.transport.part = Part::NAME;
     }
 
     /// Whatever does not say TCP goes over UDP: that is what RTP/AVP stands for, and what profiles of one
     /// vendor are seen to mean.
     #[inline(always)]
     fn end_protocol(&mut self) {
-        if self.token == Token::EMPTY {
-            return;
+        if self.token != Token::EMPTY {
+            self.transport.current.flags |= Alternative::GIVEN;
         }
-        self.transport.current.flags |= Alternative::GIVEN;
         if self.token.ends_in(*b"/tcp") {
             self.transport.current.flags |= Alternative::TCP;
         }
+        clear(&mut self.token);
     }
 
     #[inline(always)]
-    fn end_bare_parameter(&mut self) {
-        self.transport.current.flags |= match Parameter::named(&self.token) {
-            Parameter::MULTICAST => Alternative::MULTICAST,
-            Parameter::INTERLEAVED => Alternative::TCP,
-            _ => 0,
-        };
-    }
-
-    #[inline(always)]
-    fn end_value(&mut self, scene: &Scene) {
+    fn end_value(&mut self) {
         match self.transport.parameter {
-            Parameter::CLIENT_PORT | Parameter::SERVER_PORT => self.end_port(),
-            Parameter::DEST_ADDR | Parameter::SRC_ADDR => self.end_address_and_port(scene),
-            Parameter::ADDRESS => self.end_address(scene),
+            Parameter::CLIENT_PORT | Parameter::SERVER_PORT => self.make_due(Due::PORT_END),
+            Parameter::DEST_ADDR | Parameter::SRC_ADDR => self.end_address_and_port(),
+            Parameter::ADDRESS => self.make_due(Due::ADDRESS_END),
             _ => {}
+        }
+    }
+
+    #[inline(always)]
+    fn end_address_and_port(&mut self) {
+        self.make_due(Due::ADDRESS_END);
+        if self.transport.marks.0 & Marks::PORT != 0 {
+            self.make_due(Due::PORT_END);
         }
     }
 
@@ -342,14 +371,6 @@ impl Parser {
         }
         if second == b'-' && number < first {
             self.pending |= Finding::MalformedTransport.bit();
-        }
-    }
-
-    #[inline(always)]
-    fn end_address_and_port(&mut self, scene: &Scene) {
-        self.end_address(scene);
-        if self.transport.marks.0 & Marks::PORT != 0 {
-            self.end_port();
         }
     }
 
@@ -386,15 +407,5 @@ impl Parser {
         if counts && self.transport.chosen.flags & Alternative::GIVEN == 0 {
             self.transport.chosen = *current;
         }
-    }
-
-    /// The header has ended.
-    #[inline(always)]
-    pub(super) fn end_transport(&mut self, scene: &Scene) {
-        if self.transport.marks.0 & Marks::QUOTED != 0 {
-            self.pending |= Finding::MalformedTransport.bit();
-        }
-        self.end_parameter(scene);
-        self.end_alternative();
     }
 }
