@@ -20,19 +20,20 @@ impl Parser {
         self.end_message(scene, peer).with(findings.into())
     }
 
-    /// HTTP may only tunnel. Who answers it need not say so again: a POST gets a reply only at its end, if at
-    /// all, and that says nothing of RTSP.
+    /// HTTP may only tunnel, and not where RTSP was spoken. Who answers a tunnel need not say so again: a POST
+    /// gets a reply only at its end, if at all, and that says nothing of RTSP.
     #[inline(always)]
     fn end_http_head(&mut self, peer: &Self, byte: u8) -> Findings {
         let is_request = self.kind == Kind::HTTP_REQUEST;
-        let answers = !is_request && self.has(Flags::MAY_TUNNEL) && peer.has(Flags::TUNNELLED);
-        if self.has(Flags::TUNNEL) && (is_request || self.has(Flags::MAY_TUNNEL)) || answers {
-            return self.begin_tunnel(byte);
+        if !is_request && !self.has(Flags::MAY_TUNNEL) {
+            return self.report(Finding::HttpRefused.bit(), About::Start) | self.begin_body(byte);
         }
-        if is_request || self.has(Flags::MAY_TUNNEL) {
-            return self.give_up(Finding::HttpWithoutTunnel);
+        let answers = !is_request && peer.has(Flags::TUNNELLED);
+        if (self.has(Flags::TUNNEL) || answers) && !self.has(Flags::SPOKEN) {
+            self.begin_tunnel(byte)
+        } else {
+            self.give_up(Finding::HttpWithoutTunnel)
         }
-        self.report(Finding::HttpRefused.bit(), About::Start) | self.begin_body(byte)
     }
 
     /// The Content-Length of a tunnel is made up, so that proxies let it through.

@@ -404,8 +404,12 @@ impl Parser {
             Kind::RESPONSE => current.flags & Alternative::GIVEN != 0,
             _ => wanted,
         };
-        if counts && self.transport.chosen.flags & Alternative::GIVEN == 0 {
-            self.transport.chosen = *current;
+        let chosen = &mut self.transport.chosen;
+        if counts && chosen.flags & Alternative::GIVEN == 0 {
+            *chosen = *current;
+        } else if wanted && current.client.first == chosen.client.first {
+            // Another protocol on the same port may need the one above it.
+            chosen.client.last = chosen.client.last.max(current.client.last);
         }
     }
 }

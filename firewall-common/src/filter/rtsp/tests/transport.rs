@@ -99,6 +99,11 @@ fn the_first_alternative_that_can_be_is_asked_for_and_the_reply_decides() {
             GRANTED,
             &[(4588, 6256, 2)],
         ),
+        (
+            "x-real-rdt/udp;client_port=4588;mode=play,rtp/avp;unicast;client_port=4588-4589",
+            GRANTED,
+            &[(4588, 6256, 2)],
+        ),
         (" , ,RTP/AVP;client_port=4588-4589", GRANTED, &[(4588, 6256, 2)]),
         (WANTED, "RTP/AVP/TCP;unicast;interleaved=0-1", &[]),
         (WANTED, "RTP/AVP;unicast;interleaved=0-1;client_port=4588-4589", &[]),

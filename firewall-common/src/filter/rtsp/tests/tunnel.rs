@@ -137,4 +137,7 @@ fn after_rtsp_no_tunnel_begins() {
     let turns = [asks("OPTIONS", 1, &[]), grants(1, &[]), client(GET)];
     let heard = Talk::new(turns).every_way::<Parser>();
     assert_eq!(heard.killed_by, Some("http-without-tunnel"));
+    let turns = [asks("OPTIONS", 1, &[]), grants(1, &[]), server(ACCEPTED)];
+    let heard = Talk::new(turns).every_way::<Parser>();
+    assert_eq!(heard.killed_by, Some("http-without-tunnel"));
 }
