@@ -10,6 +10,7 @@ use crate::{
     atomic, filter,
     frame::TcFrame,
     maps::TIMEOUTS,
+    pinholes,
     tables::{self, Key},
 };
 
@@ -50,7 +51,10 @@ fn expire(key: &Key<'_>, flow: &Flow, now: u64) -> bool {
     let expired = match Alias::of(flow) {
         // It is as old as its flow.
         Some(alias) => !leads_to_a_flow(key.version, alias),
-        None => TIMEOUTS.get(0).is_some_and(|timeouts| flow.expired(now, timeouts)),
+        None => {
+            TIMEOUTS.get(0).is_some_and(|timeouts| flow.expired(now, timeouts))
+                || pinholes::is_left_behind(flow, now)
+        }
     };
     if expired {
         remove(key, flow, now);

@@ -341,6 +341,14 @@ fn lay_out_key(work: &mut Work) {
     };
 }
 
+/// Whether the flow was announced, and what it belongs to has ended.
+#[inline(always)]
+pub fn is_left_behind(flow: &Flow, now: u64) -> bool {
+    flow.child != 0
+        && flow.state() != State::Killed
+        && session(flow.kin).is_none_or(|session| session.is_over(now))
+}
+
 /// Whether a flow that was announced may go on: its session has not ended. A flow whose connection was killed
 /// has become a tombstone of that kill.
 #[inline(always)]

@@ -130,6 +130,30 @@ pub fn table(list: &[Open]) -> String {
     text
 }
 
+/// What became of a flow that was announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// It goes on, or was not announced at all.
+    GoesOn,
+    /// What it belongs to has ended.
+    Ended,
+    /// The connection that announced it was killed: the number of the event that tells of it.
+    Killed(u64),
+}
+
+/// What has become of a flow by `now`.
+pub fn announced(sessions: &Sessions, entry: &Entry, now: u64) -> Result<Announced> {
+    if !entry.is_announced() {
+        return Ok(Announced::GoesOn);
+    }
+    match sessions.get(&entry.flow.kin, 0) {
+        Ok(session) if !session.is_over(now) => Ok(Announced::GoesOn),
+        Ok(Session { killed_by: 0, .. }) | Err(MapError::KeyNotFound) => Ok(Announced::Ended),
+        Ok(session) => Ok(Announced::Killed(session.killed_by)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The flows that announced those of `entries` that were announced, by the number of the announced one.
 pub fn parents<'a>(
     tables: &Tables,

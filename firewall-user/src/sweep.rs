@@ -23,7 +23,7 @@ use firewall_common::{
 use crate::{
     command::Commander,
     flows::{Entry, FlowTable, Key},
-    pinholes,
+    pinholes::{self, Announced, Sessions},
     tables::{Tables, ignore_missing},
 };
 
@@ -117,6 +117,7 @@ impl Sweeper {
             now,
             timeouts: timeouts.get(&0, 0)?,
             share: Share { round: self.round, of: self.aliases / ALIASES_AT_ONCE + 1 },
+            sessions: pinholes::sessions(&self.tables)?,
         };
         let mut report = Report::default();
         let (mut aliases, mut failure, mut counts) = (0, None, HashMap::new());
@@ -128,10 +129,10 @@ impl Sweeper {
                     return;
                 }
                 match pass.deal_with(entry) {
-                    Ok(Dealt::RemovedFlow) => {
+                    Ok(Dealt::RemovedFlow(how)) => {
                         entries -= 1;
                         report.removed += 1;
-                        report.told.extend(self.limits.admit(table, entry, now));
+                        report.told.extend(self.limits.admit(table, entry, how, now));
                     }
                     Ok(Dealt::RemovedAlias) => {
                         entries -= 1;
@@ -197,14 +198,23 @@ struct Pass<'a> {
     now: u64,
     timeouts: Timeouts,
     share: Share,
+    sessions: Sessions,
 }
 
 /// What became of an entry.
 enum Dealt {
     Flow,
     Alias,
-    RemovedFlow,
+    RemovedFlow(Ended),
     RemovedAlias,
+}
+
+/// How a flow ended that was removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    BySilence,
+    /// The connection that announced it had ended.
+    WithItsParent,
 }
 
 impl Pass<'_> {
@@ -217,9 +227,21 @@ impl Pass<'_> {
             let removed = !stays && self.commander.remove(&entry.key, id)?;
             return Ok(if removed { Dealt::RemovedAlias } else { Dealt::Alias });
         }
-        let removed = entry.flow.expired(self.now, &self.timeouts)
-            && self.commander.expire(&entry.key, id, self.now)?;
-        Ok(if removed { Dealt::RemovedFlow } else { Dealt::Flow })
+        let silent = entry.flow.expired(self.now, &self.timeouts);
+        let announced = pinholes::announced(&self.sessions, entry, self.now)?;
+        if let Announced::Killed(event) = announced
+            && !silent
+        {
+            self.commander.kill(&entry.key, id, event, self.now)?;
+            return Ok(Dealt::Flow);
+        }
+        let ended = silent || announced == Announced::Ended;
+        let removed = ended && self.commander.expire(&entry.key, id, self.now)?;
+        Ok(match removed {
+            true if silent => Dealt::RemovedFlow(Ended::BySilence),
+            true => Dealt::RemovedFlow(Ended::WithItsParent),
+            false => Dealt::Flow,
+        })
     }
 }
 
@@ -280,10 +302,15 @@ struct Limits {
 }
 
 impl Limits {
-    fn admit(&mut self, table: FlowTable, entry: &Entry, now: u64) -> Option<Gone> {
-        let reason = reason(table.is_completed(), &entry.flow)?;
-        let bucket =
-            if reason == Reason::IdleTimeout { &mut self.idle } else { &mut self.unanswered };
+    fn admit(&mut self, table: FlowTable, entry: &Entry, how: Ended, now: u64) -> Option<Gone> {
+        let reason = match how {
+            Ended::BySilence => reason(table.is_completed(), &entry.flow)?,
+            Ended::WithItsParent => Reason::GracefulShutdown,
+        };
+        let bucket = match reason {
+            Reason::TcpNoServerReply => &mut self.unanswered,
+            _ => &mut self.idle,
+        };
         bucket.admit(now).map(|suppressed| Gone { entry: *entry, reason, suppressed })
     }
 }
@@ -335,7 +362,7 @@ mod tests {
         let mut limits = Limits::default();
         let key = Key::V4(KeyV4::default());
         let entry = Entry { key, flow: flow(State::Established, ip_protocol::TCP) };
-        let mut told = |now| limits.admit(FlowTable::CompletedV4, &entry, now);
+        let mut told = |now| limits.admit(FlowTable::CompletedV4, &entry, Ended::BySilence, now);
         let now = 9_000_000_000;
         let first = (0..1000).filter(|_| told(now).is_some()).count() as u64;
         assert_eq!(first, Bucket::BURST);
