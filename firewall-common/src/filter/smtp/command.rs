@@ -217,7 +217,7 @@ impl Parser {
     /// The command's name has ended.
     #[inline(always)]
     fn name_command(&mut self, scene: &Scene) -> Findings {
-        self.verb = if self.word_length <= 8 { Verb::named(self.word) } else { Verb::UNKNOWN };
+        self.verb = Verb::named(self.word, self.word_length);
         self.form = self.verb.form();
         self.hides_from = self.verb.hides_from();
         self.number = 0;

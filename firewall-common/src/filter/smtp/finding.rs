@@ -64,6 +64,8 @@ pub enum Finding {
     UnexpectedReply = 26,
     /// Client and server change their roles.
     TurnedAround = 27,
+    /// A reply that asks for more, to a command that is not known to be asked for it.
+    UnexpectedRequest = 28,
 }
 
 impl Finding {
@@ -79,7 +81,7 @@ impl Finding {
 /// The standard profile kills what is not SMTP, what abuses resources, and what two readers would read
 /// differently: smuggled messages and commands. What the RFCs allow and what real servers and clients send is at
 /// most noted. The strict profile kills on any departure.
-pub const FINDINGS: [FindingInfo; 28] = [
+pub const FINDINGS: [FindingInfo; 29] = [
     info(
         Finding::NotSmtp,
         "not-smtp",
@@ -275,6 +277,13 @@ pub const FINDINGS: [FindingInfo; 28] = [
         "client and server change their roles: what follows is not looked at",
         "RFC 2645 §5; RFC 5321 §F.1",
         [Note, Kill],
+    ),
+    info(
+        Finding::UnexpectedRequest,
+        "unexpected-request",
+        "the server asks for a message or credentials, and no command was read that it could be to",
+        "RFC 5321 §4.2.1, §4.3.2",
+        [Kill, Kill],
     ),
 ];
 

@@ -236,7 +236,7 @@ impl FilterParser for Parser {
         if peer.state == State::OPAQUE {
             self.state = State::OPAQUE;
         }
-        let heard = peer.has(Flags::HEARD) && peer.turn.replies != 0 && peer.turn.class != 3;
+        let heard = peer.has(Flags::HEARD) && peer.turn.replies != 0 && !peer.turn.is_more_wanted();
         if self.state == State::REST_OF_SEGMENT && heard {
             self.place = Place::START;
             self.state = State::COMMAND;

@@ -183,6 +183,7 @@ impl Parser {
             return Findings::EMPTY;
         }
         self.clear(Flags::CONTINUED);
-        self.count_reply(client)
+        // A preliminary reply (RFC 959 §4.2), which sendmail gives to VERB, is not the answer.
+        if self.code < 200 { Findings::EMPTY } else { self.count_reply(client) }
     }
 }

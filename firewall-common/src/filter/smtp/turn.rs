@@ -21,6 +21,10 @@ use super::{Finding, Flags, Parser, Place, State, verb::Verb};
 /// Most commands that are waited for and not answered yet. A power of two.
 const WAITING_MAX: u32 = 8;
 
+/// Replies to each recipient's message follow, and one to all (PRDR, draft-hall-prdr; Exim): as many as recipients
+/// were accepted, which is not counted.
+const ANALYSIS: u16 = 353;
+
 /// What each side has said. Each field is written by one of the two parsers and read by both.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -47,8 +51,8 @@ pub(super) struct Turn {
     pub(super) losses: u32,
     /// How many of `waits` are answered.
     answered: u32,
-    /// First digit of the last reply's code, as a number.
-    pub(super) class: u32,
+    /// Code of the last reply.
+    code: u32,
 }
 
 /// A command that is waited for.
@@ -66,14 +70,15 @@ struct Wait {
 impl Turn {
     /// Whether the last reply asks for a message, or for more of an AUTH exchange.
     #[inline(always)]
-    const fn is_more_wanted(&self) -> bool {
-        self.class == 3
+    pub(super) const fn is_more_wanted(&self) -> bool {
+        self.code >= 300 && self.code < 400
     }
 
-    /// Whether it grants what was asked.
+    /// Whether it grants `verb`. TLS begins behind one code only (RFC 3207 §4): where replies are not counted, that
+    /// tells it from those to other commands.
     #[inline(always)]
-    const fn is_granted(&self) -> bool {
-        self.class == 2
+    const fn is_granted(&self, verb: Verb) -> bool {
+        if verb.is_tls() { self.code == 220 } else { self.code >= 200 && self.code < 300 }
     }
 }
 
@@ -164,8 +169,8 @@ impl Parser {
     #[inline(always)]
     fn take_answer(&mut self, server: &Self) {
         let more = server.turn.is_more_wanted();
-        let tls = self.verb == Verb::STARTTLS && server.turn.is_granted();
-        if more || tls {
+        let granted = server.turn.is_granted(self.verb);
+        if more || granted && self.verb.is_tls() {
             self.clear(Flags::JOINING);
         }
         if !self.has(Flags::JOINING) {
@@ -183,10 +188,11 @@ impl Parser {
                 Verb::AUTH | Verb::X_EXPS => self.state = State::CREDENTIALS,
                 _ => {}
             }
-        } else if server.turn.is_granted() {
+        } else if granted {
             match self.verb {
-                Verb::STARTTLS | Verb::TURN | Verb::ATRN => self.state = State::OPAQUE,
                 Verb::LHLO => self.set(Flags::LMTP),
+                Verb::TURN | Verb::ATRN => self.state = State::OPAQUE,
+                verb if verb.is_tls() => self.state = State::OPAQUE,
                 _ => {}
             }
         }
@@ -209,7 +215,7 @@ impl Parser {
                 let finding = if counted { Finding::DataBeforeReply } else { Finding::RunsAhead };
                 self.report(finding.bit())
             }
-            Verb::STARTTLS => {
+            verb if verb.is_tls() => {
                 self.state = State::OPAQUE;
                 self.report(Finding::PipelinedAfterStarttls.bit())
             }
@@ -235,39 +241,58 @@ impl Parser {
             // The server closes, of its own accord or in answer to whatever it is (RFC 5321 §3.8).
             self.set(Flags::CLOSING);
         }
+        if self.code == ANALYSIS {
+            self.turn.losses = self.turn.losses.wrapping_add(1);
+            return Findings::EMPTY;
+        }
         if nothing_asked {
             if !self.has(Flags::CLOSING) {
                 self.pending |= Finding::UnexpectedReply.bit();
             }
-            return Findings::EMPTY;
+            return self.ask_for_nothing();
         }
-        self.turn.class = u32::from(self.code) / 100;
-        if !counted {
-            self.turn.replies = self.turn.replies.wrapping_add(1);
-            self.turn.answered = client.turn.waits;
-            if client.state == State::WAITING {
-                return self.answer(client.verb, 0);
-            }
-            return Findings::EMPTY;
+        self.turn.code = u32::from(self.code);
+        if counted {
+            return self.count_exactly(client);
         }
-        self.count_exactly(client)
+        self.turn.replies = self.turn.replies.wrapping_add(1);
+        self.turn.answered = client.turn.waits;
+        if client.state == State::WAITING {
+            return self.answer(client.verb, 0);
+        }
+        self.ask_for_nothing()
+    }
+
+    /// The reply is to none of the commands that are waited for. If it asks for more, the server has understood one
+    /// of the others differently, and what follows is a message where commands are read.
+    #[inline(always)]
+    fn ask_for_nothing(&mut self) -> Findings {
+        if self.code / 100 == 3 {
+            return self.report(Finding::UnexpectedRequest.bit());
+        }
+        Findings::EMPTY
     }
 
     #[inline(always)]
     fn count_exactly(&mut self, client: &Self) -> Findings {
         self.turn.replies = self.turn.replies.wrapping_add(1);
+        let mut answers = false;
         let mut findings = Findings::EMPTY;
         let index = self.turn.answered & (WAITING_MAX - 1);
         if let Some(wait) = client.turn.waiting.get(index as usize)
             && self.turn.answered != client.turn.waits
         {
-            if self.turn.is_more_wanted() {
+            if self.turn.is_more_wanted() && wait.verb.is_asked_more() {
                 self.turn.replies = wait.number;
             }
             if self.turn.replies == wait.number {
+                answers = true;
                 self.turn.answered = self.turn.answered.wrapping_add(1);
                 findings = self.answer(wait.verb, wait.early);
             }
+        }
+        if !answers {
+            findings = self.ask_for_nothing();
         }
         let to_hello = self.turn.replies == client.turn.hello;
         if to_hello && client.has(Flags::EARLY_CHUNK) && !self.has(Flags::CHUNKING) {
@@ -282,11 +307,14 @@ impl Parser {
         if early != 0 && !self.turn.is_more_wanted() {
             return self.report(Finding::RunsAhead.bit());
         }
-        if !self.turn.is_granted() {
+        if self.turn.is_more_wanted() && !verb.is_asked_more() {
+            return self.ask_for_nothing();
+        }
+        if !self.turn.is_granted(verb) {
             return Findings::EMPTY;
         }
         match verb {
-            Verb::STARTTLS => self.state = State::OPAQUE,
+            verb if verb.is_tls() => self.state = State::OPAQUE,
             Verb::TURN | Verb::ATRN => {
                 self.state = State::OPAQUE;
                 self.pending |= Finding::TurnedAround.bit();

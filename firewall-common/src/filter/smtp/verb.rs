@@ -3,10 +3,31 @@
 use bytemuck::{Pod, Zeroable};
 
 /// The names of the commands, in the order of their bits in a policy.
-pub(super) const COMMANDS: [&str; 23] = [
-    "HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP",
-    "QUIT", "AUTH", "STARTTLS", "ETRN", "TURN", "ATRN", "BURL", "XCLIENT", "XFORWARD", "XEXCH50",
+pub(super) const COMMANDS: [&str; 24] = [
+    "HELO",
+    "EHLO",
+    "LHLO",
+    "MAIL",
+    "RCPT",
+    "DATA",
+    "BDAT",
+    "RSET",
+    "VRFY",
+    "EXPN",
+    "HELP",
+    "NOOP",
+    "QUIT",
+    "AUTH",
+    "STARTTLS",
+    "ETRN",
+    "TURN",
+    "ATRN",
+    "BURL",
+    "XCLIENT",
+    "XFORWARD",
+    "XEXCH50",
     "X-EXPS",
+    "X-ANONYMOUSTLS",
 ];
 
 /// A command: its bit in a policy.
@@ -38,12 +59,19 @@ impl Verb {
     pub(super) const XFORWARD: Self = Self(20);
     pub(super) const XEXCH50: Self = Self(21);
     pub(super) const X_EXPS: Self = Self(22);
+    /// STARTTLS between Exchange servers.
+    pub(super) const X_ANONYMOUSTLS: Self = Self(23);
     /// None of the above.
     pub(super) const UNKNOWN: Self = Self(63);
 
-    /// The command whose name in capitals is in the register `word`.
+    /// The command whose name in capitals is in the register `word`, `length` bytes long.
     #[inline(always)]
-    pub(super) const fn named(word: u64) -> Self {
+    pub(super) const fn named(word: u64, length: u8) -> Self {
+        const LONG: &str = "X-ANONYMOUSTLS";
+        if length > 8 {
+            let known = length as usize == LONG.len() && word == const { register(LONG) };
+            return if known { Self::X_ANONYMOUSTLS } else { Self::UNKNOWN };
+        }
         const HELO: u64 = register("HELO");
         const EHLO: u64 = register("EHLO");
         const LHLO: u64 = register("LHLO");
@@ -105,7 +133,8 @@ impl Verb {
     #[inline(always)]
     pub(super) const fn form(self) -> Form {
         match self {
-            Self::DATA | Self::RSET | Self::QUIT | Self::STARTTLS | Self::TURN => Form::NOTHING,
+            Self::DATA | Self::RSET | Self::QUIT | Self::TURN => Form::NOTHING,
+            Self::STARTTLS | Self::X_ANONYMOUSTLS => Form::NOTHING,
             Self::MAIL | Self::RCPT => Form::PATH,
             Self::BDAT => Form::CHUNK,
             Self::XEXCH50 => Form::SIZE,
@@ -121,6 +150,7 @@ impl Verb {
             self,
             Self::DATA
                 | Self::STARTTLS
+                | Self::X_ANONYMOUSTLS
                 | Self::AUTH
                 | Self::X_EXPS
                 | Self::TURN
@@ -133,7 +163,19 @@ impl Verb {
     /// Whether it is for implementations that know each other (RFC 5321 §4.1.5).
     #[inline(always)]
     pub(super) const fn is_private(self) -> bool {
-        self.0 >= Self::XCLIENT.0 && self.0 <= Self::X_EXPS.0
+        self.0 >= Self::XCLIENT.0 && self.0 <= Self::X_ANONYMOUSTLS.0
+    }
+
+    /// Whether TLS begins once it is granted.
+    #[inline(always)]
+    pub(super) const fn is_tls(self) -> bool {
+        matches!(self, Self::STARTTLS | Self::X_ANONYMOUSTLS)
+    }
+
+    /// Whether the server may ask for more before it is carried out.
+    #[inline(always)]
+    pub(super) const fn is_asked_more(self) -> bool {
+        matches!(self, Self::DATA | Self::XEXCH50 | Self::AUTH | Self::X_EXPS)
     }
 
     /// Whether it takes credentials.
@@ -206,11 +248,12 @@ mod tests {
     #[test]
     fn every_command_is_known_by_its_name_and_has_its_own_bit() {
         for (bit, name) in COMMANDS.into_iter().enumerate() {
-            let verb = Verb::named(register(name));
+            let verb = Verb::named(register(name), name.len() as u8);
             assert_eq!(usize::from(verb.0), bit, "{name}");
             assert!(verb.is_allowed(1 << bit) && !verb.is_allowed(!(1 << bit)), "{name}");
         }
-        assert_eq!(Verb::named(register("WIZ")), Verb::UNKNOWN);
+        assert_eq!(Verb::named(register("WIZ"), 3), Verb::UNKNOWN);
+        assert_eq!(Verb::named(register("XSTARTTLS"), 9), Verb::UNKNOWN);
         assert!(Verb::UNKNOWN.is_allowed(0));
     }
 }

@@ -224,3 +224,18 @@ fn monitoring_goes_on_after_what_would_kill() {
     assert_eq!(heard.names(), ["bare-line-end", "smuggled-end-of-data", "unknown-command"]);
     assert_eq!(heard.killed_by, None);
 }
+
+/// A server that cuts lines at a NUL takes this for DATA.
+#[test]
+fn a_message_behind_a_command_that_only_the_server_understands_is_killed() {
+    for odd in ["DATA\0x\r\n", "DATA:\r\n", "NOOP\r\nDATA\0\r\n"] {
+        let turns = after_greeting([
+            client(odd),
+            server("250 Ok\r\n354 Go\r\n".split_at(if odd.starts_with("NOOP") { 0 } else { 8 }).1),
+            client("x\n.\n"),
+        ]);
+        killed(&turns, "unexpected-request");
+    }
+    let tls = after_greeting([client("STARTTLS\r\n"), server("354 What?\r\n")]);
+    killed(&tls, "unexpected-request");
+}

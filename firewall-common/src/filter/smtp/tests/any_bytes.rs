@@ -28,7 +28,7 @@ proptest! {
             let (seq, end) = (*said as u32, *said + bytes.len() as u64);
             drive.segment(direction, seq, &bytes, |parser, outcome| {
                 assert!(parser.finding_offset(0) < end);
-                assert!(outcome.found().bits() >> 28 == 0);
+                assert!(outcome.found().bits() >> 29 == 0);
             });
             *said = end;
             prop_assert_eq!(drive.parser(direction).offset(), end);

@@ -152,6 +152,48 @@ fn exchange_exchanges_its_blob() {
 }
 
 #[test]
+fn exchange_servers_have_a_starttls_of_their_own() {
+    let heard = heard(&after_greeting([
+        client("X-ANONYMOUSTLS\r\n"),
+        server("220 2.0.0 SMTP server ready\r\n"),
+        client(b"\x16\x03\x01\x02\x00\x01\n".as_slice()),
+        server(b"\x16\x03\x03\x00\x7a\x02\r\n".as_slice()),
+    ]));
+    assert_eq!(heard.names(), ["private-command"]);
+}
+
+/// PRDR: Exim answers for each recipient.
+#[test]
+fn there_may_be_a_reply_for_each_recipient() {
+    let mut turns = mail("x\r\n.\r\n");
+    turns.pop();
+    turns.push(server(
+        "353 PRDR content analysis beginning\r\n250 first\r\n550 second\r\n250 OK\r\n",
+    ));
+    turns.extend(mail("x\r\n.\r\n").split_off(3));
+    turns.extend([client("STARTTLS\r\n"), server("454 No\r\n"), client("QUIT\r\n")]);
+    assert_eq!(heard(&turns), Heard::default());
+}
+
+/// sendmail's VERB.
+#[test]
+fn preliminary_replies_are_no_answers() {
+    let heard = heard(&after_greeting([
+        client("VERB\r\n"),
+        server("250 Verbose mode\r\n"),
+        client("RCPT TO:<a@b>\r\nDATA\r\n"),
+        server("050 aliased to c@d\r\n250 Ok\r\n354 Go\r\n"),
+        client("x\r\n.\r\n"),
+        server("050 c@d... Connecting to local...\r\n250 Ok\r\n"),
+        client("STARTTLS\r\n"),
+        server("454 No\r\n"),
+        client("QUIT\r\n"),
+    ]));
+    assert_eq!(heard.names(), ["unknown-command", "odd-reply-code", "odd-reply-code"]);
+    assert_eq!(heard.killed_by, None);
+}
+
+#[test]
 fn xclient_begins_the_session_anew() {
     let mut turns = after_greeting([
         client("XCLIENT NAME=spike.example ADDR=192.0.2.1\r\n"),
