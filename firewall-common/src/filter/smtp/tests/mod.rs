@@ -2,6 +2,7 @@
 
 mod abuse;
 mod any_bytes;
+mod evasion;
 mod joining;
 mod living;
 mod masking;

@@ -61,7 +61,7 @@ fn dialects() -> Vec<(Vec<Turn>, &'static str)> {
         (replied("250 Ok\r\n250 Ok\r\n"), "unexpected-reply"),
         (replied(format!("250 {}\r\n", "x".repeat(507))), "long-line"),
         (text(&[b'x'; 999]), "long-text-line"),
-        (text(&[b'x'; 70_000]), "long-text-line"),
+        (text(&[b'x'; 3000]), "long-text-line"),
         (text(b"a\0b\0c"), "nul-in-text"),
         (text(b"a\nb\nc"), "bare-line-end"),
         (text(b"a\rb\r.c\n..\nd"), "bare-line-end"),
