@@ -367,15 +367,14 @@ impl Parser {
     #[inline(always)]
     fn begin_bdat(&mut self, server: &Self) -> Findings {
         self.ask();
-        let doubtful = self.has(Flags::BAD_NUMBER) || !(self.pending & AMBIGUOUS).is_empty();
+        // It may not be one to the server where lines before it may have been read differently, or a reply decides
+        // what comes behind it.
+        let doubtful =
+            self.has(Flags::BAD_NUMBER) || self.has(Flags::UNCOUNTED) || self.waits_for(server);
         if self.words < 2 || doubtful {
             let findings = self.report(Finding::MalformedBdat.bit());
             self.lose_track();
             return findings;
-        }
-        if self.has(Flags::JOINING) {
-            self.lose_track();
-            return Findings::EMPTY;
         }
         let unannounced = self.chunk_is_unannounced(server);
         self.begin_chunk();

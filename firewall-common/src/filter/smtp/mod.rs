@@ -146,8 +146,8 @@ impl Flags {
     const UNCOUNTED: Self = Self(1 << 3);
     /// There may be several replies to a message (RFC 2033 §4.2).
     const LMTP: Self = Self(1 << 4);
-    /// The client sent a message before the server answered DATA.
-    const EARLY_TEXT: Self = Self(1 << 5);
+    /// There was a whole line of a reply since the server's side joined.
+    const HEARD: Self = Self(1 << 5);
     /// The client sent a chunk before the server said whether it knows chunks.
     const EARLY_CHUNK: Self = Self(1 << 6);
     /// The client went on before the reply to its last command.
@@ -164,10 +164,8 @@ impl Flags {
     const CONTINUED: Self = Self(1 << 12);
     /// The line of the message began behind something else than CRLF.
     const ODD_START: Self = Self(1 << 13);
-    /// There was a whole line of a reply since the server's side joined.
-    const HEARD: Self = Self(1 << 14);
 
-    const OF_STREAM: Self = Self((1 << 15) - 1);
+    const OF_STREAM: Self = Self((1 << 14) - 1);
 
     // Of the line.
 
@@ -333,7 +331,6 @@ impl Parser {
         self.flags.0 &= Flags::OF_STREAM.0;
         self.clear(Flags::HEARD);
         self.clear(Flags::CONTINUED);
-        self.clear(Flags::EARLY_TEXT);
         self.clear(Flags::OUT_OF_TURN);
         self.clear(Flags::EARLY_CREDENTIALS);
         self.set(Flags::JOINING);

@@ -119,6 +119,12 @@ impl Parser {
             && self.turn.losses_known == server.turn.losses
     }
 
+    /// Whether a command that is to be waited for has no answer yet.
+    #[inline(always)]
+    pub(super) fn waits_for(&self, server: &Self) -> bool {
+        self.turn.waits != server.turn.answered
+    }
+
     /// Whether BDAT is sent to a server that does not know it. A client that knows the server may say so together
     /// with its greeting (Exim's PIPECONNECT), and is judged by the reply to that.
     #[inline(always)]
@@ -139,7 +145,8 @@ impl Parser {
     #[inline(always)]
     pub(super) fn lose_count(&mut self, server: &Self) -> Findings {
         self.set(Flags::UNCOUNTED);
-        if self.has(Flags::EARLY_TEXT) && self.turn.waits != server.turn.answered {
+        let chunk = self.has(Flags::EARLY_CHUNK) && !server.has(Flags::CHUNKING);
+        if self.waits_for(server) || chunk {
             return self.report(Finding::RunsAhead.bit());
         }
         Findings::EMPTY
@@ -168,7 +175,7 @@ impl Parser {
     /// While joining, a reply that nothing else gets proves that what was read were commands.
     #[inline(always)]
     fn take_answer(&mut self, server: &Self) {
-        let more = server.turn.is_more_wanted();
+        let more = self.verb.is_asked_more_by(server.turn.code);
         let granted = server.turn.is_granted(self.verb);
         if more || granted && self.verb.is_tls() {
             self.clear(Flags::JOINING);
@@ -178,7 +185,6 @@ impl Parser {
             self.turn.losses_known = server.turn.losses;
             self.clear(Flags::UNCOUNTED);
         }
-        self.clear(Flags::EARLY_TEXT);
         self.place = Place::START;
         self.state = State::COMMAND;
         if more {
@@ -206,7 +212,6 @@ impl Parser {
         match self.verb {
             Verb::DATA => {
                 self.begin_text();
-                self.set(Flags::EARLY_TEXT);
                 let last = self.turn.waits.wrapping_sub(1) & (WAITING_MAX - 1);
                 if let Some(wait) = self.turn.waiting.get_mut(last as usize) {
                     wait.early = 1;
@@ -224,7 +229,7 @@ impl Parser {
                 if verb.is_auth() {
                     self.set(Flags::EARLY_CREDENTIALS);
                 }
-                Findings::EMPTY
+                if counted { Findings::EMPTY } else { self.report(Finding::RunsAhead.bit()) }
             }
         }
     }
@@ -282,7 +287,7 @@ impl Parser {
         if let Some(wait) = client.turn.waiting.get(index as usize)
             && self.turn.answered != client.turn.waits
         {
-            if self.turn.is_more_wanted() && wait.verb.is_asked_more() {
+            if wait.verb.is_asked_more_by(self.turn.code) {
                 self.turn.replies = wait.number;
             }
             if self.turn.replies == wait.number {
@@ -304,10 +309,10 @@ impl Parser {
     /// The reply is to `verb`, behind which the client went on if `early`.
     #[inline(always)]
     fn answer(&mut self, verb: Verb, early: u8) -> Findings {
-        if early != 0 && !self.turn.is_more_wanted() {
+        if early != 0 && !verb.is_asked_more_by(self.turn.code) {
             return self.report(Finding::RunsAhead.bit());
         }
-        if self.turn.is_more_wanted() && !verb.is_asked_more() {
+        if !verb.is_asked_more_by(self.turn.code) && self.turn.is_more_wanted() {
             return self.ask_for_nothing();
         }
         if !self.turn.is_granted(verb) {

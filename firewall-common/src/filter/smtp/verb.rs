@@ -172,10 +172,16 @@ impl Verb {
         matches!(self, Self::STARTTLS | Self::X_ANONYMOUSTLS)
     }
 
-    /// Whether the server may ask for more before it is carried out.
+    /// Whether `code` asks for what the command announces: a message, or credentials.
     #[inline(always)]
-    pub(super) const fn is_asked_more(self) -> bool {
-        matches!(self, Self::DATA | Self::XEXCH50 | Self::AUTH | Self::X_EXPS)
+    pub(super) const fn is_asked_more_by(self, code: u32) -> bool {
+        const MESSAGE: u32 = 354;
+        const CREDENTIALS: u32 = 334;
+        match self {
+            Self::DATA | Self::XEXCH50 => code / 100 == 3 && code != CREDENTIALS,
+            Self::AUTH | Self::X_EXPS => code / 100 == 3 && code != MESSAGE,
+            _ => false,
+        }
     }
 
     /// Whether it takes credentials.

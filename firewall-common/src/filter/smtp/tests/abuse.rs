@@ -110,6 +110,9 @@ fn a_chunk_of_unknown_length_is_killed() {
         "BDAT 5\n",
         "BDAT 5\r6\r\n",
         "BDAT 5\0 LAST\r\n",
+        "NOOP\nBDAT 5\r\n",
+        "AUTH PLAIN\r\nBDAT 5\r\n",
+        "AUTH LOGIN\r\nNOOP\r\nBDAT 5\r\n",
     ] {
         killed(&after_greeting([client(line)]), "malformed-bdat");
     }
@@ -133,8 +136,8 @@ fn chunks_go_only_to_servers_that_know_them() {
         server("220 mx\r\n250 mx\r\n500 What?\r\n252 root\r\n"),
     ];
     killed(&early, "bdat-unannounced");
-    let odd = [server("220 mx\r\n"), client("EHLO a\nBDAT 11 LAST\r\nVRFY root\r\n")];
-    killed(&odd, "bdat-unannounced");
+    let odd_behind = client("EHLO a\r\nBDAT 9\r\n*\r\nVRFY x\r\n");
+    killed(&[odd_behind, server("220 mx\r\n250 mx\r\n500 What?\r\n252 x\r\n")], "runs-ahead");
 }
 
 #[test]
