@@ -87,8 +87,9 @@ fn carry<'a>(
         let sending = scope.spawn(|| send(outgoing, content, bytes).context("while sending"));
         let received = receive(incoming, content, bytes, begun).context("while receiving");
         let sent = sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let repeated = sent?;
+        // A receiver that gives up resets the sender's connection: its word counts more.
         let (took, longest_stall) = received?;
+        let repeated = sent?;
         Ok(Transferred { took, longest_stall, repeated })
     })
 }
