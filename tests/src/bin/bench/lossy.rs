@@ -29,8 +29,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(quick: bool) -> Self {
-        let turns = if quick { 9 } else { 41 };
-        Self { turns, bytes: 32 << 20 }
+        let turns = if quick { 25 } else { 151 };
+        Self { turns, bytes: 8 << 20 }
     }
 }
 
