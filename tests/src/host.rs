@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    io::Write as _,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
@@ -127,7 +128,9 @@ impl Host {
         arguments: &[String],
     ) -> Result<Process> {
         let name = format!("{}-{name}", self.role);
-        let path = self.write_file(&format!("{name}.py"), script)?;
+        let (path, mut file) = process::create_fresh(&self.directory, &name, "py")?;
+        file.write_all(script.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
         let mut command = self.command("/usr/bin/python3");
         // Unbuffered, so that the log holds what was said before an abrupt end.
         command.args(["-u", "-"]).args(arguments);

@@ -44,12 +44,9 @@ impl Process {
             ),
             None => Stdio::null(),
         };
-        let (stdout, stderr) =
-            (fresh_path(directory, name, "out"), fresh_path(directory, name, "err"));
-        let create = |path: &Path| {
-            File::create(path).with_context(|| format!("cannot create {}", path.display()))
-        };
-        command.stdin(stdin).stdout(create(&stdout)?).stderr(create(&stderr)?);
+        let (stdout, to_stdout) = create_fresh(directory, name, "out")?;
+        let (stderr, to_stderr) = create_fresh(directory, name, "err")?;
+        command.stdin(stdin).stdout(to_stdout).stderr(to_stderr);
 
         let line = tool::command_line(&command);
         let child = command
@@ -154,13 +151,25 @@ fn read(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// `NAME.EXTENSION` in `directory`, or with a number behind the name when that exists.
-fn fresh_path(directory: &Path, name: &str, extension: &str) -> PathBuf {
-    (1..)
-        .map(|number| match number {
-            1 => directory.join(format!("{name}.{extension}")),
-            _ => directory.join(format!("{name}-{number}.{extension}")),
-        })
-        .find(|path| !path.exists())
-        .expect("there is always another number")
+/// Creates `NAME.EXTENSION` in `directory`, or with a number behind the name when that exists: threads may start
+/// programs of one name at the same time.
+pub(crate) fn create_fresh(
+    directory: &Path,
+    name: &str,
+    extension: &str,
+) -> Result<(PathBuf, File)> {
+    for number in 1_u32.. {
+        let path = directory.join(match number {
+            1 => format!("{name}.{extension}"),
+            _ => format!("{name}-{number}.{extension}"),
+        });
+        match File::create_new(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot create {}", path.display()));
+            }
+        }
+    }
+    bail!("{} has too many files of {name}", directory.display())
 }
