@@ -6,12 +6,13 @@ mod retina;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     thread,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::{
-    Fwx, Host, Lab, Mode,
+    Fwx, Host, Lab, Mode, Packet,
     peers::{
         camera::{Camera, PICTURES_PER_SECOND},
         gst_player::{GstPlayer, Played},
@@ -34,6 +35,9 @@ const GRACE_ATTEMPTS: u32 = 40 * 50;
 
 /// What these peers do that the filter finds: none of it kills.
 const EXPECTED_FINDINGS: [&str; 0] = [];
+
+/// Why a packet that no rule and no pinhole speaks for is refused.
+const DENIED: &str = "FWX_E_POLICY_RULES_DENIED";
 
 /// The programs that play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,7 +122,8 @@ fn every_client_plays(mode: Mode, v6: bool) {
         assert_eq!(played, Played { pictures: PICTURES, lost: 0 }, "{what}");
     }
 
-    wait::until("no pinhole is left", || nothing_announced(&fwx)).unwrap();
+    wait::until("no pinhole is left", || no_pinhole_is_left(&fwx)).unwrap();
+    late_media_is_refused(&lab, &fwx);
     check_findings(&fwx);
 }
 
@@ -181,7 +186,8 @@ fn peers_that_end_without_a_word_leave_no_pinhole() {
     players.into_iter().for_each(|player| player.kill().unwrap());
     gst_players.into_iter().for_each(|player| player.kill().unwrap());
     pushers.into_iter().for_each(|pusher| pusher.kill().unwrap());
-    wait::until_within(GRACE_ATTEMPTS, "no pinhole is left", || nothing_announced(&fwx)).unwrap();
+    wait::until_within(GRACE_ATTEMPTS, "no pinhole is left", || no_pinhole_is_left(&fwx)).unwrap();
+    late_media_is_refused(&lab, &fwx);
     check_findings(&fwx);
 }
 
@@ -208,15 +214,36 @@ fn media_of_known_parents(fwx: &Fwx<'_>, streams: usize) -> Result<()> {
     Ok(())
 }
 
-/// Checks that no pinhole is open, and no flow that came by one goes on.
-fn nothing_announced(fwx: &Fwx<'_>) -> Result<()> {
+fn no_pinhole_is_left(fwx: &Fwx<'_>) -> Result<()> {
     let pinholes = fwx.pinholes()?;
     ensure!(pinholes.is_empty(), "open: {pinholes:?}");
-    let connections = fwx.connections()?;
-    match connections.iter().find(|connection| connection.transport == "udp") {
-        Some(media) => bail!("{media:?} goes on"),
-        None => Ok(()),
+    Ok(())
+}
+
+/// Sends one more packet for every flow of media that the firewall remembers, from the camera: none goes on.
+fn late_media_is_refused(lab: &Lab, fwx: &Fwx<'_>) {
+    let refused = || fwx.status().unwrap().drops.get(DENIED).copied().unwrap_or(0);
+    let before = refused();
+    let connections = fwx.connections().unwrap();
+    let media: Vec<_> = connections.iter().filter(|c| c.transport == "udp").collect();
+    for connection in &media {
+        let mut ends = [
+            (connection.src_ip, connection.src_port.unwrap()),
+            (connection.dst_ip, connection.dst_port.unwrap()),
+        ];
+        let camera = lab.camera.first_interface();
+        if ends[1].0 == camera.ipv4 || ends[1].0 == camera.ipv6 {
+            ends.reverse();
+        }
+        let [from, to] = ends.map(SocketAddr::from);
+        lab.camera.send_packet("eth0", Packet::udp(from, to).payload([0x80; 12])).unwrap();
     }
+    wait::until("late media is refused", || {
+        let refused = refused() - before;
+        ensure!(refused >= media.len() as u64, "{refused} of {}", media.len());
+        Ok(())
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{media:?}\n{}", fwx.diagnostics()));
 }
 
 /// Nobody was killed, and nothing was found that is not known.
