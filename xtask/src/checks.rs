@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    bpf, process, progress,
+    bpf, fuzz,
+    fuzz::Effort,
+    process, progress,
     setup::{self, Needs},
     workspace::{Profile, Workspace},
 };
@@ -22,7 +24,7 @@ const HOST_PACKAGES: [&str; 3] = ["firewall-common", "firewall-user", "xtask"];
 pub(crate) fn test(args: &[OsString]) -> Result<()> {
     Steps::summarised(|steps| {
         let workspace = Workspace::locate()?;
-        lint_steps(steps, &workspace, Needs::BuildAndLab)?;
+        lint_steps(steps, &workspace, Needs::Everything)?;
         let fwx = steps
             .run("fwx", || workspace.build_executable("firewall-user", "fwx", Profile::Dev))?;
         steps.run("tests on the host", || {
@@ -33,6 +35,7 @@ pub(crate) fn test(args: &[OsString]) -> Result<()> {
             }
             count_tests(cargo.arg("--").args(args))
         })?;
+        steps.run("fuzzing", || fuzz::run(&workspace, Effort::Quick))?;
         steps.run("tests in the kernel", || {
             let mut cargo = workspace.cargo();
             cargo.args(["test", "--package", "firewall-tests", "--"]).args(args).env("FWX", &fwx);
@@ -114,7 +117,10 @@ fn lint_steps(steps: &mut Steps, workspace: &Workspace, needs: Needs) -> Result<
         steps.run("clippy", || {
             let mut cargo = workspace.cargo();
             cargo.args(["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"]);
-            process::run(&mut cargo)
+            process::run(&mut cargo)?;
+            let mut fuzz = workspace.cargo();
+            fuzz.args(["clippy", "--no-default-features", "--manifest-path"]);
+            process::run(fuzz.arg(workspace.fuzz_manifest()).args(["--", "-Dwarnings"]))
         })
     } else {
         steps.skip("clippy", "clippy is not installed");
@@ -122,14 +128,16 @@ fn lint_steps(steps: &mut Steps, workspace: &Workspace, needs: Needs) -> Result<
     }
 }
 
-/// The kernel programs' crate is no member of the workspace, so it takes a command of its own.
-fn rustfmt(workspace: &Workspace) -> [Command; 2] {
+/// What is no member of the workspace takes a command of its own.
+fn rustfmt(workspace: &Workspace) -> [Command; 3] {
     let mut members = workspace.cargo();
     members.args(["fmt", "--all"]);
     let mut ebpf = workspace.cargo();
     ebpf.arg("fmt").arg("--manifest-path").arg(workspace.ebpf_crate().join("Cargo.toml"));
     // What follows goes to cargo-fmt itself, which also knows `--check`.
-    [members, ebpf]
+    let mut fuzz = workspace.cargo();
+    fuzz.arg("fmt").arg("--manifest-path").arg(workspace.fuzz_manifest());
+    [members, ebpf, fuzz]
 }
 
 fn taplo(workspace: &Workspace) -> Option<Command> {

@@ -35,6 +35,11 @@ pub(crate) fn llvm(major: u32) -> Wanted {
     Wanted { name: format!("llvm-{major}-dev"), at_least: None }
 }
 
+/// A compiler for C++.
+pub(crate) fn cpp() -> Wanted {
+    Wanted { name: "g++".to_owned(), at_least: None }
+}
+
 /// What demo, tests and benchmarks run in network namespaces.
 pub(crate) fn lab() -> Vec<Wanted> {
     [

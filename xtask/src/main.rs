@@ -11,6 +11,7 @@ use workspace::{Profile, Workspace};
 mod bpf;
 mod checks;
 mod debian;
+mod fuzz;
 mod linker;
 mod process;
 mod progress;
@@ -43,7 +44,7 @@ enum Command {
         cargo xtask setup                everything\n  \
         cargo xtask setup --build-only   no GStreamer, ffmpeg and so on: enough for `build`")]
     Setup {
-        /// Leave out what only the lab needs (demo, test, bench)
+        /// Leave out what only the lab and fuzzing need (demo, test, bench)
         #[arg(long)]
         build_only: bool,
     },
@@ -61,7 +62,7 @@ enum Command {
         cargo xtask demo\n  \
         cargo xtask demo -- --help       options of the demo itself")]
     Demo(Passed),
-    /// Formatting, lints, build, tests on the host and in the kernel (root)
+    /// Formatting, lints, build, fuzzing, tests on the host and in the kernel (root)
     #[command(after_help = "Examples:\n  \
         cargo xtask test\n  \
         cargo xtask test -- rtsp         only the tests with `rtsp` in their name\n  \
@@ -77,6 +78,16 @@ enum Command {
         quick: bool,
         #[command(flatten)]
         passed: Passed,
+    },
+    /// Fuzz what reads bytes from outside: longer than `test` does (no root)
+    #[command(after_help = "Examples:\n  \
+        cargo xtask fuzz                 a minute for each target\n  \
+        cargo xtask fuzz --seconds 3600\n  \
+        cargo fuzz run -s none rtsp      one target, until it finds something")]
+    Fuzz {
+        /// For how long to run each target
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u32,
     },
     /// Formatting and lints alone: the quick part of `test` (no root)
     Lint,
@@ -110,7 +121,7 @@ fn run(command: Command) -> Result<()> {
         Command::Setup { build_only } => setup::report(&setup::ensure(if build_only {
             Needs::Build
         } else {
-            Needs::BuildAndLab
+            Needs::Everything
         })?),
         Command::Build { release } => {
             let profile = if release { Profile::Release } else { Profile::Dev };
@@ -126,6 +137,10 @@ fn run(command: Command) -> Result<()> {
         Command::Test(passed) => {
             require_root("test")?;
             checks::test(&passed.args)
+        }
+        Command::Fuzz { seconds } => {
+            setup::ensure_fuzzing()?;
+            fuzz::run(&Workspace::locate()?, fuzz::Effort::Seconds(seconds))
         }
         Command::Lint => checks::lint(),
         Command::Fmt => checks::format(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::{
-    debian, linker, process,
+    debian, fuzz, linker, process,
     toolchain::{self, Choice, Facts, LinkerSource, Toolchain},
 };
 
@@ -14,6 +14,8 @@ use crate::{
 pub(crate) enum Needs {
     Build,
     BuildAndLab,
+    /// Fuzzing too.
+    Everything,
 }
 
 /// What there is once set-up is done.
@@ -26,8 +28,11 @@ pub(crate) struct Ready {
 /// Installs what is missing and says so; when all is there, it is quick and silent.
 pub(crate) fn ensure(needs: Needs) -> Result<Ready> {
     let choice = toolchain::choose(Facts::gather()?)?;
-    let lab = needs == Needs::BuildAndLab;
+    let lab = needs != Needs::Build;
     ensure_packages(&choice, lab)?;
+    if needs == Needs::Everything {
+        ensure_fuzzing()?;
+    }
 
     let (toolchain, source) = match choice {
         Choice::Nightly { sysroot, linker, .. } => (Toolchain::nightly(&sysroot)?, linker),
@@ -38,6 +43,17 @@ pub(crate) fn ensure(needs: Needs) -> Result<Ready> {
         LinkerSource::Own => linker::ensure(&toolchain)?,
     };
     Ok(Ready { toolchain, linker, lab })
+}
+
+/// What fuzzing needs: cargo-fuzz, and a compiler for C++, as libFuzzer is built with the targets.
+pub(crate) fn ensure_fuzzing() -> Result<()> {
+    if process::find_on_path("c++").is_none() {
+        if !debian::has_apt() {
+            bail!("fuzzing needs a compiler for C++, called `c++`, and there is none on PATH");
+        }
+        debian::ensure(&[debian::cpp()])?;
+    }
+    fuzz::ensure_tool()
 }
 
 /// Says what is there, for those who asked for the set-up itself.

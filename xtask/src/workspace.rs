@@ -55,6 +55,11 @@ impl Workspace {
         self.root.join("firewall-ebpf")
     }
 
+    /// The manifest of the fuzz targets' crate, which is no member either.
+    pub(crate) fn fuzz_manifest(&self) -> PathBuf {
+        self.root.join("fuzz/Cargo.toml")
+    }
+
     /// What the build script of firewall-user embeds; it derives the same path.
     pub(crate) fn bpf_object(&self) -> PathBuf {
         self.target_dir.join("bpf/fwx.bpf.o")
@@ -91,7 +96,7 @@ impl Workspace {
 }
 
 /// Cargo names itself to what it runs, so that a child of `cargo +NAME` uses the same one.
-fn host_cargo() -> OsString {
+pub(crate) fn host_cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
