@@ -8,6 +8,7 @@ mod living;
 mod media;
 mod pinholes;
 mod requests;
+mod rtsp_types;
 mod sessions;
 mod transport;
 mod tunnel;
