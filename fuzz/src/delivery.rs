@@ -22,7 +22,8 @@ const FIRST: [u32; 2] = [u32::MAX - 20, u32::MAX - 3];
 /// Checks what must hold of every filter.
 ///
 /// - Nothing makes it panic, and it keeps the promises of [`Parser`], see [`Watched`].
-/// - What it finds, wants opened and kills does not depend on the cut of the stream into segments.
+/// - What it finds, wants opened and kills does not depend on the cut of the stream into segments, up to the first
+///   finding that kills in every profile.
 /// - A connection that was killed stays so; where the filter only watches, nothing is killed or held back.
 ///
 /// # Panics
@@ -48,6 +49,9 @@ struct Heard {
     findings: Vec<Finding>,
     acts: Vec<(Direction, Outcome, Wish)>,
     killed_by: Option<&'static str>,
+    /// Something was found that kills in every profile. Where the filter only watches, a parser may have lost
+    /// its way by then, and where it finds back is a matter of segments.
+    lost: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -185,14 +189,18 @@ impl Heard {
         let mut findings = outcome.found();
         while let Some(code) = findings.first() {
             findings = findings.without(Findings::of(code));
-            let name = P::FILTER.findings()[usize::from(code)].name;
+            let info = &P::FILTER.findings()[usize::from(code)];
+            let name = info.name;
             let offset = parser.finding_offset(code);
             assert!(offset <= parser.offset(), "{name} is about byte {offset}");
             let (bytes, len) = parser.excerpt(code).view();
             let excerpt = bytes[..usize::from(len)].escape_ascii().to_string();
-            self.findings.push(Finding { direction, name, offset, excerpt });
+            if !self.lost {
+                self.findings.push(Finding { direction, name, offset, excerpt });
+            }
+            self.lost |= info.standard == Effect::Kill;
         }
-        if outcome.acts() {
+        if outcome.acts() && !self.lost {
             let acts = Outcome::from_bits(outcome.bits() >> 32 << 32);
             self.acts.push((direction, acts, *parser.wish()));
         }

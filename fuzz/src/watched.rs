@@ -24,6 +24,7 @@ unsafe impl<P: Pod> Pod for Watched<P> {}
 impl<P: Parser> Parser for Watched<P> {
     const FILTER: FilterId = P::FILTER;
     const SEGMENTS_DISAGREE: u16 = P::SEGMENTS_DISAGREE;
+    const REJOINS: bool = P::REJOINS;
 
     fn begin(&mut self, direction: Direction) {
         self.0.begin(direction);
