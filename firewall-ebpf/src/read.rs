@@ -217,10 +217,52 @@ impl<F: Frame, P: Filter> Reading<'_, F, P> {
         let begin = u32::from(self.work.packet.payload_offset);
         let rounds = self.work.packet.payload_len;
         self.go(begin + skip_front, begin + rounds);
+        // Of most segments with media this is all.
+        if self.skip() || self.take_head() && self.skip() {
+            return;
+        }
         let context = core::ptr::from_mut(self).cast();
         // Each round reads a byte or skips a stretch and then reads a byte.
         // SAFETY: as above.
         unsafe { bpf_loop(rounds, read_byte::<F, P> as *mut c_void, context, 0) };
+    }
+
+    /// Skips what the parser does not look at. Returns whether nothing is left.
+    #[inline(always)]
+    fn skip(&mut self) -> bool {
+        let left = self.work.end.saturating_sub(self.work.at);
+        let skippable = self.parser.skippable();
+        let skipped = if skippable < left { skippable } else { left };
+        if skipped > 0 {
+            self.parser.skip(skipped);
+            self.work.at += skipped;
+        }
+        skipped >= left
+    }
+
+    /// Reads the head of a stretch that is skipped, if one begins here. Returns whether it does.
+    #[inline(always)]
+    fn take_head(&mut self) -> bool {
+        const HEAD: u32 = 4;
+        let Self { frame, work, stream, parser, .. } = self;
+        if !parser.in_media() || work.end.saturating_sub(work.at) < HEAD {
+            return false;
+        }
+        // SAFETY: the head has four bytes.
+        if !unsafe { frame.load(work.at, work.head.as_mut_ptr(), HEAD) }
+            || !parser.take_head(work.head)
+        {
+            return false;
+        }
+        let into = work.at.wrapping_sub(u32::from(work.packet.payload_offset));
+        let seq = work.packet.payload_seq().wrapping_add(into);
+        let [a, b, c, d] = work.head;
+        stream.recent.note(seq, a);
+        stream.recent.note(seq.wrapping_add(1), b);
+        stream.recent.note(seq.wrapping_add(2), c);
+        stream.recent.note(seq.wrapping_add(3), d);
+        work.at += HEAD;
+        true
     }
 
     /// Goes to the bytes of the frame from `at` to `end`.
@@ -269,19 +311,15 @@ extern "C" fn compare_byte<F: Frame, P: Filter>(_round: u64, context: *mut c_voi
     STOP
 }
 
-/// One round: skips what the parser does not look at, then reads one byte.
+/// One round: skips what the parser does not look at, then reads a head or one byte.
 extern "C" fn read_byte<F: Frame, P: Filter>(_round: u64, context: *mut c_void) -> u64 {
     // SAFETY: `new_bytes` passes its own reading.
     let reading = unsafe { &mut *context.cast::<Reading<'_, F, P>>() };
-    let left = reading.work.end.saturating_sub(reading.work.at);
-    let skippable = reading.parser.skippable();
-    let skipped = if skippable < left { skippable } else { left };
-    if skipped > 0 {
-        reading.parser.skip(skipped);
-        reading.work.at += skipped;
-    }
-    if skipped >= left {
+    if reading.skip() {
         return STOP;
+    }
+    if reading.take_head() {
+        return GO_ON;
     }
     let seq = reading.seq();
     let Some(byte) = next_byte(reading.frame, reading.work) else {

@@ -161,6 +161,8 @@ pub struct Work {
     pub noted: Findings,
     /// Payload on its way to a filter.
     pub chunk: [u8; CHUNK],
+    /// The head of a stretch that may be skipped.
+    pub head: [u8; 4],
 }
 
 impl Work {

@@ -123,6 +123,17 @@ impl<P: Parser> Drive<P> {
                 rest = &rest[skippable as usize..];
                 continue;
             }
+            if parser.in_media()
+                && let Some((head, behind)) = rest.split_first_chunk()
+                && parser.take_head(*head)
+            {
+                for byte in head {
+                    stream.recent.note(at, *byte);
+                    at = at.wrapping_add(1);
+                }
+                rest = behind;
+                continue;
+            }
             let outcome = parser.step(&scene, peer, *byte);
             stream.recent.note(at, *byte);
             if !outcome.is_none() {

@@ -52,6 +52,15 @@ impl Excerpt {
         self.scheme_end = 0;
     }
 
+    /// Begins a new line that is these four bytes.
+    #[inline(always)]
+    pub fn begin_with(&mut self, head: [u8; 4]) {
+        self.clear();
+        // SAFETY: there are more bytes than four.
+        unsafe { self.bytes.as_mut_ptr().cast::<[u8; 4]>().write(head) }
+        self.len = 4;
+    }
+
     /// Takes the next byte of the line. Not inlined: two in a row become arithmetic on the length in which
     /// the verifier loses sight of its bound.
     #[inline(never)]

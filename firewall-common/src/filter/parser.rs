@@ -39,6 +39,13 @@ pub trait Parser: Pod {
         false
     }
 
+    /// Reads the next four bytes at once, if they are the head of a stretch that can be skipped and lead to nothing
+    /// else. `false`: they have to be read one by one. Only asked where [`in_media`](Self::in_media) holds: most
+    /// segments there have one such head, and nothing else that is read.
+    fn take_head(&mut self, _next: [u8; 4]) -> bool {
+        false
+    }
+
     /// Skips `count` bytes unseen, at most [`skippable`](Self::skippable).
     fn skip(&mut self, count: u32);
 

@@ -14,6 +14,25 @@ impl Parser {
         self.state = State::FRAME;
     }
 
+    /// The four bytes before the media of a frame at once, where nothing is to be said about them.
+    #[inline(always)]
+    pub(super) fn take_frame(&mut self, head: [u8; 4]) -> bool {
+        let [begin, _, high, low] = head;
+        let plain = self.state == State::BETWEEN && self.flags.is_among_frames();
+        if !plain || begin != b'$' {
+            return false;
+        }
+        self.start_offset = self.offset;
+        self.start.begin_with(head);
+        self.offset = self.offset.wrapping_add(4);
+        self.length = 4;
+        self.remaining = u32::from(high) << 8 | u32::from(low);
+        if self.remaining > 0 {
+            self.state = State::PAYLOAD;
+        }
+        true
+    }
+
     /// The `$`, the channel and the 16-bit length of an interleaved frame (RFC 2326 §10.12).
     #[inline(never)]
     pub(super) fn frame(&mut self, peer: &Self, byte: u8) -> Findings {

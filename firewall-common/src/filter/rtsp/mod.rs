@@ -203,6 +203,11 @@ impl FilterParser for Parser {
     }
 
     #[inline(always)]
+    fn take_head(&mut self, next: [u8; 4]) -> bool {
+        self.take_frame(next)
+    }
+
+    #[inline(always)]
     fn skip(&mut self, count: u32) {
         self.offset = self.offset.wrapping_add(u64::from(count));
         if self.state == State::PAYLOAD {

@@ -92,6 +92,15 @@ impl Flags {
 
     pub(super) const OF_HEADER: Self = Self(0b1_1111 << 18);
 
+    /// Whether frames come one after another, and nothing is to be said about them: who takes part in a SETUP may
+    /// send any.
+    #[inline(always)]
+    pub(super) const fn is_among_frames(self) -> bool {
+        let asked = Self::MEDIA.with(Self::SETUP);
+        let not = Self::JOINING.with(Self::AFTER_CR).with(Self::HELD_BYTE).with(Self::BASE64);
+        self.0 & asked.with(not).0 == asked.0
+    }
+
     #[inline(always)]
     pub(super) const fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
