@@ -22,8 +22,8 @@ const FIRST: [u32; 2] = [u32::MAX - 20, u32::MAX - 3];
 /// Checks what must hold of every filter.
 ///
 /// - Nothing makes it panic, and it keeps the promises of [`Parser`], see [`Watched`].
-/// - What it finds, wants opened and kills does not depend on the cut of the stream into segments, up to the first
-///   finding that kills in every profile.
+/// - What it finds, wants opened and kills does not depend on the cut of the stream into segments, as long as it knows
+///   its way: up to the first finding that kills in every profile, or to where it gives up a part of the stream.
 /// - A connection that was killed stays so; where the filter only watches, nothing is killed or held back.
 ///
 /// # Panics
@@ -49,8 +49,8 @@ struct Heard {
     findings: Vec<Finding>,
     acts: Vec<(Direction, Outcome, Wish)>,
     killed_by: Option<&'static str>,
-    /// Something was found that kills in every profile. Where the filter only watches, a parser may have lost
-    /// its way by then, and where it finds back is a matter of segments.
+    /// Something was found that kills in every profile, or a parser reads no more, at least of this segment: where
+    /// it goes on, if it does, is a matter of segments.
     lost: bool,
 }
 
@@ -121,6 +121,7 @@ struct Wire<P> {
     /// From where to where in it the filter has read.
     read: [Option<(usize, usize)>; 2],
     heard: Heard,
+    dead: bool,
 }
 
 impl<P: Parser> Wire<P> {
@@ -133,7 +134,7 @@ impl<P: Parser> Wire<P> {
             (Drive::new(mode, profile, FIRST), [Some((0, 0)); 2])
         };
         drive.scenes = settings.scenes;
-        Self { drive, said: [const { Vec::new() }; 2], read, heard: Heard::default() }
+        Self { drive, said: [const { Vec::new() }; 2], read, heard: Heard::default(), dead: false }
     }
 
     /// Notes what an end says, and where in its stream.
@@ -151,11 +152,14 @@ impl<P: Parser> Wire<P> {
 
     fn send(&mut self, direction: Direction, at: usize, bytes: &[u8]) {
         let seq = FIRST[direction as usize].wrapping_add(at as u32);
+        let was_lost = self.heard.lost;
         let heard = &mut self.heard;
         let passage = self.drive.segment(direction, seq, bytes, |parser, outcome| {
             heard.note(direction, parser, outcome);
         });
-        let offset = self.drive.parser(direction).offset();
+        let parser = self.drive.parser(direction);
+        let offset = parser.offset();
+        self.heard.lost |= parser.skippable() == u32::MAX;
         let read = &mut self.read[direction as usize];
         match passage {
             Passage::Passed => {
@@ -166,7 +170,7 @@ impl<P: Parser> Wire<P> {
                 };
                 *read = Some((begin, end));
                 assert_eq!(offset, (end - begin) as u64, "what passed was read or skipped");
-                assert!(self.heard.killed_by.is_none(), "a segment of the dead passed");
+                assert!(!self.dead, "a segment of the dead passed");
             }
             Passage::Held => {
                 assert_eq!(self.drive.mode, Mode::Enforce, "held back where it only watches");
@@ -177,9 +181,12 @@ impl<P: Parser> Wire<P> {
                 assert_eq!(self.drive.mode, Mode::Enforce, "killed where it only watches");
                 let finding = &P::FILTER.findings()[usize::from(code)];
                 assert_eq!(finding.effect(self.drive.profile), Effect::Kill, "{}", finding.name);
-                self.heard.killed_by = Some(finding.name);
+                self.dead = true;
+                if !was_lost {
+                    self.heard.killed_by = Some(finding.name);
+                }
             }
-            Passage::Dead => assert!(self.heard.killed_by.is_some(), "nothing killed it"),
+            Passage::Dead => assert!(self.dead, "nothing killed it"),
         }
     }
 }
