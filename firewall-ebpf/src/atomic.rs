@@ -30,6 +30,21 @@ pub fn change_state(flow: &mut Flow, from: State, to: State) -> bool {
     changed
 }
 
+/// Takes what one CPU may work on at a time. `false`: another one does.
+#[inline(always)]
+pub fn claim(word: &mut u64) -> bool {
+    // SAFETY: a reference is valid, and a u64 is aligned.
+    let (_, claimed) = unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(word, 0, 1) };
+    claimed
+}
+
+/// Gives back what [`claim`] took.
+#[inline(always)]
+pub fn release(word: &mut u64) {
+    // SAFETY: as above. Not a plain store: what was written before has to be seen before it.
+    let _ = unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(word, 1, 0) };
+}
+
 /// Changes a bucket. Returns what `change` said about the level that was changed: `None` if it refused.
 #[inline(always)]
 pub fn change_bucket(word: &mut u64, change: impl Fn(Bucket) -> Option<Bucket>) -> Option<()> {

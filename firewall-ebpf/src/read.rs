@@ -19,6 +19,7 @@ use firewall_common::{
 };
 
 use crate::{
+    atomic,
     filter::{self, enforces},
     frame::Frame,
     hook,
@@ -64,10 +65,21 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
         len: work.packet.payload_len,
         acked: work.acked,
     };
+    // The segment before this one may be read on another CPU: what that reads decides where this one stands.
+    if !atomic::claim(&mut stream.claim) {
+        if !enforces(work) {
+            report::passed_unread(frame, work);
+            return hook::pass::<F>(work);
+        }
+        count(work.protocol, |counters| counters.held += 1);
+        work.refuse(Reason::FilterSegmentHeld);
+        return hook::drop(frame, work);
+    }
     if work.unread {
         begin_anew(work, stream, parser);
     }
     let Some(skip_front) = place(&arrival, &work.scene, &stream.cursor, parser, peer) else {
+        atomic::release(&mut stream.claim);
         count(work.protocol, |counters| counters.held += 1);
         work.refuse(Reason::FilterSegmentHeld);
         return hook::drop(frame, work);
@@ -80,8 +92,10 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
     let Reading { work, stream, parser, killed_by, .. } = reading;
     if killed_by == NO_KILL {
         stream.cursor.advance(arrival.seq, arrival.len);
+        atomic::release(&mut stream.claim);
         return hook::pass::<F>(work);
     }
+    atomic::release(&mut stream.claim);
     kill(frame, work, parser, killed_by as u16);
     // The receiver takes a RST at the first byte that it does not have yet.
     work.packet.seq = arrival.seq.wrapping_add(skip_front);

@@ -32,6 +32,8 @@ pub struct Connection {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Stream {
+    /// 1 while a segment is read: one at a time, whatever CPUs they are on.
+    pub claim: u64,
     /// How far.
     pub cursor: Cursor,
     /// What stood there.
