@@ -86,9 +86,9 @@ pub static SECRET: Array<Secret, 1> = Array::new();
 /// refuses the segment with [`Reason::OutOfResources`].
 #[btf_map]
 pub static CONNECTIONS: HashMap<u64, Connection, CONNECTIONS_MAX, NO_PREALLOC> = HashMap::new();
-/// One all-zero value: what a new entry of [`CONNECTIONS`] begins as. It is too big for the stack.
+/// Where a new entry of [`CONNECTIONS`] is laid out: it is too big for the stack.
 #[btf_map]
-pub static FRESH_CONNECTION: Array<Connection, 1> = Array::new();
+pub static NEW_CONNECTION: PerCpuArray<Connection, 1> = PerCpuArray::new();
 /// Flows that connections announced. When it is full, no more are opened, and that is told.
 #[btf_map]
 pub static PINHOLES: HashMap<PinholeKey, Pinhole, PINHOLES_MAX, NO_PREALLOC> = HashMap::new();

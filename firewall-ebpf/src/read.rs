@@ -23,7 +23,7 @@ use crate::{
     filter::{self, enforces},
     frame::Frame,
     hook,
-    maps::{CONNECTIONS, FILTER_COMMANDS, FILTER_COUNTERS, FRESH_CONNECTION},
+    maps::{CONNECTIONS, FILTER_COMMANDS, FILTER_COUNTERS, NEW_CONNECTION},
     pinholes, report, reset, tables,
     work::{CHUNK, Work},
 };
@@ -67,12 +67,12 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
     };
     // The segment before this one may be read on another CPU: what that reads decides where this one stands.
     if !atomic::claim(&mut stream.claim) {
+        work.refuse(Reason::FilterSegmentHeld);
         if !enforces(work) {
             report::passed_unread(frame, work);
             return hook::pass::<F>(work);
         }
         count(work.protocol, |counters| counters.held += 1);
-        work.refuse(Reason::FilterSegmentHeld);
         return hook::drop(frame, work);
     }
     if work.unread {
@@ -106,33 +106,37 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
 /// What is known of the flow's streams, or a new beginning. `None`: there is none, for the reason on the desk.
 #[inline(always)]
 fn connection<P: Filter>(work: &mut Work) -> Option<&'static mut Connection> {
-    if let Some(known) = CONNECTIONS.get_ptr_mut(work.flow_id) {
-        // SAFETY: map values stay readable and writable for as long as the program runs.
-        let known = unsafe { &mut *known };
-        if known.is_read_by(P::FILTER) {
-            return Some(known);
-        }
+    match known_connection(work.flow_id) {
+        Some(known) if known.is_read_by(P::FILTER) => Some(known),
+        // Another filter was bound before.
+        Some(_) => new_connection::<P>(work, true),
+        None => new_connection::<P>(work, false),
     }
-    new_connection::<P>(work)
 }
 
-/// The flow's first segment, or the first that this filter reads.
+#[inline(always)]
+fn known_connection(flow_id: u64) -> Option<&'static mut Connection> {
+    // SAFETY: map values stay readable and writable for as long as the program runs.
+    CONNECTIONS.get_ptr_mut(flow_id).map(|known| unsafe { &mut *known })
+}
+
+/// The flow's first segment, or the first that this filter reads. What is new is laid out apart and entered as a
+/// whole: another CPU may be about to read the other direction.
 #[inline(never)]
-fn new_connection<P: Filter>(work: &mut Work) -> Option<&'static mut Connection> {
+fn new_connection<P: Filter>(work: &mut Work, in_midst: bool) -> Option<&'static mut Connection> {
+    const BPF_ANY: u64 = 0;
     const BPF_NOEXIST: u64 = 1;
     // Between the caller's look and this one another CPU may have ended the flow.
     work.refuse(Reason::TcpNotSyn);
     let flow = tables::find_again(work)?;
     work.refuse(Reason::OutOfResources);
-    // Should another CPU be first, with the other direction, its entry is the one to use.
-    let is_new = CONNECTIONS.insert(flow.id, FRESH_CONNECTION.get(0)?, BPF_NOEXIST).is_ok();
-    // SAFETY: map values stay readable and writable for as long as the program runs.
-    let connection = unsafe { &mut *CONNECTIONS.get_ptr_mut(flow.id)? };
-    if !connection.is_read_by(P::FILTER) {
-        connection.begin::<P>();
-        join::<P>(connection, flow, !is_new);
-    }
-    Some(connection)
+    // SAFETY: the entry is this CPU's alone.
+    let new = unsafe { &mut *NEW_CONNECTION.get_ptr_mut(0)? };
+    new.begin::<P>();
+    join::<P>(new, flow, in_midst);
+    // Should another CPU be first, its entry is the one to use.
+    let _ = CONNECTIONS.insert(flow.id, new, if in_midst { BPF_ANY } else { BPF_NOEXIST });
+    known_connection(flow.id).filter(|known| known.is_read_by(P::FILTER))
 }
 
 /// Says where each direction is to be read from: its first byte, if that is still to come.
