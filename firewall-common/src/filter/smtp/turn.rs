@@ -10,8 +10,8 @@
 //! for one command and others for two, or for none) the last reply is what counts, until the client has waited
 //! again and the numbers are taken anew.
 //!
-//! Replies that are asked for once more, 354 and 334, are given to nothing but the commands that are waited for
-//! here, and set the count right.
+//! A reply that asks for more, 354 or 334, is given to nothing but commands that are waited for here. One that comes
+//! as the answer to another shows that the server reads what is not read here.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -287,9 +287,6 @@ impl Parser {
         if let Some(wait) = client.turn.waiting.get(index as usize)
             && self.turn.answered != client.turn.waits
         {
-            if wait.verb.is_asked_more_by(self.turn.code) {
-                self.turn.replies = wait.number;
-            }
             if self.turn.replies == wait.number {
                 answers = true;
                 self.turn.answered = self.turn.answered.wrapping_add(1);

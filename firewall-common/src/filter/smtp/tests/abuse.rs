@@ -252,6 +252,9 @@ fn a_message_behind_a_command_that_only_the_server_understands_is_killed() {
         ]);
         killed(&turns, "unexpected-request");
     }
+    // The NOOP was taken for a name, and the second AUTH for its password.
+    let login = [client("AUTH LOGIN\r\nNOOP\r\nAUTH PLAIN\r\n"), server("334 a\r\n334 b\r\n")];
+    killed(&after_greeting(login), "unexpected-request");
     let tls = after_greeting([client("STARTTLS\r\n"), server("354 What?\r\n")]);
     killed(&tls, "unexpected-request");
 }
