@@ -286,12 +286,11 @@ impl Parser {
         let index = self.turn.answered & (WAITING_MAX - 1);
         if let Some(wait) = client.turn.waiting.get(index as usize)
             && self.turn.answered != client.turn.waits
+            && self.turn.replies == wait.number
         {
-            if self.turn.replies == wait.number {
-                answers = true;
-                self.turn.answered = self.turn.answered.wrapping_add(1);
-                findings = self.answer(wait.verb, wait.early);
-            }
+            answers = true;
+            self.turn.answered = self.turn.answered.wrapping_add(1);
+            findings = self.answer(wait.verb, wait.early);
         }
         if !answers {
             findings = self.ask_for_nothing();
