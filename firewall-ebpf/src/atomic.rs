@@ -3,8 +3,10 @@
 //! The BPF target declares no compare-exchange, so that core's atomics lack it, but the instruction is there
 //! since Linux 5.12: the compiler's own intrinsic makes it.
 
+use core::ffi::c_void;
 use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
 
+use aya_ebpf::helpers::bpf_loop;
 use firewall_common::{
     flow::{Flow, State},
     limit::Bucket,
@@ -30,9 +32,38 @@ pub fn change_state(flow: &mut Flow, from: State, to: State) -> bool {
     changed
 }
 
-/// Takes what one CPU may work on at a time. `false`: another one does.
+/// Takes what one CPU may work on at a time, and waits a little for another one that does. `false`: that one took
+/// longer.
 #[inline(always)]
 pub fn claim(word: &mut u64) -> bool {
+    /// A segment of media is read in the time of some ten tries, one of text in that of some thousand.
+    const TRIES: u32 = 4096;
+    if try_to_claim(word) {
+        return true;
+    }
+    let mut claiming = Claiming { word, done: false };
+    let context = (&raw mut claiming).cast();
+    // SAFETY: the callback has the signature that the helper wants and gets the context it expects.
+    unsafe { bpf_loop(TRIES, claim_once as *mut c_void, context, 0) };
+    claiming.done
+}
+
+/// What the loop over the tries works with.
+struct Claiming<'a> {
+    word: &'a mut u64,
+    done: bool,
+}
+
+/// One round: tries once.
+extern "C" fn claim_once(_round: u64, context: *mut c_void) -> u64 {
+    // SAFETY: `claim` passes its own claiming.
+    let Claiming { word, done } = unsafe { &mut *context.cast::<Claiming<'_>>() };
+    *done = try_to_claim(word);
+    u64::from(*done)
+}
+
+#[inline(always)]
+fn try_to_claim(word: &mut u64) -> bool {
     // SAFETY: a reference is valid, and a u64 is aligned.
     let (_, claimed) = unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(word, 0, 1) };
     claimed
