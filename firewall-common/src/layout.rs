@@ -14,7 +14,7 @@ pub const INTERFACES_MAX: usize = 256;
 /// Most connections at once that filters read.
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// Most sessions at once that pinholes belong to.
-pub const SESSIONS_MAX: usize = 16_384;
+pub const SESSIONS_MAX: usize = 131_072;
 /// Most pinholes at once.
 pub const PINHOLES_MAX: usize = 65_536;
 

@@ -78,20 +78,18 @@ fn remove(key: &Key<'_>, flow: &Flow, now: u64) {
 
 #[inline(always)]
 fn kill(flow: &mut Flow, command: &Command) -> bool {
-    let kin = flow.kin;
     for _ in 0..ATTEMPTS {
         let state = flow.state();
         if matches!(state, State::Killed | State::Alias) {
             return false;
         }
-        flow.kin = command.event;
+        // Only then its cause: as long as it lives, what stands there is the session that let it in.
         if atomic::change_state(flow, state, State::Killed) {
+            flow.kin = command.event;
             flow.last_seen = command.now;
             filter::forget(flow.id, command.now, command.event);
             return true;
         }
     }
-    // It lives, and nothing points back to a kill that was none.
-    flow.kin = kin;
     false
 }

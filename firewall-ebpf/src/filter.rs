@@ -23,6 +23,14 @@ pub fn wants(work: &mut Work) -> bool {
     work.binding.filter != 0 && work.binding.mode != Mode::Off as u8
 }
 
+/// Whether a filter is bound to a protocol.
+#[inline(always)]
+pub fn is_bound(protocol: u32) -> bool {
+    BINDINGS
+        .get(protocol)
+        .is_some_and(|binding| binding.filter != 0 && binding.mode != Mode::Off as u8)
+}
+
 /// Whether the filter whose binding lies on the desk is to enforce.
 #[inline(always)]
 pub fn enforces(work: &Work) -> bool {

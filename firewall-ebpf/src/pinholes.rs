@@ -16,6 +16,7 @@ use firewall_common::{
 };
 
 use crate::{
+    filter,
     frame::Frame,
     maps::{FAMILIES, PINHOLES, PINHOLES_USED, SECRET, SESSIONS},
     report,
@@ -60,19 +61,31 @@ extern "C" fn fulfil(work: *mut Work, wish: *const Wish, acts: u32) -> u32 {
     if acts.has(Outcome::ALIVE) {
         if wish.session == 0 {
             renew_family(work.flow_id, work.now);
-        } else if let Some(session) = session(key) {
-            renew(session, wish, work.now);
-            // Should it have no room left for another one, the session ends as that of the one before.
-            if session.parent != work.flow_id && join_family(work.flow_id, key) {
-                session.parent = work.flow_id;
-                clear(&mut session.ends_at);
-            }
+        } else if let Some(session) = live_session(key, work.now) {
+            take_up(work, wish, key, session, acts);
         }
     }
-    if acts.has(Outcome::CLOSE) {
+    if acts.has(Outcome::CLOSE)
+        && session(key).is_some_and(|session| session.parent == work.flow_id)
+    {
         let _ = SESSIONS.remove(key);
     }
     DONE
+}
+
+/// A sign of life of a session: by the connection that it belongs to, or by another one (RFC 2326 §12.37) whose
+/// server agrees. Who only knows a session's name cannot do anything to it.
+#[inline(always)]
+fn take_up(work: &Work, wish: &Wish, key: u64, session: &mut Session, acts: Outcome) {
+    if session.parent != work.flow_id {
+        // Should it have no room left for another one, the session ends as that of the one before.
+        if !acts.has(Outcome::TAKE) || !join_family(work.flow_id, key, work.now) {
+            return;
+        }
+        session.parent = work.flow_id;
+        clear(&mut session.ends_at);
+    }
+    renew(session, wish, work.now);
 }
 
 #[inline(always)]
@@ -83,29 +96,30 @@ fn renew(session: &mut Session, wish: &Wish, now: u64) {
     }
 }
 
+/// Whether a session goes on, as a function that the verifier knows by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_live(key: u64, now: u64) -> u32 {
+    u32::from(live_session(key, now).is_some())
+}
+
+/// The session, if it has not ended.
+#[inline(always)]
+fn live_session(key: u64, now: u64) -> Option<&'static mut Session> {
+    session(key).filter(|session| !session.is_over(now))
+}
+
 #[inline(always)]
 fn session(key: u64) -> Option<&'static mut Session> {
     // SAFETY: map values stay readable and writable for as long as the program runs.
     SESSIONS.get_ptr_mut(key).map(|session| unsafe { &mut *session })
 }
 
-/// Opens what the wish asks for. `false`: there is no room, and nothing more is opened.
+/// Opens what the wish asks for. `false`: there is no room, or the session has enough.
 #[inline(always)]
 fn open(work: &mut Work, wish: &Wish, key: u64) -> bool {
-    let timeout = if wish.timeout == 0 { TIMEOUT_DEFAULT } else { wish.timeout };
-    if session(key).is_none_or(|known| known.is_over(work.now)) {
-        work.session = Session {
-            parent: work.flow_id,
-            last_seen: work.now,
-            timeout: u64::from(timeout) * SECOND,
-            ends_at: 0,
-            killed_by: 0,
-            pinholes: 0,
-            protocol: u32::from(work.protocol),
-        };
-        if SESSIONS.insert(key, &work.session, BPF_ANY).is_err() {
-            return false;
-        }
+    if !join_family(work.flow_id, key, work.now) || !begin_session(work, wish, key) {
+        return false;
     }
     let Some(session) = session(key) else {
         return false;
@@ -113,14 +127,26 @@ fn open(work: &mut Work, wish: &Wish, key: u64) -> bool {
     renew(session, wish, work.now);
     clear(&mut session.ends_at);
     session.parent = work.flow_id;
-    if !join_family(work.flow_id, key) {
-        return false;
-    }
     if let Some(used) = PINHOLES_USED.get_ptr_mut(0) {
         // SAFETY: the entry is a number, and whoever writes it writes the same.
         unsafe { *used = 1 }
     }
-    let two = wish.ports > 1;
+    if wish.once != 0 {
+        close_last(session);
+    }
+    let Wish { original_port, reply_port, begins, ports, .. } = *wish;
+    // Behind the last port there is none.
+    let two = ports > 1 && original_port != u16::MAX && reply_port != u16::MAX;
+    let by_originator = begins & Wish::BY_ORIGINATOR != 0;
+    // What the kernel calls a flow that begins at the other side nobody can tell beforehand.
+    let by_responder = begins & Wish::BY_RESPONDER != 0 && work.scene.translated == 0;
+    let ends = u32::from(by_originator) + u32::from(by_responder);
+    let wanted = if two { 2 * ends } else { ends };
+    // Each port counts from both ends.
+    if session.pinholes.saturating_add(wanted) > 2 * PINHOLES_MAX {
+        return false;
+    }
+    session.pinholes += wanted;
     work.pinhole_key.transport = wish.transport;
     work.pinhole = Pinhole {
         session: key,
@@ -131,28 +157,47 @@ fn open(work: &mut Work, wish: &Wish, key: u64) -> bool {
         rule: work.rule,
     };
     let originator_speaks = matches!(work.direction, Direction::Original);
-    let Wish { original_port, reply_port, begins, .. } = *wish;
-    let mut opened = 0;
     let mut all = true;
-    if begins & Wish::BY_ORIGINATOR != 0 {
+    if by_originator {
         all &= open_one(work, !originator_speaks, true, original_port, reply_port);
-        opened += 1;
         if two {
             all &= open_one(work, !originator_speaks, true, next(original_port), next(reply_port));
-            opened += 1;
         }
     }
-    // What the kernel calls a flow that begins at the other side nobody can tell beforehand.
-    if begins & Wish::BY_RESPONDER != 0 && work.scene.translated == 0 {
+    if by_responder {
         all &= open_one(work, originator_speaks, false, reply_port, original_port);
-        opened += 1;
         if two {
             all &= open_one(work, originator_speaks, false, next(reply_port), next(original_port));
-            opened += 1;
         }
     }
-    session.pinholes = session.pinholes.saturating_add(opened);
-    all && session.pinholes <= 2 * PINHOLES_MAX
+    if wish.once != 0 {
+        session.once = work.pinhole_key;
+    }
+    all
+}
+
+/// Makes sure that there is a session that has not ended. `false`: there is no room.
+#[inline(always)]
+fn begin_session(work: &mut Work, wish: &Wish, key: u64) -> bool {
+    if is_live(key, work.now) != 0 {
+        return true;
+    }
+    let timeout = if wish.timeout == 0 { TIMEOUT_DEFAULT } else { wish.timeout };
+    clear(&mut work.session);
+    work.session.parent = work.flow_id;
+    work.session.last_seen = work.now;
+    work.session.created = work.now;
+    work.session.timeout = u64::from(timeout) * SECOND;
+    work.session.protocol = u32::from(work.protocol);
+    SESSIONS.insert(key, &work.session, BPF_ANY).is_ok()
+}
+
+/// Closes the session's last pinhole for one flow, if none has begun: who announces another one has given it up.
+#[inline(always)]
+fn close_last(session: &mut Session) {
+    if PINHOLES.remove(&session.once).is_ok() {
+        session.pinholes = session.pinholes.saturating_sub(1);
+    }
 }
 
 /// The port after this one; any port is followed by any.
@@ -193,7 +238,7 @@ fn insert(work: &Work) -> bool {
 
 /// Notes that a session belongs to a connection. `false`: that has too many.
 #[inline(always)]
-fn join_family(flow_id: u64, key: u64) -> bool {
+fn join_family(flow_id: u64, key: u64, now: u64) -> bool {
     if FAMILIES.get_ptr_mut(flow_id).is_none() {
         // Should another CPU be first, its entry is the one to use.
         let _ = FAMILIES.insert(flow_id, &Family::default(), BPF_NOEXIST);
@@ -208,7 +253,8 @@ fn join_family(flow_id: u64, key: u64) -> bool {
         if *known == key {
             return true;
         }
-        if free == SESSIONS_MAX && *known == 0 {
+        // The place of one that has ended may be taken.
+        if free == SESSIONS_MAX && is_live(*known, now) == 0 {
             free = place;
         }
     }
@@ -299,11 +345,15 @@ extern "C" fn announced(work: *mut Work) -> u32 {
     if !from_anywhere && pinhole.source_port != work.packet.source_port {
         return 0;
     }
-    let Some(session) = session(pinhole.session).filter(|session| !session.is_over(work.now))
-    else {
+    let session = live_session(pinhole.session, work.now);
+    let Some(session) = session.filter(|session| session.has(pinhole.opened)) else {
         let _ = PINHOLES.remove(&work.pinhole_key);
         return 0;
     };
+    // Where no filter is bound any more, only rules count.
+    if !filter::is_bound(session.protocol) {
+        return 0;
+    }
     work.kin = pinhole.session;
     work.parent = session.parent;
     work.rule = pinhole.rule;
@@ -353,7 +403,7 @@ pub fn is_left_behind(flow: &Flow, now: u64) -> bool {
 /// has become a tombstone of that kill.
 #[inline(always)]
 pub fn goes_on(work: &mut Work, flow: &mut Flow) -> bool {
-    let Some(session) = session(flow.kin) else {
+    let Some(session) = session(flow.kin).filter(|session| session.has(flow.created)) else {
         return false;
     };
     work.parent = session.parent;

@@ -16,6 +16,7 @@ use firewall_common::{
     layout::{Counter, FilterCounters, Verdict},
     policy::{Mode, Profile},
     reason::Reason,
+    wire::tcp_flags,
 };
 
 use crate::{
@@ -85,7 +86,10 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
         return hook::drop(frame, work);
     };
     let mut reading = Reading { frame, work, stream, parser, peer, killed_by: NO_KILL };
-    reading.repeated(skip_front);
+    reading.urgent();
+    if reading.killed_by == NO_KILL && !arrival.is_keep_alive(skip_front) {
+        reading.repeated(skip_front);
+    }
     if reading.killed_by == NO_KILL {
         reading.new_bytes(skip_front);
     }
@@ -215,11 +219,24 @@ struct Reading<'a, F, P> {
 }
 
 impl<F: Frame, P: Filter> Reading<'_, F, P> {
+    /// Objects to urgent data where the protocol knows none.
+    #[inline(always)]
+    fn urgent(&mut self) {
+        if P::URGENT_DATA != u16::MAX && self.work.packet.flags & tcp_flags::URG != 0 {
+            self.object(Findings::of(P::URGENT_DATA));
+        }
+    }
+
+    /// Says what was found, and notes whether it kills.
+    #[inline(never)]
+    fn object(&mut self, findings: Findings) {
+        self.killed_by = report_findings(self.frame, self.work, self.parser, findings);
+    }
+
     /// Compares the `count` bytes at the segment's front, which were read before, with what was read.
     #[inline(always)]
     fn repeated(&mut self, count: u32) {
-        // One byte that was read before is how a keep-alive may look (RFC 9293 §3.8.4), and may be anything.
-        if count == 0 || count == 1 && self.work.packet.payload_len == 1 {
+        if count == 0 {
             return;
         }
         let begin = u32::from(self.work.packet.payload_offset);
@@ -323,8 +340,7 @@ extern "C" fn compare_byte<F: Frame, P: Filter>(_round: u64, context: *mut c_voi
     if !reading.stream.recent.contradicts(seq, byte) {
         return GO_ON;
     }
-    let findings = Findings::of(P::SEGMENTS_DISAGREE);
-    reading.killed_by = report_findings(reading.frame, reading.work, reading.parser, findings);
+    reading.object(Findings::of(P::SEGMENTS_DISAGREE));
     // Once for a segment.
     STOP
 }
@@ -348,11 +364,9 @@ extern "C" fn read_byte<F: Frame, P: Filter>(_round: u64, context: *mut c_void) 
     if outcome.is_none() {
         return GO_ON;
     }
-    reading.killed_by = if outcome.found().is_empty() {
-        NO_KILL
-    } else {
-        report_findings(reading.frame, reading.work, reading.parser, outcome.found())
-    };
+    if !outcome.found().is_empty() {
+        reading.object(outcome.found());
+    }
     if reading.killed_by != NO_KILL {
         return STOP;
     }

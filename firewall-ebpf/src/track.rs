@@ -114,7 +114,8 @@ fn first_fragment(work: &mut Work, decision: Decision) -> Decision {
 /// A packet of a flow in the table. `None`: the flow is over, and the packet begins another.
 #[inline(always)]
 fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
-    if flow.child != 0 && !pinholes::goes_on(work, flow) {
+    // A tombstone stays one.
+    if flow.child != 0 && flow.state() != State::Killed && !pinholes::goes_on(work, flow) {
         return None;
     }
     let direction = work.direction;

@@ -24,7 +24,7 @@ unsafe impl<P: Pod> Pod for Watched<P> {}
 impl<P: Parser> Parser for Watched<P> {
     const FILTER: FilterId = P::FILTER;
     const SEGMENTS_DISAGREE: u16 = P::SEGMENTS_DISAGREE;
-    const REJOINS: bool = P::REJOINS;
+    const URGENT_DATA: u16 = P::URGENT_DATA;
 
     fn begin(&mut self, direction: Direction) {
         self.0.begin(direction);
@@ -50,6 +50,14 @@ impl<P: Parser> Parser for Watched<P> {
 
     fn in_media(&self) -> bool {
         self.0.in_media()
+    }
+
+    fn may_rejoin(&self) -> bool {
+        self.0.may_rejoin()
+    }
+
+    fn take_head(&mut self, next: [u8; 4]) -> bool {
+        self.0.take_head(next)
     }
 
     fn skip(&mut self, count: u32) {

@@ -100,6 +100,16 @@ pub struct Arrival {
     pub acked: u32,
 }
 
+impl Arrival {
+    /// Whether the first `count` bytes, which were read before, may be anything: one byte that its receiver has is
+    /// how a keep-alive may look (RFC 9293 §3.8.4).
+    #[inline(always)]
+    pub const fn is_keep_alive(&self, count: u32) -> bool {
+        let taken = self.acked.wrapping_sub(self.seq).wrapping_sub(1) < 1 << 31;
+        count == 1 && self.len == 1 && taken
+    }
+}
+
 /// Puts the parser where the segment's new bytes begin. Returns how many bytes at its front are not to be read,
 /// all of them if it is a repetition; `None`: it has to be held back.
 #[inline(always)]
@@ -111,14 +121,15 @@ pub fn place<P: Parser>(
     peer: &P,
 ) -> Option<u32> {
     let mut skippable = parser.skippable();
-    if !P::REJOINS && cursor.missing_before(arrival.seq) > skippable {
+    let may_rejoin = parser.may_rejoin();
+    if !may_rejoin && cursor.missing_before(arrival.seq) > skippable {
         skippable = 0;
     }
     let now = Situation {
         mode: arrival.mode,
         profile: arrival.profile,
         skippable,
-        in_media: parser.in_media(),
+        in_media: may_rejoin,
         acknowledged: cursor.is_behind(arrival.acked),
     };
     let skip_front = match deliver(cursor.place(arrival.seq, arrival.len), &now) {

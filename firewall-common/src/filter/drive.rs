@@ -99,7 +99,7 @@ impl<P: Parser> Drive<P> {
         };
         let (old, new) = bytes.split_at(skip_front as usize);
         let mut at = seq;
-        if !(old.len() == 1 && new.is_empty()) {
+        if !arrival.is_keep_alive(skip_front) {
             for byte in old {
                 if stream.recent.contradicts(at, *byte) {
                     let finding = Findings::of(P::SEGMENTS_DISAGREE);

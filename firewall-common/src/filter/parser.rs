@@ -15,9 +15,9 @@ pub trait Parser: Pod {
     const FILTER: FilterId;
     /// Code of the finding that a segment repeats bytes and they are not the same.
     const SEGMENTS_DISAGREE: u16;
-    /// Whether a gap that begins in a stretch that is not read may end beyond it without being waited for. What
-    /// stands between is read by nobody then, so this is for protocols whose messages do not hide anything.
-    const REJOINS: bool = true;
+    /// Code of the finding that a segment has urgent data, where the protocol knows none: receivers take its last
+    /// byte out of the stream (RFC 6093 §2), and would read something else than the filter. `u16::MAX`: it knows some.
+    const URGENT_DATA: u16 = u16::MAX;
 
     /// Makes the all-zero value a parser of `direction`, whose first byte is still to come.
     fn begin(&mut self, direction: Direction);
@@ -36,6 +36,12 @@ pub trait Parser: Pod {
     /// Whether bytes that were lost here may stay lost: this is the middle or the edge of a stretch that is
     /// not read, not of a message.
     fn in_media(&self) -> bool {
+        false
+    }
+
+    /// Whether a gap that begins in a stretch that is not read may end beyond it without being waited for, in the
+    /// standard profile. What stands between is read by nobody then, and may be anything.
+    fn may_rejoin(&self) -> bool {
         false
     }
 
@@ -100,6 +106,9 @@ impl Outcome {
     pub const CLOSE: Self = Self(1 << 33);
     /// The session of the wish is alive; all sessions of the connection, if it names none.
     pub const ALIVE: Self = Self(1 << 34);
+
+    /// The session of the wish is this connection's from here on, if it was another's: its server agreed.
+    pub const TAKE: Self = Self(1 << 35);
 
     /// The outcome that is `findings` alone.
     #[inline(always)]

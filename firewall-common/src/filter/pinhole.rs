@@ -17,8 +17,8 @@ use crate::{
 pub const PORT_MIN: u16 = 1024;
 /// Most ports that one session may have open at a time.
 pub const PINHOLES_MAX: u32 = 32;
-/// Most sessions of one connection.
-pub const SESSIONS_MAX: usize = 16;
+/// Most sessions of one connection that go on at a time.
+pub const SESSIONS_MAX: usize = 8;
 /// How long a session outlives the connection that announced it, nanoseconds: its client may go on over another
 /// one (RFC 2326 §12.37).
 pub const GRACE_NS: u64 = 30_000_000_000;
@@ -190,9 +190,23 @@ pub struct Session {
     pub pinholes: u32,
     /// Protocol of the connection, by the policy.
     pub protocol: u32,
+    /// When it began, nanoseconds: what was opened before belonged to another of the same name.
+    pub created: u64,
+    /// The last pinhole for one flow, of which there is one at a time.
+    pub once: PinholeKey,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 impl Session {
+    /// Whether something that came about at `time` belongs to it.
+    #[inline(always)]
+    pub const fn has(&self, time: u64) -> bool {
+        // Another CPU's clock may be a little behind: the coarse one moves every few milliseconds.
+        const CLOCKS_DIFFER: u64 = 10_000_000;
+        time.saturating_add(CLOCKS_DIFFER) >= self.created
+    }
+
     /// Whether it has ended.
     #[inline(always)]
     pub const fn is_over(&self, now: u64) -> bool {

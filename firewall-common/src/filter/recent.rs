@@ -10,7 +10,7 @@ use bytemuck::{Pod, Zeroable};
 /// Bytes that are kept of each direction, at most: fewer where stretches that were skipped lie between.
 pub const RECENT_MAX: u32 = (BLOCKS * BLOCK) as u32;
 /// Blocks. A power of two.
-const BLOCKS: usize = 64;
+const BLOCKS: usize = 256;
 /// Bytes of a block. A power of two.
 const BLOCK: usize = 8;
 

@@ -61,6 +61,8 @@ pub enum Finding {
     TooManyPinholes = 24,
     /// A head of a message that takes longer than the limit.
     HeadTooSlow = 25,
+    /// A segment with urgent data.
+    UrgentData = 26,
 }
 
 impl Finding {
@@ -80,7 +82,7 @@ pub const KILL_STRICT: Findings = Findings::killing(&FINDINGS, Profile::Strict);
 ///
 /// The standard profile kills what is not RTSP and what abuses resources; what RFC 2326 allows and what
 /// devices are seen to send is at most noted. The strict profile kills on any departure.
-pub const FINDINGS: [FindingInfo; 26] = [
+pub const FINDINGS: [FindingInfo; 27] = [
     info(
         Finding::MissingCseq,
         "missing-cseq",
@@ -261,6 +263,13 @@ pub const FINDINGS: [FindingInfo; 26] = [
         "head-too-slow",
         "the head of the message is dripped in for longer than servers wait",
         "RFC 2326 §4; RFC 7826 §21.1",
+        [Kill, Kill],
+    ),
+    info(
+        Finding::UrgentData,
+        "urgent-data",
+        "a segment has urgent data, of which receivers take a byte out of the stream",
+        "RFC 6093 §2",
         [Kill, Kill],
     ),
 ];

@@ -27,6 +27,7 @@ impl Parser {
         self.offset = self.offset.wrapping_add(4);
         self.length = 4;
         self.remaining = u32::from(high) << 8 | u32::from(low);
+        self.media = self.media.saturating_add(self.remaining);
         if self.remaining > 0 {
             self.state = State::PAYLOAD;
         }
@@ -45,6 +46,7 @@ impl Parser {
         if self.length == 3 {
             return Findings::EMPTY;
         }
+        self.media = self.media.saturating_add(self.remaining);
         self.state = if self.remaining > 0 { State::PAYLOAD } else { State::BETWEEN };
         self.media_before_setup(peer)
     }

@@ -62,6 +62,8 @@ pub const BODY_MAX: u32 = 128 * 1024;
 /// Most bytes in interleaved frames, with their headers, that a direction may carry before it took part
 /// in a SETUP. Above 0 because the reply that assigns channels may be odd enough not to be recognised.
 pub const INTERLEAVED_BEFORE_SETUP_MAX: u32 = 128 * 1024;
+/// Most bytes in interleaved frames of a direction that are waited for as text is, if some of them are lost.
+pub const MEDIA_FLOWS: u32 = 64 * 1024;
 /// Longest time that the head of a message may take, nanoseconds.
 pub const HEAD_MAX_NS: u64 = 30_000_000_000;
 
@@ -95,6 +97,8 @@ pub struct Parser {
     cseq: u32,
     /// Bytes in frames before a SETUP.
     unexpected_media: u32,
+    /// Bytes in frames so far, at most [`u32::MAX`].
+    media: u32,
     /// Findings about the line that is being read, reported when it has ended.
     pending: Findings,
     /// Findings already reported about this message.
@@ -126,7 +130,7 @@ pub struct Parser {
     sextets: u8,
     /// What is to be done about the byte that is being read.
     due: Due,
-    reserved: [u8; 2],
+    reserved: [u8; 6],
     session: Session,
     transport: Transport,
     requests: Requests,
@@ -142,6 +146,7 @@ pub struct Parser {
 impl FilterParser for Parser {
     const FILTER: FilterId = FilterId::Rtsp;
     const SEGMENTS_DISAGREE: u16 = Finding::SegmentsDisagree as u16;
+    const URGENT_DATA: u16 = Finding::UrgentData as u16;
 
     #[inline(always)]
     fn begin(&mut self, direction: Direction) {
@@ -200,6 +205,14 @@ impl FilterParser for Parser {
         matches!(self.state, State::BETWEEN | State::FRAME | State::PAYLOAD)
             && self.has(Flags::MEDIA)
             && !self.has(Flags::BASE64)
+    }
+
+    /// Only where media flow, of which there is much, and in the direction that they take: who sends a frame now
+    /// and then loses nothing by repeating one in order.
+    #[inline(always)]
+    fn may_rejoin(&self) -> bool {
+        let takes_part = self.has(Flags::SETUP) || self.has(Flags::JOINED);
+        self.in_media() && takes_part && self.media >= MEDIA_FLOWS
     }
 
     #[inline(always)]

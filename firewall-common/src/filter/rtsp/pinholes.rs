@@ -35,6 +35,8 @@ impl Parser {
         let found = self.note_request(scene, peer);
         let found = self.report(found, About::Start);
         let named = self.session.hash != 0;
+        // How long a session may be silent is the server's to say.
+        self.wish.timeout = 0;
         if !found.is_empty() {
             Outcome::findings(found)
         } else if self.method == Method::TEARDOWN && named {
@@ -51,6 +53,9 @@ impl Parser {
         let mut outcome = Outcome::NONE;
         if self.session.hash != 0 {
             outcome = Outcome::ALIVE;
+            if self.status == b'2' {
+                outcome = outcome.with(Outcome::TAKE);
+            }
         }
         if self.status == b'2' && self.has(Flags::HAS_TRANSPORT) && self.find_setup(peer) {
             outcome = outcome.with(self.grant(scene, peer));

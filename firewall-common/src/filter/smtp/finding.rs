@@ -66,6 +66,8 @@ pub enum Finding {
     TurnedAround = 27,
     /// A reply that asks for more, to a command that is not known to be asked for it.
     UnexpectedRequest = 28,
+    /// A segment with urgent data.
+    UrgentData = 29,
 }
 
 impl Finding {
@@ -81,7 +83,7 @@ impl Finding {
 /// The standard profile kills what is not SMTP, what abuses resources, and what two readers would read
 /// differently: smuggled messages and commands. What the RFCs allow and what real servers and clients send is at
 /// most noted. The strict profile kills on any departure.
-pub const FINDINGS: [FindingInfo; 29] = [
+pub const FINDINGS: [FindingInfo; 30] = [
     info(
         Finding::NotSmtp,
         "not-smtp",
@@ -157,7 +159,7 @@ pub const FINDINGS: [FindingInfo; 29] = [
         "data-before-reply",
         "the message began before the server answered DATA",
         "RFC 2920 §3.1; RFC 5321 §4.1.1.4",
-        [Note, Kill],
+        [Kill, Kill],
     ),
     info(
         Finding::OutOfTurn,
@@ -276,13 +278,20 @@ pub const FINDINGS: [FindingInfo; 29] = [
         "turned-around",
         "client and server change their roles: what follows is not looked at",
         "RFC 2645 §5; RFC 5321 §F.1",
-        [Note, Kill],
+        [Kill, Kill],
     ),
     info(
         Finding::UnexpectedRequest,
         "unexpected-request",
         "the server asks for a message or credentials, and no command was read that it could be to",
         "RFC 5321 §4.2.1, §4.3.2",
+        [Kill, Kill],
+    ),
+    info(
+        Finding::UrgentData,
+        "urgent-data",
+        "a segment has urgent data, of which receivers take a byte out of the stream",
+        "RFC 6093 §2",
         [Kill, Kill],
     ),
 ];

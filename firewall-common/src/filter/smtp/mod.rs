@@ -192,8 +192,7 @@ impl Flags {
 impl FilterParser for Parser {
     const FILTER: FilterId = FilterId::Smtp;
     const SEGMENTS_DISAGREE: u16 = Finding::SegmentsDisagree as u16;
-    /// Behind a chunk there are commands, which must not hide in what is lost.
-    const REJOINS: bool = false;
+    const URGENT_DATA: u16 = Finding::UrgentData as u16;
 
     #[inline(always)]
     fn begin(&mut self, direction: Direction) {

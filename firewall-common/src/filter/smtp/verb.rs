@@ -123,10 +123,10 @@ impl Verb {
         }
     }
 
-    /// Whether a policy with these bits allows it. What is unknown has no bit, and no policy forbids it.
+    /// Whether a policy with these bits allows it. What is unknown is allowed where everything is.
     #[inline(always)]
     pub(super) const fn is_allowed(self, commands: u64) -> bool {
-        self.0 == Self::UNKNOWN.0 || commands >> (self.0 & 63) & 1 == 1
+        commands == u64::MAX || self.0 != Self::UNKNOWN.0 && commands >> (self.0 & 63) & 1 == 1
     }
 
     /// What stands behind it in a line.
@@ -260,6 +260,6 @@ mod tests {
         }
         assert_eq!(Verb::named(register("WIZ"), 3), Verb::UNKNOWN);
         assert_eq!(Verb::named(register("XSTARTTLS"), 9), Verb::UNKNOWN);
-        assert!(Verb::UNKNOWN.is_allowed(0));
+        assert!(Verb::UNKNOWN.is_allowed(u64::MAX) && !Verb::UNKNOWN.is_allowed(!1));
     }
 }

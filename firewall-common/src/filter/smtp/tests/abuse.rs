@@ -146,17 +146,17 @@ fn commands_do_not_hide_in_a_message_that_the_server_refused() {
         client("DATA\r\nVRFY root\r\n.\r\n"),
         server("503 Need RCPT\r\n252 root\r\n500 What?\r\n"),
     ]);
-    killed(&turns, "runs-ahead");
+    killed(&turns, "data-before-reply");
     // Nor behind a line that servers count differently, before or after.
     let before = after_greeting([client("\r\nDATA\r\nVRFY root\r\n"), server("503 No\r\n")]);
     killed(&before, "runs-ahead");
     let after = after_greeting([client("DATA\r\nVRFY root\r\n.\r\n\r\n"), server("503 No\r\n")]);
-    killed(&after, "runs-ahead");
+    killed(&after, "data-before-reply");
     let again = after_greeting([
         client("DATA\r\nVRFY root\r\n.\r\nDATA\r\nx\r\n.\r\n"),
         server("503 Need RCPT\r\n252 root\r\n500 What?\r\n"),
     ]);
-    killed(&again, "runs-ahead");
+    killed(&again, "data-before-reply");
 }
 
 #[test]
@@ -257,4 +257,14 @@ fn a_message_behind_a_command_that_only_the_server_understands_is_killed() {
     killed(&after_greeting(login), "unexpected-request");
     let tls = after_greeting([client("STARTTLS\r\n"), server("354 What?\r\n")]);
     killed(&tls, "unexpected-request");
+}
+
+/// What follows cannot be read, and a client alone could bring it about.
+#[test]
+fn who_turns_the_connection_around_is_killed() {
+    let turns = after_greeting([
+        client("ATRN client.example\r\n"),
+        server("250 OK now reversing the connection\r\n220 client.example ESMTP\r\n"),
+    ]);
+    killed(&turns, "turned-around");
 }

@@ -69,28 +69,12 @@ fn dialects() -> Vec<(Vec<Turn>, &'static str)> {
         (vec![client("EHLO early.example\r\n"), server("220 mx\r\n250 Ok\r\n")], "early-talker"),
         (
             after_greeting([
-                client("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n"),
-                server("250 Ok\r\n250 Ok\r\n354 Go\r\n250 Ok\r\n221 Bye\r\n"),
-            ]),
-            "data-before-reply",
-        ),
-        (
-            after_greeting([
                 client("AUTH PLAIN AHVzZXIAc2VjcmV0\r\nMAIL FROM:<a@b>\r\n"),
                 server("235 Ok\r\n250 Ok\r\n"),
                 client("RCPT TO:<c@d>\r\n"),
                 server("250 Ok\r\n"),
             ]),
             "out-of-turn",
-        ),
-        (
-            after_greeting([
-                client("ATRN client.example\r\n"),
-                server("250 OK now reversing the connection\r\n220 client.example ESMTP\r\n"),
-                client("220 client.example ready\r\n"),
-                server("EHLO mx.example\r\n"),
-            ]),
-            "turned-around",
         ),
     ]
 }
