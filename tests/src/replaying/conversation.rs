@@ -72,6 +72,11 @@ impl Conversation {
         }
     }
 
+    /// As [`Conversation::new`], of any two ends.
+    pub fn between(client: SocketAddr, server: SocketAddr) -> Self {
+        Self { client: End::new(client, Start::CLIENT), server: End::new(server, Start::SERVER) }
+    }
+
     /// A connection after its handshake, which `rig` has let pass.
     pub fn established(
         rig: &mut Rig,
