@@ -11,7 +11,14 @@ use anyhow::{Context as _, ensure};
 use aya::maps::{HashMap, MapData};
 use firewall_common::flow::{Flow, KeyV4, State};
 use firewall_user::{instance::Instance, ring::monotonic_ns, tables::Tables};
-use lab::{Event, Fwx, Host, Lab, Mode, Outcome, policy, wait};
+use lab::{
+    Event, Fwx, Host, Lab, Mode, Outcome,
+    peers::{
+        camera::Camera,
+        player::{Player, Transport},
+    },
+    policy, wait,
+};
 use nix::{
     errno::Errno,
     sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, socket},
@@ -275,6 +282,33 @@ fn a_translated_connection_is_known_by_both_names_and_killed_at_both_ends() {
     let killed = call(&fwx, &["conn", "kill", &ends[0], &ends[1]]);
     talk.assert_reset("by its other name");
     assert_eq!(killed.code, Some(0), "{}", killed.stderr);
+}
+
+#[test]
+fn an_announced_flow_that_is_killed_is_not_let_in_again() {
+    const DEAD: &str = "FWX_E_KILLED_FLOW_PACKET_DROPPED";
+    let lab = Lab::single().unwrap();
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
+    fwx.run(&policy::rtsp_alone(&["lan0", "wan0"], "enforce"), Mode::Auto).unwrap();
+    let camera = Camera::start(&lab.camera, lab.camera.socket_v4(554)).unwrap();
+    let mut player = Player::start(&lab.client, &camera.url(), Transport::Udp, 60).unwrap();
+    player.wait_for_pictures(15).unwrap();
+    let media = list(&fwx, &["--protocol", "udp"]);
+    assert!(!media.is_empty() && media.iter().all(|row| row["parent"].is_u64()), "{media:#?}");
+    let let_in = fwx.status().unwrap().pinholes.flows;
+    for row in &media {
+        let killed = call(&fwx, &["conn", "kill", &row["flow_id"].to_string()]);
+        assert_eq!(killed.code, Some(0), "{}", killed.stderr);
+    }
+    // The camera goes on sending, and its pinholes stand open.
+    wait::until("what it sends is dropped", || {
+        let dropped = fwx.status()?.drops.get(DEAD).copied().unwrap_or_default();
+        ensure!(dropped > 10, "{dropped} packets");
+        Ok(())
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", fwx.diagnostics()));
+    assert_eq!(fwx.status().unwrap().pinholes.flows, let_in);
+    player.kill().unwrap();
 }
 
 #[test]
