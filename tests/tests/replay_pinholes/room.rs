@@ -10,7 +10,7 @@ use firewall_common::{
 };
 use lab::replaying::{FAMILIES, Family, Rig};
 
-use super::{Control, HOOKS, MEDIA, OTHER, Ports, denied, rig};
+use super::{Control, HOOKS, MEDIA, OTHER, Ports, SECOND, denied, rig};
 
 /// A table in which there is no room.
 struct Full<K: Pod, V: Pod> {
@@ -98,10 +98,41 @@ fn a_connection_may_have_so_many_sessions_and_no_more() {
                 ports(number).flow(&mut rig, family);
             }
             let one_more = ports(SESSIONS_MAX);
+            let before = sessions(&rig);
             finds_no_room(&mut rig, family, &mut control, one_more, "Session: more");
+            assert_eq!(sessions(&rig), before, "it leaves nothing behind");
             // A further track of one that it has is another matter.
             control.sets_up(&mut rig, OTHER, "Session: 0");
             OTHER.flow(&mut rig, family);
         }
+    }
+}
+
+/// How many sessions there are, of all connections.
+fn sessions(rig: &Rig) -> usize {
+    rig.tables().open::<HashMap<MapData, u64, Session>>("SESSIONS").unwrap().keys().count()
+}
+
+#[test]
+fn a_session_that_has_ended_gives_its_room_back() {
+    const ROUNDS: usize = 3 * SESSIONS_MAX;
+    for hook in HOOKS {
+        let mut rig = rig(hook);
+        for family in FAMILIES {
+            let mut control = Control::begin(&mut rig, family, 40_000);
+            for number in 0..ROUNDS {
+                let session = format!("Session: {number}");
+                control.sets_up(&mut rig, MEDIA, &session);
+                MEDIA.flow(&mut rig, family);
+                control.does(&mut rig, "TEARDOWN", &[&session]);
+            }
+            // By silence, too.
+            for number in 0..ROUNDS {
+                control.sets_up(&mut rig, OTHER, &format!("Session: silent{number};timeout=1"));
+                OTHER.flow(&mut rig, family);
+                rig.wait(2 * SECOND);
+            }
+        }
+        assert_eq!(rig.tables().counter(Counter::PinholesRefused).unwrap(), 0, "{hook:?}");
     }
 }
