@@ -276,7 +276,7 @@ fn renew_family(flow_id: u64, now: u64) {
     // SAFETY: as above.
     for key in unsafe { &(*family).sessions } {
         if *key != 0
-            && let Some(session) = session(*key)
+            && let Some(session) = live_session(*key, now)
             && session.parent == flow_id
         {
             session.last_seen = now;

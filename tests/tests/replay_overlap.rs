@@ -94,13 +94,38 @@ fn it_is_a_finding_in_monitor_mode_once_a_segment() {
     }
 }
 
-/// RFC 9293 §3.8.4: a keep-alive may carry one byte that was sent before, of any value.
+/// RFC 9293 §3.8.4: a keep-alive may carry one byte that was sent before, of any value; who sends it knows that the
+/// byte has arrived.
 #[test]
 fn a_keep_alive_with_a_byte_of_its_own_is_none() {
     let mut rig = Rig::new(&rtsp_policy("enforce", "strict"), Hook::Xdp);
-    let (talk, start) = spoken(&mut rig, Family::V6, 40_000);
+    let (mut talk, start) = spoken(&mut rig, Family::V6, 40_000);
+    rig.expect("an acknowledgment", &talk.server_sends("A", b""), lives());
     rig.expect("a keep-alive", &client_at(&talk, start, OPTIONS.len() - 1, b"\0"), lives());
     assert_eq!(findings(&mut rig), [""; 0]);
+}
+
+/// Else a whole stream could be told anew, byte by byte.
+#[test]
+fn a_byte_that_has_not_arrived_is_no_keep_alive() {
+    let mut rig = Rig::new(&rtsp_policy("enforce", "standard"), Hook::Tc);
+    let (talk, start) = spoken(&mut rig, Family::V4, 40_000);
+    rig.expect("the same", &client_at(&talk, start, 0, &OPTIONS[..1]), lives());
+    rig.expect("another", &client_at(&talk, start, 1, b"\0"), killed());
+    assert_eq!(findings(&mut rig), ["segments-disagree"]);
+}
+
+/// RFC 6093 §2: a receiver takes the urgent byte out of the stream.
+#[test]
+fn urgent_data_is_no_part_of_the_protocol() {
+    for hook in HOOKS {
+        let mut rig = Rig::new(&rtsp_policy("enforce", "standard"), hook);
+        for family in FAMILIES {
+            let mut talk = Conversation::established(&mut rig, family, 40_000, RTSP_PORT);
+            rig.expect("an urgent byte", &talk.client_sends("PAU", OPTIONS), killed());
+            assert_eq!(findings(&mut rig), ["urgent-data"]);
+        }
+    }
 }
 
 /// Nobody reads a body: what is repeated of it is not compared, and what stands before it is.
