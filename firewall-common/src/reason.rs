@@ -100,6 +100,8 @@ reasons! {
     IdleTimeout = (0xc0f0_000b, "FWX_E_IDLE_TIMEOUT"),
     /// A packet of a flow that was killed and is not TCP.
     KilledFlow = (0xc0f0_000c, "FWX_E_KILLED_FLOW_PACKET_DROPPED"),
+    /// A pinhole asked for on behalf of another host: nothing is opened.
+    AddressNotAllowed = (0xc004_002e, "FWX_E_ADDRESS_NOT_ALLOWED"),
 }
 
 impl Reason {
@@ -116,6 +118,7 @@ impl Reason {
                 | Self::ConnectionKilled
                 | Self::IpsBlocked
                 | Self::IpsDetected
+                | Self::AddressNotAllowed
                 | Self::SynAttackStart
                 | Self::SynAttackEnd
                 | Self::TcpNoServerReply

@@ -443,7 +443,9 @@ extern "C" fn note_first<F: Frame, P: Filter>(_round: u64, context: *mut c_void)
     };
     work.noted = work.noted.without(Findings::of(code));
     quote(work, *parser, code);
-    report::finding(*frame, work, EventKind::FilterFinding, Reason::IpsDetected);
+    let reason =
+        if code == P::FOREIGN_ADDRESS { Reason::AddressNotAllowed } else { Reason::IpsDetected };
+    report::finding(*frame, work, EventKind::FilterFinding, reason);
     GO_ON
 }
 

@@ -14,7 +14,7 @@ use anyhow::Result;
 use aya::maps::{Array, HashMap as KernelHashMap, MapData, MapError};
 use firewall_common::{
     event::Bucket,
-    filter::{connection::Connection, pinhole::Family},
+    filter::connection::Connection,
     flow::{Alias, Flow, KeyV4, KeyV6, State, Timeouts},
     reason::Reason,
     wire::ip_protocol,
@@ -156,7 +156,7 @@ impl Sweeper {
         }
         (self.aliases, self.round) = (aliases, self.round.wrapping_add(1));
         report.holders = most(counts, holders);
-        self.forget_connections(&orphans)?;
+        self.forget_connections(&orphans, now)?;
         pinholes::sweep(&self.tables, now)?;
         Ok(report)
     }
@@ -168,13 +168,14 @@ impl Sweeper {
         Ok(connections.keys().collect::<Result<_, _>>()?)
     }
 
-    fn forget_connections(&self, ids: &HashSet<u64>) -> Result<()> {
+    /// Forgets what filters know of connections that are no more. Of most the kernel did, with their end; those that
+    /// a flood pushed out of their table are left.
+    fn forget_connections(&self, ids: &HashSet<u64>, now: u64) -> Result<()> {
         let mut connections: KernelHashMap<MapData, u64, Connection> =
             self.tables.open("CONNECTIONS")?;
-        let mut families: KernelHashMap<MapData, u64, Family> = self.tables.open("FAMILIES")?;
         ids.iter().try_for_each(|id| {
             ignore_missing(connections.remove(id))?;
-            ignore_missing(families.remove(id))
+            pinholes::parent_is_gone(&self.tables, *id, now)
         })
     }
 }

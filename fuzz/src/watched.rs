@@ -25,6 +25,7 @@ impl<P: Parser> Parser for Watched<P> {
     const FILTER: FilterId = P::FILTER;
     const SEGMENTS_DISAGREE: u16 = P::SEGMENTS_DISAGREE;
     const URGENT_DATA: u16 = P::URGENT_DATA;
+    const FOREIGN_ADDRESS: u16 = P::FOREIGN_ADDRESS;
 
     fn begin(&mut self, direction: Direction) {
         self.0.begin(direction);

@@ -19,6 +19,9 @@ pub trait Parser: Pod {
     /// byte out of the stream (RFC 6093 §2), and would read something else than the filter. `u16::MAX`: it knows some.
     const URGENT_DATA: u16 = u16::MAX;
 
+    /// Code of the finding that a message asks for a pinhole on behalf of another host; `u16::MAX`: there is none.
+    const FOREIGN_ADDRESS: u16 = u16::MAX;
+
     /// Makes the all-zero value a parser of `direction`, whose first byte is still to come.
     fn begin(&mut self, direction: Direction);
 

@@ -127,3 +127,23 @@ fn a_data_connection_names_its_parent_and_is_killed_with_it() {
         }
     }
 }
+
+/// An FTP session has one data connection at a time: who announces another one has given the last one up. So no
+/// client fills the table, and none is locked out for having tried often.
+#[test]
+fn what_is_announced_next_takes_the_place_of_what_nobody_came_for() {
+    for hook in HOOKS {
+        let mut rig = rig(hook);
+        let mut talk = control(&mut rig, Family::V4);
+        for port in 0..100 {
+            client_says(&mut rig, &mut talk, &format!("PORT 10,1,0,2,200,{port}\r\n"));
+            server_says(&mut rig, &mut talk, "200 Ok\r\n");
+        }
+        let syn = |to| Packet::tcp(Family::V4.camera_at(20), Family::V4.client_at(to));
+        for port in 0..99 {
+            rig.expect("given up", &syn(51_200 + port), denied());
+        }
+        rig.expect("the last one", &syn(51_200 + 99), passes(State::SynSent));
+        assert_eq!(rig.tables().counter(Counter::PinholesRefused).unwrap(), 0, "{hook:?}");
+    }
+}

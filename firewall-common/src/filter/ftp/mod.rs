@@ -165,6 +165,7 @@ impl Flags {
 impl FilterParser for Parser {
     const FILTER: FilterId = FilterId::Ftp;
     const SEGMENTS_DISAGREE: u16 = Finding::SegmentsDisagree as u16;
+    const FOREIGN_ADDRESS: u16 = Finding::ForeignAddress as u16;
 
     #[inline(always)]
     fn begin(&mut self, direction: Direction) {

@@ -146,6 +146,7 @@ pub struct Parser {
 impl FilterParser for Parser {
     const FILTER: FilterId = FilterId::Rtsp;
     const SEGMENTS_DISAGREE: u16 = Finding::SegmentsDisagree as u16;
+    const FOREIGN_ADDRESS: u16 = Finding::ForeignAddress as u16;
     const URGENT_DATA: u16 = Finding::UrgentData as u16;
 
     #[inline(always)]
