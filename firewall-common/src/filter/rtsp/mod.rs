@@ -62,8 +62,9 @@ pub const BODY_MAX: u32 = 128 * 1024;
 /// Most bytes in interleaved frames, with their headers, that a direction may carry before it took part
 /// in a SETUP. Above 0 because the reply that assigns channels may be odd enough not to be recognised.
 pub const INTERLEAVED_BEFORE_SETUP_MAX: u32 = 128 * 1024;
-/// Most bytes in interleaved frames of a direction that are waited for as text is, if some of them are lost.
-pub const MEDIA_FLOWS: u32 = 64 * 1024;
+/// Most bytes in interleaved frames, of an end that granted no SETUP, that are waited for as text is if some of them are
+/// lost.
+pub const MEDIA_FLOWS: u32 = 16 * 1024;
 /// Longest time that the head of a message may take, nanoseconds.
 pub const HEAD_MAX_NS: u64 = 30_000_000_000;
 
@@ -208,12 +209,12 @@ impl FilterParser for Parser {
             && !self.has(Flags::BASE64)
     }
 
-    /// Only where media flow, of which there is much, and in the direction that they take: who sends a frame now
-    /// and then loses nothing by repeating one in order.
+    /// Only where media flow: from who granted a SETUP, or where there is much of it. Who sends a frame now and then
+    /// loses nothing by repeating one in order, and a few bytes of media are not to hide what follows.
     #[inline(always)]
     fn may_rejoin(&self) -> bool {
-        let takes_part = self.has(Flags::SETUP) || self.has(Flags::JOINED);
-        self.in_media() && takes_part && self.media >= MEDIA_FLOWS
+        let much = self.has(Flags::SETUP) && self.media >= MEDIA_FLOWS;
+        self.in_media() && (self.replies.granted != 0 || self.has(Flags::JOINED) || much)
     }
 
     #[inline(always)]
