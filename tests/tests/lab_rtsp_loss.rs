@@ -29,9 +29,9 @@ fn media_pass_a_path_that_loses(percent: u32, mode: Mode) {
         let lost = loss::lost(lab.router()).unwrap();
         println!("{percent} %, {mode}: {BYTES} bytes, {lost} packets lost, {transferred:?}");
         assert!(lost > 0, "the path loses nothing");
-        // What is held back has to be repeated, too.
+        // What is held back has to be repeated, too; and once in a while TCP repeats a window for one loss.
         let repeated = u64::from(transferred.repeated);
-        assert!(repeated > 0 && repeated < 2 * lost, "{lost} lost, {transferred:?}");
+        assert!(repeated > 0 && repeated < 10 * lost, "{lost} lost, {transferred:?}");
     }
     let binding = fwx.binding("rtsp").unwrap();
     assert_eq!((binding.kills, binding.findings), (0, 0), "{binding:?}");
