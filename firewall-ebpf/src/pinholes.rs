@@ -3,16 +3,12 @@
 
 use firewall_common::{
     filter::{
-        parser::{Outcome, Scene},
-        pinhole::{
-            Family, GRACE_NS, PINHOLES_MAX, Pinhole, PinholeKey, SESSIONS_MAX, Session,
-            TIMEOUT_DEFAULT, Wish,
-        },
+        parser::Outcome,
+        pinhole::{Begins, Family, Opened, Pinhole, PinholeKey, Session, Wish},
     },
-    flow::{Direction, Flow, State},
+    flow::{Flow, State},
     layout::Counter,
     reason::Reason,
-    words::clear,
 };
 
 use crate::{
@@ -23,9 +19,8 @@ use crate::{
     work::Work,
 };
 
-const SECOND: u64 = 1_000_000_000;
-/// A second is as exact as a session's last sign of life has to be, and saves the write for most packets.
-const RENEWED_EVERY: u64 = SECOND;
+/// As exact as a session's last sign of life has to be, nanoseconds: it saves the write for most packets.
+const RENEWED_EVERY: u64 = 1_000_000_000;
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
 
@@ -82,18 +77,9 @@ fn take_up(work: &Work, wish: &Wish, key: u64, session: &mut Session, acts: Outc
         if !acts.has(Outcome::TAKE) || !join_family(work.flow_id, key, work.now) {
             return;
         }
-        session.parent = work.flow_id;
-        clear(&mut session.ends_at);
+        session.belongs_to(work.flow_id);
     }
-    renew(session, wish, work.now);
-}
-
-#[inline(always)]
-fn renew(session: &mut Session, wish: &Wish, now: u64) {
-    session.last_seen = now;
-    if wish.timeout != 0 {
-        session.timeout = u64::from(wish.timeout) * SECOND;
-    }
+    session.renew(wish, work.now);
 }
 
 /// Whether a session goes on, as a function that the verifier knows by its signature alone.
@@ -124,9 +110,8 @@ fn open(work: &mut Work, wish: &Wish, key: u64) -> bool {
     let Some(session) = session(key) else {
         return false;
     };
-    renew(session, wish, work.now);
-    clear(&mut session.ends_at);
-    session.parent = work.flow_id;
+    session.renew(wish, work.now);
+    session.belongs_to(work.flow_id);
     if let Some(used) = PINHOLES_USED.get_ptr_mut(0) {
         // SAFETY: the entry is a number, and whoever writes it writes the same.
         unsafe { *used = 1 }
@@ -134,46 +119,40 @@ fn open(work: &mut Work, wish: &Wish, key: u64) -> bool {
     if wish.once != 0 {
         close_last(session);
     }
-    let Wish { original_port, reply_port, begins, ports, .. } = *wish;
-    // Behind the last port there is none.
-    let two = ports > 1 && original_port != u16::MAX && reply_port != u16::MAX;
-    let by_originator = begins & Wish::BY_ORIGINATOR != 0;
-    // What the kernel calls a flow that begins at the other side nobody can tell beforehand.
-    let by_responder = begins & Wish::BY_RESPONDER != 0 && work.scene.translated == 0;
-    let ends = u32::from(by_originator) + u32::from(by_responder);
-    let wanted = if two { 2 * ends } else { ends };
-    // Each port counts from both ends.
-    if session.pinholes.saturating_add(wanted) > 2 * PINHOLES_MAX {
+    let opens = wish.opens(&work.scene);
+    if !session.take(opens.count()) {
         return false;
     }
-    session.pinholes += wanted;
-    work.pinhole_key.transport = wish.transport;
-    work.pinhole = Pinhole {
-        session: key,
-        opened: work.now,
-        source_port: 0,
-        once: wish.once,
-        reserved: 0,
-        rule: work.rule,
-    };
-    let originator_speaks = matches!(work.direction, Direction::Original);
+    work.pinhole = Pinhole { session: key, opened: work.now, rule: work.rule, ..Pinhole::default() };
     let mut all = true;
-    if by_originator {
-        all &= open_one(work, !originator_speaks, true, original_port, reply_port);
-        if two {
-            all &= open_one(work, !originator_speaks, true, next(original_port), next(reply_port));
-        }
+    if opens.by_originator {
+        all &= open_one(work, wish, Begins::Originator, opens.two);
     }
-    if by_responder {
-        all &= open_one(work, originator_speaks, false, reply_port, original_port);
-        if two {
-            all &= open_one(work, originator_speaks, false, next(reply_port), next(original_port));
-        }
+    if opens.by_responder {
+        all &= open_one(work, wish, Begins::Responder, opens.two);
     }
     if wish.once != 0 {
         session.once = work.pinhole_key;
     }
     all
+}
+
+/// Opens what one of the ends may begin.
+#[inline(always)]
+fn open_one(work: &mut Work, wish: &Wish, by: Begins, two: bool) -> bool {
+    insert(work, wish, Opened { by, second: false })
+        && (!two || insert(work, wish, Opened { by, second: true }))
+}
+
+#[inline(always)]
+fn insert(work: &mut Work, wish: &Wish, opened: Opened) -> bool {
+    let Work { scene, direction, pinhole_key, pinhole, .. } = work;
+    wish.lay_out(scene, *direction, opened, pinhole_key, pinhole);
+    let inserted = PINHOLES.insert(&*pinhole_key, &*pinhole, BPF_ANY).is_ok();
+    if inserted {
+        report::count(Counter::PinholesOpened, 1);
+    }
+    inserted
 }
 
 /// Makes sure that there is a session that has not ended. `false`: there is no room.
@@ -182,13 +161,7 @@ fn begin_session(work: &mut Work, wish: &Wish, key: u64) -> bool {
     if is_live(key, work.now) != 0 {
         return true;
     }
-    let timeout = if wish.timeout == 0 { TIMEOUT_DEFAULT } else { wish.timeout };
-    clear(&mut work.session);
-    work.session.parent = work.flow_id;
-    work.session.last_seen = work.now;
-    work.session.created = work.now;
-    work.session.timeout = u64::from(timeout) * SECOND;
-    work.session.protocol = u32::from(work.protocol);
+    work.session.begin(wish, work.flow_id, work.protocol, work.now);
     SESSIONS.insert(key, &work.session, BPF_ANY).is_ok()
 }
 
@@ -198,42 +171,6 @@ fn close_last(session: &mut Session) {
     if PINHOLES.remove(&session.once).is_ok() {
         session.pinholes = session.pinholes.saturating_sub(1);
     }
-}
-
-/// The port after this one; any port is followed by any.
-#[inline(always)]
-const fn next(port: u16) -> u16 {
-    if port == 0 { 0 } else { port.wrapping_add(1) }
-}
-
-/// Opens one port for flows that go to the speaker, or else to the listener, under the names of the originator's
-/// side of the machine, or of this side.
-#[inline(always)]
-fn open_one(work: &mut Work, to_speaker: bool, there: bool, from: u16, to: u16) -> bool {
-    let Scene { speaker, listener, version, .. } = &work.scene;
-    let [speaker, listener] = if there {
-        let ([_, speaker], [_, listener]) = (speaker, listener);
-        [speaker, listener]
-    } else {
-        let ([speaker, _], [listener, _]) = (speaker, listener);
-        [speaker, listener]
-    };
-    let (source, destination) = if to_speaker { (listener, speaker) } else { (speaker, listener) };
-    work.pinhole_key.source = *source;
-    work.pinhole_key.destination = *destination;
-    work.pinhole_key.port = to;
-    work.pinhole_key.version = *version as u8;
-    work.pinhole.source_port = from;
-    insert(work)
-}
-
-#[inline(never)]
-fn insert(work: &Work) -> bool {
-    let inserted = PINHOLES.insert(&work.pinhole_key, &work.pinhole, BPF_ANY).is_ok();
-    if inserted {
-        report::count(Counter::PinholesOpened, 1);
-    }
-    inserted
 }
 
 /// Notes that a session belongs to a connection. `false`: that has too many.
@@ -248,17 +185,8 @@ fn join_family(flow_id: u64, key: u64, now: u64) -> bool {
     };
     // SAFETY: map values stay readable and writable for as long as the program runs.
     let family = unsafe { &mut *family };
-    let mut free = SESSIONS_MAX;
-    for (place, known) in family.sessions.iter().enumerate() {
-        if *known == key {
-            return true;
-        }
-        // The place of one that has ended may be taken.
-        if free == SESSIONS_MAX && is_live(*known, now) == 0 {
-            free = place;
-        }
-    }
-    match family.sessions.get_mut(free) {
+    let place = family.place_of(key, |known| is_live(known, now) != 0);
+    match place.and_then(|place| family.sessions.get_mut(place)) {
         Some(place) => {
             *place = key;
             true
@@ -308,12 +236,7 @@ extern "C" fn end_family(flow_id: u64, now: u64, killed_by: u64) -> u32 {
             && let Some(session) = session(*key)
             && session.parent == flow_id
         {
-            session.killed_by = killed_by;
-            if killed_by != 0 {
-                session.ends_at = now;
-            } else if session.ends_at == 0 {
-                session.ends_at = now.wrapping_add(GRACE_NS);
-            }
+            session.parent_ended(now, killed_by);
         }
     }
     let _ = FAMILIES.remove(flow_id);
