@@ -123,7 +123,8 @@ fn open(work: &mut Work, wish: &Wish, key: u64) -> bool {
     if !session.take(opens.count()) {
         return false;
     }
-    work.pinhole = Pinhole { session: key, opened: work.now, rule: work.rule, ..Pinhole::default() };
+    work.pinhole =
+        Pinhole { session: key, opened: work.now, rule: work.rule, ..Pinhole::default() };
     let mut all = true;
     if opens.by_originator {
         all &= open_one(work, wish, Begins::Originator, opens.two);

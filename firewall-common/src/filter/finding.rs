@@ -42,6 +42,46 @@ impl FindingInfo {
     }
 }
 
+/// Makes the list of a filter's findings: for each its name here, its code, its name in events, what it leads to in
+/// the standard and in the strict profile, what it means, and the document and section that it departs from. Codes
+/// stand in events: append only.
+macro_rules! findings {
+    (
+        $(#[$doc:meta])*
+        $vis:vis enum $Finding:ident;
+        $($id:ident = $code:literal, $name:literal, [$standard:ident, $strict:ident]:
+            $summary:literal, $reference:literal;)*
+    ) => {
+        $(#[$doc])*
+        #[repr(u16)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        $vis enum $Finding {
+            $(#[doc = $summary] $id = $code,)*
+        }
+
+        impl $Finding {
+            /// The set of this finding alone.
+            #[inline(always)]
+            pub const fn bit(self) -> $crate::filter::finding::Findings {
+                $crate::filter::finding::Findings::of(self as u16)
+            }
+        }
+
+        /// All findings, in the order of codes.
+        $vis const FINDINGS: [$crate::filter::finding::FindingInfo; [$($code),*].len()] = [
+            $($crate::filter::finding::FindingInfo {
+                code: $code,
+                name: $name,
+                summary: $summary,
+                reference: $reference,
+                standard: $crate::filter::finding::Effect::$standard,
+                strict: $crate::filter::finding::Effect::$strict,
+            },)*
+        ];
+    };
+}
+pub(in crate::filter) use findings;
+
 /// A set of findings of one filter, bit n standing for code n.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

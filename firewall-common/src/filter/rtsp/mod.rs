@@ -27,7 +27,8 @@ mod words;
 
 use bytemuck::{Pod, Zeroable};
 
-pub use finding::{FINDINGS, Finding, KILL_STANDARD, KILL_STRICT};
+use finding::KILL_STANDARD;
+pub use finding::{FINDINGS, Finding};
 
 use super::excerpt::Excerpt;
 use super::finding::Findings;

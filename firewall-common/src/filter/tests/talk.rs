@@ -58,7 +58,6 @@ pub(crate) enum Act {
     Alive,
 }
 
-#[allow(dead_code, reason = "not every filter announces flows")]
 impl Heard {
     /// The names of the findings.
     pub(crate) fn names(&self) -> Vec<&'static str> {
