@@ -10,6 +10,7 @@ mod machine;
 mod measure;
 mod programs;
 mod report;
+mod section;
 mod subject;
 mod table;
 
