@@ -68,7 +68,8 @@ impl Bytes for [u8] {
 
 /// Reads a number back from memory, where the verifier has forgotten how it came about. So it finds each
 /// round of a loop over options or extension headers equal to the one before, and walks the loop once
-/// instead of once for each of thousands of chains.
+/// instead of once for each of thousands of chains; and what stands behind tags or either IP header once,
+/// whatever stood before it.
 #[inline(always)]
 pub(super) fn forgotten(number: &u16) -> u16 {
     // SAFETY: a reference is valid to read from.

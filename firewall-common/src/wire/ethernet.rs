@@ -2,7 +2,7 @@
 
 use network_types::{eth::EthHdr, vlan::VlanHdr};
 
-use super::{Bytes, Packet, Parsed, ipv4, ipv6};
+use super::{Bytes, Packet, Parsed, ipv4, ipv6, transport};
 use crate::{reason::Reason, words::clear};
 
 /// How many VLAN tags are looked through: one customer and one service tag.
@@ -36,14 +36,14 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Parsed {
     }
 
     packet.ip_offset = offset as u16;
-    let parsed = match ether_type {
-        IPV4 => ipv4::parse(frame, offset, packet),
-        IPV6 => ipv6::parse(frame, offset, packet),
+    let network = match ether_type {
+        IPV4 => ipv4::parse(frame, packet),
+        IPV6 => ipv6::parse(frame, packet),
         // A tag too many hides what the packet is; passing it unseen would be a way around the rules.
         VLAN | SERVICE_VLAN => Err(Reason::VlanDepth),
         _ => return Parsed::NotIp,
     };
-    match parsed {
+    match network.and_then(|()| transport::parse(frame, packet)) {
         Ok(()) => Parsed::Ip,
         Err(reason) => Parsed::Refused(reason),
     }

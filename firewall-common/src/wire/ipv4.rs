@@ -2,7 +2,7 @@
 
 use network_types::ip::Ipv4Hdr;
 
-use super::{Bytes, Packet, Result, bytes::forgotten, fragment::note_fragment, transport};
+use super::{Bytes, Packet, Result, bytes::forgotten, fragment::note_fragment};
 use crate::reason::Reason;
 
 /// Bit of the flags and fragment offset field: more fragments follow.
@@ -12,12 +12,10 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// An IPv4 header has at most this many bytes of options (RFC 791 §3.1).
 const MAX_OPTIONS_LEN: usize = 40;
 
+/// Reads the header at `packet.ip_offset`.
 #[inline(always)]
-pub(super) fn parse<B: Bytes + ?Sized>(
-    frame: &B,
-    offset: usize,
-    packet: &mut Packet,
-) -> Result<()> {
+pub(super) fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Result<()> {
+    let offset = usize::from(forgotten(&packet.ip_offset));
     let header = frame.read::<Ipv4Hdr>(offset).ok_or(Reason::BadLength)?;
     if header.vihl >> 4 != 4 {
         return Err(Reason::IpVersion);
@@ -41,7 +39,8 @@ pub(super) fn parse<B: Bytes + ?Sized>(
     let more = field & MORE_FRAGMENTS != 0;
     note_fragment(packet, field & FRAGMENT_OFFSET, more, total_len - header_len)?;
     packet.fragment_id = u32::from(u16::from_be_bytes(header.id));
-    transport::parse(frame, offset + header_len, total_len - header_len, packet)
+    packet.transport_offset = (offset + header_len) as u16;
+    Ok(())
 }
 
 /// Walks the options from `packet.transport_offset` to `end` and refuses loose and strict source routes,

@@ -2,9 +2,7 @@
 
 use network_types::ip::Ipv6Hdr;
 
-use super::{
-    Bytes, Fragment, Packet, Result, bytes::forgotten, fragment::note_fragment, transport,
-};
+use super::{Bytes, Fragment, Packet, Result, bytes::forgotten, fragment::note_fragment};
 use crate::reason::Reason;
 
 /// How many extension headers are walked. RFC 8200 §4.1 names seven kinds, of which only the destination
@@ -23,12 +21,10 @@ const SHIM6: u8 = 140;
 /// Routing header type 0 is source routing and deprecated (RFC 5095).
 const SOURCE_ROUTE: u8 = 0;
 
+/// Reads the header at `packet.ip_offset` and the extension headers behind it.
 #[inline(always)]
-pub(super) fn parse<B: Bytes + ?Sized>(
-    frame: &B,
-    offset: usize,
-    packet: &mut Packet,
-) -> Result<()> {
+pub(super) fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Result<()> {
+    let offset = usize::from(forgotten(&packet.ip_offset));
     let header = frame.read::<Ipv6Hdr>(offset).ok_or(Reason::BadLength)?;
     if header.vcf[0] >> 4 != 6 {
         return Err(Reason::IpVersion);
@@ -52,7 +48,7 @@ pub(super) fn parse<B: Bytes + ?Sized>(
         let at = usize::from(forgotten(&packet.transport_offset));
         // What follows a later fragment's header is the middle of a datagram, not a header.
         if !is_extension(packet.protocol) || packet.fragment == Fragment::Later {
-            return transport::parse(frame, at, end.saturating_sub(at), packet);
+            return Ok(());
         }
         let extension_len = extension(frame, at, end, packet)?;
         if at + extension_len > end {

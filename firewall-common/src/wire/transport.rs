@@ -3,7 +3,8 @@
 use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
 use super::{
-    Bytes, ECHO_PORT, Fragment, NO_WINDOW_SCALE, Packet, Result, ip_protocol, options::window_scale,
+    Bytes, ECHO_PORT, Fragment, NO_WINDOW_SCALE, Packet, Result, bytes::forgotten, ip_protocol,
+    options::window_scale,
 };
 use crate::reason::Reason;
 
@@ -33,15 +34,12 @@ const ECHO_REQUEST: u8 = 8;
 const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
 
-/// Reads the transport header at `offset`, of which and of whose payload the packet has `len` bytes.
+/// Reads the transport header at `packet.transport_offset`; it and its payload go on to the end of the IP packet.
 #[inline(always)]
-pub(super) fn parse<B: Bytes + ?Sized>(
-    frame: &B,
-    offset: usize,
-    len: usize,
-    packet: &mut Packet,
-) -> Result<()> {
-    packet.transport_offset = offset as u16;
+pub(super) fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Result<()> {
+    let offset = usize::from(forgotten(&packet.transport_offset));
+    let end = usize::from(packet.ip_offset) + packet.ip_len as usize;
+    let len = end.saturating_sub(offset);
     let header_len = if packet.fragment == Fragment::Later {
         0
     } else {
