@@ -1,6 +1,7 @@
 //! The command line.
 
 mod conn;
+mod filter;
 mod findings;
 mod out;
 mod replay;
@@ -13,21 +14,14 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use firewall_common::{
-    filter::FilterId,
-    policy::{Binding, Mode as FilterMode, Profile as FilterProfile},
-};
 use firewall_user::{
-    attach, bad_input,
+    attach,
     bring_up::{Wanted, bring_up, take_down},
     controller,
-    event::Names,
-    instance::{Instance, State},
-    pinholes,
+    instance::Instance,
     policy::{Policy, PolicyError},
     preflight::preflight,
     replay::Hook,
-    ring::monotonic_ns,
     status,
     subscribe::{self, Request},
 };
@@ -99,7 +93,7 @@ enum Command {
     },
     /// Application filters: which are bound to which protocol; takes effect on live connections
     #[command(subcommand)]
-    Filter(Filter),
+    Filter(filter::Filter),
     /// Connections: list them, look at one, kill some, forget all
     #[command(subcommand)]
     Conn(conn::Conn),
@@ -159,84 +153,6 @@ struct Bring {
     adopt: Option<u64>,
 }
 
-#[derive(Debug, Subcommand)]
-enum Filter {
-    /// Protocols, their filters, modes, profiles and counters
-    #[command(after_help = "Example:\n  fwx filter list -o json")]
-    List {
-        #[command(flatten)]
-        output: OutputOption,
-    },
-    /// What a filter can object to, and what it does about it in each profile
-    #[command(
-        after_help = "Examples:\n  fwx filter findings rtsp\n  fwx filter findings smtp -o json"
-    )]
-    Findings {
-        /// The filter
-        filter: String,
-        #[command(flatten)]
-        output: OutputOption,
-    },
-    /// Flows that connections announced and that are let in although no rule speaks for them
-    #[command(after_help = "Example:\n  fwx filter pinholes -o json")]
-    Pinholes {
-        #[command(flatten)]
-        output: OutputOption,
-    },
-    /// Bind a filter to a protocol
-    #[command(after_help = "Example:\n  fwx filter bind rtsp rtsp --mode enforce")]
-    Bind {
-        /// Protocol of the policy
-        protocol: String,
-        /// The filter
-        filter: String,
-        /// What it does with what it finds
-        #[arg(long, value_enum, default_value_t = ModeName::Monitor)]
-        mode: ModeName,
-        /// How much departure from the grammar it lives with
-        #[arg(long, value_enum, default_value_t = ProfileName::Standard)]
-        profile: ProfileName,
-    },
-    /// Unbind the filter from a protocol: its traffic passes unread, live connections live on
-    #[command(after_help = "Example:\n  fwx filter unbind rtsp")]
-    Unbind {
-        /// Protocol of the policy
-        protocol: String,
-    },
-    /// Change what a bound filter does, from the next packet on
-    #[command(
-        after_help = "Examples:\n  fwx filter mode rtsp monitor\n  fwx filter mode rtsp enforce \
-                            --profile strict"
-    )]
-    Mode {
-        /// Protocol of the policy
-        protocol: String,
-        /// What it does with what it finds
-        mode: ModeName,
-        /// Change the profile too
-        #[arg(long, value_enum)]
-        profile: Option<ProfileName>,
-    },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeName {
-    /// Kill what the profile forbids
-    Enforce,
-    /// Report only
-    Monitor,
-    /// Do not read
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ProfileName {
-    /// What the RFC allows and what real devices send lives
-    Standard,
-    /// Any departure from the grammar kills
-    Strict,
-}
-
 #[derive(Clone, Copy, Debug, clap::Args)]
 struct OutputOption {
     /// How to print
@@ -250,25 +166,6 @@ enum Output {
     Text,
     /// For programs
     Json,
-}
-
-impl From<ModeName> for FilterMode {
-    fn from(name: ModeName) -> Self {
-        match name {
-            ModeName::Enforce => Self::Enforce,
-            ModeName::Monitor => Self::Monitor,
-            ModeName::Off => Self::Off,
-        }
-    }
-}
-
-impl From<ProfileName> for FilterProfile {
-    fn from(name: ProfileName) -> Self {
-        match name {
-            ProfileName::Standard => Self::Standard,
-            ProfileName::Strict => Self::Strict,
-        }
-    }
 }
 
 impl OutputOption {
@@ -331,7 +228,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Check { file, output } => return check(&file, output),
         Command::Filter(command) => {
             need_root()?;
-            filter(&instance, command)?;
+            filter::run(&instance, command)?;
         }
         Command::Conn(command) => {
             need_root()?;
@@ -409,92 +306,6 @@ fn check(file: &Path, output: OutputOption) -> Result<ExitCode> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-fn filter(instance: &Instance, command: Filter) -> Result<()> {
-    if let Filter::Findings { filter, output } = command {
-        // What a filter is like is known without an instance.
-        return findings::print(filter_named(&filter)?, output);
-    }
-    let (state, tables) = status::open(instance)?;
-    let (protocol, change): (String, Box<dyn FnOnce(Binding) -> Binding>) = match command {
-        Filter::List { output } => {
-            let filters = status::bindings(instance)?;
-            return output.print(&filters, || status::filter_table(&filters));
-        }
-        Filter::Pinholes { output } => {
-            let names = Names::of(instance, &state);
-            let open = pinholes::open(&tables, &names, monotonic_ns())?;
-            return output.print(&open, || pinholes::table(&open));
-        }
-        Filter::Findings { .. } => return Ok(()),
-        Filter::Bind { protocol, filter, mode, profile } => {
-            let filter = filter_named(&filter)?;
-            if state
-                .protocols
-                .iter()
-                .any(|known| known.name == protocol && known.transport != "tcp")
-            {
-                bad_input!("the filter {} reads TCP, and {protocol} is not", filter.name());
-            }
-            let new = Binding {
-                filter: filter as u8,
-                mode: FilterMode::from(mode) as u8,
-                profile: FilterProfile::from(profile) as u8,
-                ..Binding::default()
-            };
-            (protocol, Box::new(move |_| new))
-        }
-        Filter::Unbind { protocol } => (protocol, Box::new(|_| Binding::default())),
-        Filter::Mode { protocol, mode, profile } => {
-            let number = number(&state, &protocol)?;
-            if tables.binding(number)?.filter == 0 {
-                bail!(
-                    "no filter is bound to {protocol}: bind one with `fwx filter bind {protocol} FILTER`"
-                );
-            }
-            let change = move |old| Binding {
-                mode: FilterMode::from(mode) as u8,
-                profile: profile
-                    .map_or(old_profile(&old), |profile| FilterProfile::from(profile) as u8),
-                ..old
-            };
-            (protocol, Box::new(change))
-        }
-    };
-    let number = number(&state, &protocol)?;
-    let now = tables.bind(number, change)?;
-    let told = match FilterId::from_raw(now.filter) {
-        None => "no filter".to_owned(),
-        Some(filter) => format!(
-            "filter {}, mode {}, profile {}",
-            filter.name(),
-            FilterMode::from_raw(now.mode).name(),
-            FilterProfile::from_raw(now.profile).name()
-        ),
-    };
-    eprintln!("fwx: {protocol}: {told}");
-    Ok(())
-}
-
-fn filter_named(name: &str) -> Result<FilterId> {
-    let Some(filter) = FilterId::from_name(name) else {
-        let known: Vec<_> = FilterId::ALL.iter().map(|filter| filter.name()).collect();
-        bad_input!("there is no filter {name:?}; there are: {}", known.join(", "));
-    };
-    Ok(filter)
-}
-
-const fn old_profile(binding: &Binding) -> u8 {
-    binding.profile
-}
-
-fn number(state: &State, protocol: &str) -> Result<u8> {
-    let Some(index) = state.protocols.iter().position(|known| known.name == protocol) else {
-        let known: Vec<_> = state.protocols.iter().map(|known| known.name.as_str()).collect();
-        bad_input!("the policy has no protocol {protocol:?}; it has: {}", known.join(", "));
-    };
-    Ok(u8::try_from(index + 1)?)
 }
 
 fn need_root() -> Result<()> {

@@ -232,10 +232,12 @@ fn filters(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<FilterSetting
 
 /// The commands that `filter` allows, a bit each.
 fn commands(section: &Section<'_, '_>, filter: FilterId, problems: &mut Problems) -> u64 {
-    if section.value("commands").is_none() {
+    let names = filter.commands();
+    // Of a filter without commands the key itself is reported.
+    if section.value("commands").is_none() || names.is_empty() {
         return u64::MAX;
     }
-    let known = KnownNames::new("command", filter.commands().iter().copied());
+    let known = KnownNames::from("command", "that the filter knows", names.iter().copied());
     let listed =
         known.listed("commands", "to allow every command leave `commands` out", section, problems);
     listed.into_iter().fold(0, |allowed, bit| allowed | 1 << bit)

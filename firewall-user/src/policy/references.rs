@@ -17,12 +17,25 @@ pub(super) struct Scope<'a> {
 pub(super) struct KnownNames<'a> {
     /// What it is that has the names, such as "network".
     what: &'static str,
+    /// Where they come from, such as "of this policy".
+    origin: &'static str,
     indices: HashMap<&'a str, usize>,
 }
 
 impl<'a> KnownNames<'a> {
+    /// Names that the policy gives.
     pub(super) fn new(what: &'static str, names: impl Iterator<Item = &'a str>) -> Self {
-        Self { what, indices: names.enumerate().map(|(index, name)| (name, index)).collect() }
+        Self::from(what, "of this policy", names)
+    }
+
+    /// Names that stand fast, of what `origin` says.
+    pub(super) fn from(
+        what: &'static str,
+        origin: &'static str,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let indices = names.enumerate().map(|(index, name)| (name, index)).collect();
+        Self { what, origin, indices }
     }
 
     /// The indices of what the list `key` of `section` names; none if there is no such key, which
@@ -75,7 +88,7 @@ impl<'a> KnownNames<'a> {
         }
         let mut known: Vec<&str> = self.indices.keys().copied().collect();
         known.sort_unstable();
-        document::help_for_name(name, &known, &format!("each {} of this policy", self.what))
+        document::help_for_name(name, &known, &format!("each {} {}", self.what, self.origin))
             .unwrap_or_else(|| format!("this policy has no `[{}.NAME]`", self.what))
     }
 }
