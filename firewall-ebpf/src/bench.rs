@@ -14,15 +14,13 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use firewall_common::{
-    flow::{KeyV4, KeyV6},
     layout::{Flood, Hook},
     wire::{self, Bytes as _, Parsed},
 };
 
 use crate::{
     frame::{Frame, TcFrame, XdpFrame},
-    hook,
-    maps::{FLOWS_V4, FLOWS_V6},
+    hook, tables,
     work::Work,
 };
 
@@ -78,12 +76,8 @@ fn lookup<F: Frame>(frame: &F) -> i32 {
     if !parses(frame, work) {
         return F::DROP;
     }
-    let known = if work.packet.version == 4 {
-        FLOWS_V4.get_ptr(&KeyV4::of(&work.packet).key).is_some()
-    } else {
-        FLOWS_V6.get_ptr(&KeyV6::of(&work.packet).key).is_some()
-    };
-    if known { F::PASS } else { F::DROP }
+    tables::note_key(work);
+    if tables::completed(&work.key()).is_some() { F::PASS } else { F::DROP }
 }
 
 /// Parses onto the desk, and apart from its caller: on the stack the verifier would tell all ways through

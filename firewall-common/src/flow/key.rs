@@ -7,8 +7,9 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::wire::Packet;
 
-/// Key of an IPv4 flow: 16 bytes, so that the kernel's hash takes few steps.
-#[repr(C)]
+/// Key of an IPv4 flow: 16 bytes, so that the kernel's hash takes few steps. Aligned, because the kernel compares keys
+/// eight bytes at a time.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct KeyV4 {
     /// The endpoints' addresses, in network byte order.
@@ -19,8 +20,8 @@ pub struct KeyV4 {
     pub protocol: u32,
 }
 
-/// Key of an IPv6 flow.
-#[repr(C)]
+/// Key of an IPv6 flow. Aligned, as above.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct KeyV6 {
     /// The endpoints' addresses, in network byte order.
@@ -44,15 +45,20 @@ impl KeyV4 {
     /// The key of an IPv4 packet.
     #[inline(always)]
     pub fn of(packet: &Packet) -> Oriented<Self> {
-        let source = (packet.source[0], packet.source_port);
-        let destination = (packet.destination[0], packet.destination_port);
-        let protocol = u32::from(packet.protocol);
-        // One comparison of address and port together.
-        let rank = |(address, port): (u32, u16)| u64::from(address) << 16 | u64::from(port);
-        let source_is_second = rank(source) > rank(destination);
-        let (first, second) =
-            if source_is_second { (destination, source) } else { (source, destination) };
-        let key = Self { addresses: [first.0, second.0], ports: [first.1, second.1], protocol };
+        // Address and port as one number: sorted without a branch, of which BPF would need one for each field.
+        let rank = |address: u32, port: u16| u64::from(address) << 16 | u64::from(port);
+        let source = rank(packet.source[0], packet.source_port);
+        let destination = rank(packet.destination[0], packet.destination_port);
+        // Ranks have 48 bits, so the sign of their difference tells which is greater, as all ones or none.
+        let swap = (destination.wrapping_sub(source) as i64 >> 63) as u64;
+        let difference = (source ^ destination) & swap;
+        let (first, second) = (source ^ difference, destination ^ difference);
+        let key = Self {
+            addresses: [(first >> 16) as u32, (second >> 16) as u32],
+            ports: [first as u16, second as u16],
+            protocol: u32::from(packet.protocol),
+        };
+        let source_is_second = swap != 0;
         Oriented { key, source_is_second }
     }
 }
@@ -63,14 +69,25 @@ impl KeyV6 {
     pub fn of(packet: &Packet) -> Oriented<Self> {
         let source_is_second =
             follows(packet.source, packet.source_port, packet.destination, packet.destination_port);
-        let (addresses, ports) = if source_is_second {
-            ([packet.destination, packet.source], [packet.destination_port, packet.source_port])
+        // The ends are chosen, not their words, each of which would take a branch.
+        let (first, second, ports) = if source_is_second {
+            (&packet.destination, &packet.source, [packet.destination_port, packet.source_port])
         } else {
-            ([packet.source, packet.destination], [packet.source_port, packet.destination_port])
+            (&packet.source, &packet.destination, [packet.source_port, packet.destination_port])
         };
+        let addresses = [read(first), read(second)];
         let key = Self { addresses, ports, protocol: u32::from(packet.protocol) };
         Oriented { key, source_is_second }
     }
+}
+
+/// Reads an address from where it lies, and not from the words that were read there before.
+#[inline(always)]
+fn read(address: &[u32; 4]) -> [u32; 4] {
+    let [a, b, c, d] = address;
+    // SAFETY: references are valid to read from.
+    let word = |word: &u32| unsafe { core::ptr::from_ref(word).read_volatile() };
+    [word(a), word(b), word(c), word(d)]
 }
 
 /// Whether endpoint `a` stands behind endpoint `b` in canonical order. Written out, because a comparison

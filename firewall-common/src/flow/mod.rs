@@ -13,7 +13,8 @@ pub use alias::Alias;
 pub use key::{FragmentKey, KeyV4, KeyV6, Oriented};
 pub use state::State;
 pub use tcp::{
-    PassedSyn, Step, expected, judge, note, note_first_syn, note_refused, opens, renew, renewed_by,
+    PassedSyn, Step, advance, expected, judge, note, note_first_syn, note_refused, opens, renew,
+    renewed_by,
 };
 pub use timeout::{Timeout, Timeouts};
 pub use window::{Fault, Half, Segment, after, before};
@@ -179,6 +180,10 @@ impl Flow {
     /// Whether the flow has been silent for longer than its state allows.
     #[inline(always)]
     pub const fn expired(&self, now: u64, timeouts: &Timeouts) -> bool {
+        // Nearly every packet.
+        if now <= self.last_seen.wrapping_add(timeouts.get(Timeout::Least)) {
+            return false;
+        }
         // Another CPU may have seen a later packet with a later clock: the difference saturates.
         let silent = now.saturating_sub(self.last_seen);
         let state = self.state();

@@ -1,7 +1,7 @@
 //! The TCP state machine of an observer between the ends (RFC 9293 §3.3.2, RFC 5961).
 //!
 //! [`judge`] says whether a segment passes and changes nothing; [`note`] takes in what a segment says that
-//! passed, and returns the flow's next state.
+//! passed, and returns the flow's next state. [`advance`] is both, for who has no use for the one without the other.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -98,15 +98,53 @@ const fn is_synchronized(state: State) -> bool {
     )
 }
 
+/// Nearly every segment: neither SYN nor RST, and ACK, of a connection that stands.
+#[inline(always)]
+const fn is_plain(state: State, segment: &Segment) -> bool {
+    is_synchronized(state) && segment.flags & (SYN | RST | ACK) == ACK && !impossible(segment.flags)
+}
+
+/// Judges a segment of `flow` and takes in what it says. Returns the flow's state after it, which the caller has to
+/// set.
+///
+/// # Errors
+///
+/// What [`judge`] says of a segment that does not simply pass, of which nothing is taken in.
+#[inline(always)]
+pub fn advance(flow: &mut Flow, direction: Direction, segment: &Segment) -> Result<State, Step> {
+    let state = flow.state();
+    let is_plain = is_plain(state, segment);
+    if is_plain {
+        let (sender, receiver) = sides(&mut flow.halves, direction);
+        if are_judged(sender, receiver) {
+            return match window::fault(sender, receiver, segment) {
+                Fault::None => {
+                    window::note(sender, segment);
+                    Ok(after_window(sender, receiver, segment, state))
+                }
+                fault => Err(mismatch(fault)),
+            };
+        }
+    }
+    // A copy, so that the segment itself need not lie in memory.
+    let segment = &{ *segment };
+    let step = if is_plain { Step::Pass } else { rarely(flow, direction, segment) };
+    match step {
+        Step::Pass => Ok(note_apart(flow, direction, segment)),
+        other => Err(other),
+    }
+}
+
+/// [`note`] apart from its caller.
+#[inline(never)]
+fn note_apart(flow: &mut Flow, direction: Direction, segment: &Segment) -> State {
+    note(flow, direction, segment)
+}
+
 /// Judges a segment of `flow`.
 #[inline(always)]
 pub fn judge(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
-    let state = flow.state();
-    // Nearly every segment: neither SYN nor RST, and ACK.
-    if is_synchronized(state)
-        && segment.flags & (SYN | RST | ACK) == ACK
-        && !impossible(segment.flags)
-    {
+    if is_plain(flow.state(), segment) {
         return by_window(flow, direction, segment);
     }
     rarely(flow, direction, segment)
@@ -115,13 +153,19 @@ pub fn judge(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
 #[inline(always)]
 fn by_window(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     let (sender, receiver) = flow.sides(direction);
-    if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) != 0 {
+    if !are_judged(sender, receiver) {
         return Step::Pass;
     }
     match window::fault(sender, receiver, segment) {
         Fault::None => Step::Pass,
         fault => mismatch(fault),
     }
+}
+
+/// Whether both ends are known well enough for their segments to be judged.
+#[inline(always)]
+const fn are_judged(sender: &Half, receiver: &Half) -> bool {
+    (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) == 0
 }
 
 /// Judges what does not come every time. Apart from its caller, so that the verifier walks it once.
@@ -238,7 +282,7 @@ fn in_the_handshake(flow: &Flow, direction: Direction, segment: &Segment) -> Ste
 #[inline(always)]
 fn syn_ack(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     let (sender, receiver) = flow.sides(direction);
-    if (sender.flags | receiver.flags) & (Half::UNJUDGED | Half::LEARNING) != 0 {
+    if !are_judged(sender, receiver) {
         return Step::Pass;
     }
     if flow.passed_syn.is_answered_by(segment, direction) {
@@ -260,7 +304,7 @@ fn syn_ack(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
 #[inline(always)]
 fn reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
     let (sender, receiver) = flow.sides(direction);
-    if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) != 0 {
+    if !are_judged(sender, receiver) {
         return Step::Pass;
     }
     // What the receiver acknowledged last, or what the sender sent last and the receiver will have by then.
@@ -290,7 +334,7 @@ fn reset(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
 #[inline(always)]
 fn closes(flow: &Flow, direction: Direction, segment: &Segment) -> bool {
     let (sender, receiver) = flow.sides(direction);
-    if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) == 0 {
+    if are_judged(sender, receiver) {
         return true;
     }
     receiver.flags & Half::ACKED != 0
@@ -369,11 +413,17 @@ pub fn note(flow: &mut Flow, direction: Direction, segment: &Segment) -> State {
 #[inline(always)]
 fn note_by_window(flow: &mut Flow, direction: Direction, segment: &Segment, state: State) -> State {
     let (sender, receiver) = sides(&mut flow.halves, direction);
-    if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED) == 0 {
+    if are_judged(sender, receiver) {
         window::note(sender, segment);
     } else {
         learn(sender, receiver, segment);
     }
+    after_window(sender, receiver, segment, state)
+}
+
+/// What is left to do once a segment's place is noted. Returns the flow's state after it.
+#[inline(always)]
+fn after_window(sender: &mut Half, receiver: &Half, segment: &Segment, state: State) -> State {
     if segment.is_partial && after(receiver.edge, sender.end) {
         // How much more comes in the fragments behind it nobody tells: no more than there is room for.
         sender.end = receiver.edge;

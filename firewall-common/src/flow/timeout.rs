@@ -11,8 +11,9 @@ const SECOND: u64 = 1_000_000_000;
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timeout {
-    /// Nothing: the slot of [`State::None`].
-    None = 0,
+    /// No timeout of its own but the shortest of all: a flow that was heard of so recently has not expired, whatever
+    /// its state.
+    Least = 0,
     /// [`State::SynSent`].
     SynSent = 1,
     /// [`State::SynReceived`].
@@ -103,9 +104,15 @@ impl Timeouts {
         self.0[timeout as usize & (Self::COUNT - 1)]
     }
 
-    /// Sets one timeout, nanoseconds.
-    pub const fn set(&mut self, timeout: Timeout, nanoseconds: u64) {
+    /// Sets one timeout, nanoseconds, other than [`Timeout::Least`], which follows.
+    pub fn set(&mut self, timeout: Timeout, nanoseconds: u64) {
         self.0[timeout as usize & (Self::COUNT - 1)] = nanoseconds;
+        self.note_least();
+    }
+
+    fn note_least(&mut self) {
+        let [least, timeouts @ ..] = &mut self.0;
+        *least = timeouts.iter().copied().min().unwrap_or(0);
     }
 
     /// These timeouts in a table that holds `flows` of at most `max`: whole up to 60 %, from there
@@ -167,9 +174,23 @@ mod tests {
                 assert!(timeouts.of(State::from_raw(raw), protocol) > 0, "{raw} {protocol}");
             }
         }
-        assert_eq!(timeouts.of(State::None, ip_protocol::TCP), 0);
         assert_eq!(timeouts.of(State::Assured, ip_protocol::UDP), 120 * SECOND);
         assert_eq!(timeouts.of(State::Assured, 132), 600 * SECOND);
+    }
+
+    #[test]
+    fn the_shortest_of_all_follows_the_others() {
+        let mut timeouts = Timeouts::default();
+        assert_eq!(timeouts.get(Timeout::Least), timeouts.get(Timeout::Closed));
+        timeouts.set(Timeout::Udp, 2 * SECOND);
+        assert_eq!(timeouts.get(Timeout::Least), 2 * SECOND);
+        timeouts.set(Timeout::Udp, 30 * SECOND);
+        assert_eq!(timeouts.get(Timeout::Least), 10 * SECOND);
+        for flows in 0..=1000 {
+            let shortened = timeouts.shortened(flows, 1000);
+            let least = Timeout::ALL.map(|(timeout, _)| shortened.get(timeout)).into_iter().min();
+            assert_eq!(Some(shortened.get(Timeout::Least)), least, "{flows}");
+        }
     }
 
     #[test]
