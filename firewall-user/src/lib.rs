@@ -13,6 +13,7 @@ pub mod capture;
 pub mod command;
 pub mod conn;
 pub mod controller;
+pub mod empty;
 pub mod error;
 pub mod event;
 pub mod existing;

@@ -10,7 +10,7 @@ use aya::{
 };
 use firewall_common::filter::FilterId;
 
-use crate::policy::TableSizes;
+use crate::{policy::TableSizes, replay::Hook};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fwx.bpf.o"));
 
@@ -73,24 +73,61 @@ pub enum Purpose<'a> {
         /// Whether the programs log each decision, for those who work on them.
         log: bool,
     },
-    /// For packets of a capture, in the capture's time.
-    Replay,
+    /// For packets of a capture, in the capture's time, through this hook.
+    Replay(Hook),
     /// For measurements with the kernel's test-run, in the kernel's time.
     Bench,
 }
 
-/// Loads the firewall's programs, through the verifier, and registers the filters.
+/// Loads the firewall's programs, through the verifier, and registers the filters. For replay these are the
+/// programs of its hook alone: the verifier takes its time for each.
 ///
 /// # Errors
 ///
 /// What the kernel says, with the end of the verifier's log, and what to do where that is known.
 pub fn load(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
     let mut ebpf = create(purpose, sizes)?;
-    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !name.starts_with(BENCH_PREFIX)) {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| is_needed(name, purpose)) {
         load_program(name, program)?;
     }
-    register_filters(&mut ebpf)?;
+    match purpose {
+        Purpose::Replay(hook) => register_filters_of(&mut ebpf, hook)?,
+        Purpose::Live { .. } | Purpose::Bench => register_filters(&mut ebpf)?,
+    }
     Ok(ebpf)
+}
+
+/// Whether the program called `name` takes part in what the programs are loaded for.
+fn is_needed(name: &str, purpose: Purpose<'_>) -> bool {
+    let entry_points = [XDP_INGRESS, TC_INGRESS, TC_EGRESS];
+    match purpose {
+        _ if name.starts_with(BENCH_PREFIX) => false,
+        Purpose::Replay(hook) if entry_points.contains(&name) => name == hook.program(),
+        Purpose::Replay(hook) => {
+            name == COMMAND || name.ends_with(FilterArray::of(hook).program_suffix)
+        }
+        Purpose::Live { .. } | Purpose::Bench => true,
+    }
+}
+
+/// An array by which segments are handed over to filters.
+#[derive(Clone, Copy)]
+struct FilterArray {
+    name: &'static str,
+    /// A filter's program for it is called by the filter's name and this.
+    program_suffix: &'static str,
+}
+
+impl FilterArray {
+    const XDP: Self = Self { name: "FILTERS_XDP", program_suffix: "_xdp" };
+    const TC: Self = Self { name: "FILTERS_TC", program_suffix: "_tc" };
+
+    const fn of(hook: Hook) -> Self {
+        match hook {
+            Hook::Xdp => Self::XDP,
+            Hook::Tc | Hook::Egress => Self::TC,
+        }
+    }
 }
 
 /// Creates the tables, and loads no program yet.
@@ -99,7 +136,7 @@ pub fn load(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
 ///
 /// As [`load`].
 pub fn create(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
-    let replay = u8::from(matches!(purpose, Purpose::Replay));
+    let replay = u8::from(matches!(purpose, Purpose::Replay(_)));
     let log_level: u8 = match purpose {
         Purpose::Live { log: true, .. } => u8::MAX,
         _ => 0,
@@ -108,7 +145,7 @@ pub fn create(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
         Purpose::Live { maps: directory, .. } => {
             PINNED_MAPS.iter().map(|name| (*name, directory.join(name))).collect()
         }
-        Purpose::Replay | Purpose::Bench => Vec::new(),
+        Purpose::Replay(_) | Purpose::Bench => Vec::new(),
     };
     let mut loader = EbpfLoader::new();
     loader
@@ -158,17 +195,31 @@ pub fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedCla
 ///
 /// When a filter's program is missing or was not loaded.
 pub fn register_filters(ebpf: &mut Ebpf) -> Result<()> {
+    [FilterArray::XDP, FilterArray::TC].into_iter().try_for_each(|array| register(ebpf, array))
+}
+
+/// As [`register_filters`], for the array of one hook.
+///
+/// # Errors
+///
+/// As [`register_filters`].
+pub fn register_filters_of(ebpf: &mut Ebpf, hook: Hook) -> Result<()> {
+    register(ebpf, FilterArray::of(hook))
+}
+
+fn register(
+    ebpf: &mut Ebpf,
+    FilterArray { name: array, program_suffix }: FilterArray,
+) -> Result<()> {
     for filter in FilterId::ALL {
-        for (array, hook) in [("FILTERS_XDP", "xdp"), ("FILTERS_TC", "tc")] {
-            let name = format!("{}_{hook}", filter.name());
-            let program = ebpf.program(&name).with_context(|| format!("no program {name}"))?;
-            let program = program.fd()?.try_clone()?;
-            let map = ebpf.map_mut(array).with_context(|| format!("no map {array}"))?;
-            let mut filters: ProgramArray<&mut MapData> = map.try_into()?;
-            filters
-                .set(filter as u32, &program, 0)
-                .with_context(|| format!("cannot register the filter {}", filter.name()))?;
-        }
+        let name = format!("{}{program_suffix}", filter.name());
+        let program = ebpf.program(&name).with_context(|| format!("no program {name}"))?;
+        let program = program.fd()?.try_clone()?;
+        let map = ebpf.map_mut(array).with_context(|| format!("no map {array}"))?;
+        let mut filters: ProgramArray<&mut MapData> = map.try_into()?;
+        filters
+            .set(filter as u32, &program, 0)
+            .with_context(|| format!("cannot register the filter {}", filter.name()))?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use firewall_common::{
 use serde::Serialize;
 
 use crate::{
-    bad_input,
+    bad_input, empty,
     event::{self, Event, Names},
     object::{self, Purpose, TC_EGRESS, TC_INGRESS, XDP_INGRESS},
     policy::{Policy, TableSizes},
@@ -44,6 +44,17 @@ pub enum Hook {
     Tc,
     /// Egress.
     Egress,
+}
+
+impl Hook {
+    /// The program's name.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Xdp => XDP_INGRESS,
+            Self::Tc => TC_INGRESS,
+            Self::Egress => TC_EGRESS,
+        }
+    }
 }
 
 /// Programs ready to be given packets.
@@ -115,31 +126,50 @@ impl Replay {
         hook: Hook,
         sizes: TableSizes,
     ) -> Result<Self> {
-        let ebpf = object::load(Purpose::Replay, sizes)?;
+        let ebpf = object::load(Purpose::Replay(hook), sizes)?;
         let tables = Tables::of_loaded(&ebpf)?;
+        let rings = RingsCell(Rings::open(&tables)?);
+        let names = Names::default();
+        let output = Vec::new();
+        let mut replay = Self { ebpf, tables, rings, names, hook, interface: 0, output };
+        replay.begin(policy, interface)?;
+        Ok(replay)
+    }
+
+    /// Forgets every packet so far and takes another policy: as [`Replay::new`], without loading the programs.
+    pub fn begin_anew(&mut self, policy: Option<&Policy>, interface: Option<&str>) -> Result<()> {
+        self.rings.0.drain();
+        self.rings.0.all();
+        self.rings.0.take_losses();
+        empty::empty(&self.ebpf)?;
+        object::register_filters_of(&mut self.ebpf, self.hook)?;
+        self.begin(policy, interface)
+    }
+
+    fn begin(&mut self, policy: Option<&Policy>, interface: Option<&str>) -> Result<()> {
         let open = Policy::builtin();
         let mut compiled = policy.unwrap_or(&open).compile();
         if policy.is_none() {
             compiled.bindings.clear();
         }
-        tables.write_policy(&compiled, Over::Nothing)?;
+        self.tables.write_policy(&compiled, Over::Nothing)?;
         let interfaces: Vec<_> =
             (1..).zip(policy.map(Policy::interfaces).unwrap_or_default().iter().cloned()).collect();
-        let names = Names {
+        self.names = Names {
             instance: None,
             protocols: compiled.names.protocols().to_vec(),
             rules: compiled.names.rules().to_vec(),
             interfaces,
         };
-        let interface = match interface {
-            None => names.interfaces.first().map_or(0, |(index, _)| *index),
-            Some(wanted) => match names.interfaces.iter().find(|(_, name)| name == wanted) {
+        let interfaces = &self.names.interfaces;
+        self.interface = match interface {
+            None => interfaces.first().map_or(0, |(index, _)| *index),
+            Some(wanted) => match interfaces.iter().find(|(_, name)| name == wanted) {
                 Some((index, _)) => *index,
                 None => bad_input!("--interface {wanted}: the policy has no such interface"),
             },
         };
-        let rings = RingsCell(Rings::open(&tables)?);
-        Ok(Self { ebpf, tables, rings, names, hook, interface, output: Vec::new() })
+        Ok(())
     }
 
     /// Gives the programs a frame that was caught at `now` (nanoseconds since 1970 or any other zero).
@@ -160,10 +190,12 @@ impl Replay {
             data_out: Some(&mut self.output),
             ..TestRunOptions::new()
         };
+        let program = self.hook.program();
         let result = match self.hook {
-            Hook::Xdp => object::xdp(&mut self.ebpf, XDP_INGRESS)?.test_run(options),
-            Hook::Tc => object::classifier(&mut self.ebpf, TC_INGRESS)?.test_run(options),
-            Hook::Egress => object::classifier(&mut self.ebpf, TC_EGRESS)?.test_run(options),
+            Hook::Xdp => object::xdp(&mut self.ebpf, program)?.test_run(options),
+            Hook::Tc | Hook::Egress => {
+                object::classifier(&mut self.ebpf, program)?.test_run(options)
+            }
         }
         .with_context(|| {
             let hint = match self.hook {

@@ -7,6 +7,7 @@
 mod conversation;
 mod expect;
 mod family;
+mod pool;
 mod rig;
 mod rtsp;
 

@@ -15,7 +15,7 @@ use firewall_user::{
     replay::{Hook, Outcome, Replay},
 };
 
-use super::{Expected, RTSP_PROTOCOL};
+use super::{Expected, RTSP_PROTOCOL, pool::Pooled};
 use crate::packet::Packet;
 
 /// Time between two packets, unless a test says otherwise: nanoseconds.
@@ -25,7 +25,7 @@ const START_NS: u64 = 1_715_000_000_000_000_000;
 
 /// Programs that take packets one after the other.
 pub struct Rig {
-    replay: Replay,
+    replay: Pooled,
     hook: Hook,
     now: u64,
     reasons: PerCpuArray<MapData, u64>,
@@ -38,20 +38,20 @@ impl Rig {
     pub fn new(policy: &str, hook: Hook) -> Self {
         let policy = Policy::parse("test.toml", policy)
             .unwrap_or_else(|error| panic!("the test's own policy: {error}\n{policy}"));
-        Self::of(Replay::new(Some(&policy), None, hook), hook)
+        Self::of(Pooled::take(Some(&policy), hook), hook)
     }
 
     /// The programs without a policy: every new flow is allowed, no filter is bound.
     pub fn open(hook: Hook) -> Self {
-        Self::of(Replay::new(None, None, hook), hook)
+        Self::of(Pooled::take(None, hook), hook)
     }
 
     /// As [`Rig::open`], with flow tables of these sizes.
     pub fn with_sizes(sizes: TableSizes, hook: Hook) -> Self {
-        Self::of(Replay::with_sizes(None, None, hook, sizes), hook)
+        Self::of(Replay::with_sizes(None, None, hook, sizes).map(Pooled::alone), hook)
     }
 
-    fn of(replay: anyhow::Result<Replay>, hook: Hook) -> Self {
+    fn of(replay: anyhow::Result<Pooled>, hook: Hook) -> Self {
         let replay =
             replay.unwrap_or_else(|error| panic!("replay for {hook:?} cannot start: {error:#}"));
         let reasons = replay.tables().open("REASONS").expect("the counters of reasons");
