@@ -3,7 +3,9 @@
 //! Everything here is plain data and pure functions over it, so that the same code runs in the kernel,
 //! in the controller and in the host's unit tests. Nothing here knows of maps, hooks or system calls.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod bound;
 pub mod cookie;
 pub mod crossing;
 pub mod datagram;

@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use firewall_common::{
+    bound::masked,
     layout::Hook,
     wire::{Bytes, Header},
 };
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// Headers are looked for this far into a frame. The verifier needs a bound; longer chains of extension
-/// headers are refused.
+/// headers are refused. All bits below a power of two.
 const MAX_HEADER_OFFSET: usize = 2047;
 
 /// Headers that traffic control makes linear before they are read.
@@ -280,7 +281,7 @@ fn read_linear<H: Header>(start: usize, end: usize, offset: usize) -> Option<H> 
     if offset > MAX_HEADER_OFFSET {
         return None;
     }
-    let at = start + offset;
+    let at = start + masked::<{ MAX_HEADER_OFFSET as i32 }>(offset);
     if at + size_of::<H>() > end {
         return None;
     }

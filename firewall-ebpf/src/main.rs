@@ -7,6 +7,8 @@
 #![no_main]
 // Compare-exchange, see `atomic`.
 #![feature(core_intrinsics)]
+// Arguments that the compiler is to know nothing of, see `work`.
+#![feature(asm_experimental_arch)]
 #![allow(internal_features)]
 
 // In the same object, because the floor has to be measured with the same parser and the same tables.

@@ -40,8 +40,8 @@ const NO_ROOM: u32 = 1;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fulfil(work: *mut Work, wish: *const Wish, acts: u32) -> u32 {
-    // SAFETY: the caller passes references, or so the verifier will not believe: hence the check.
-    let (Some(work), Some(wish)) = (unsafe { (work.as_mut(), wish.as_ref()) }) else {
+    // SAFETY: the caller passes a reference, or so the verifier will not believe: hence the check.
+    let (Some(work), Some(wish)) = (Work::passed(work), unsafe { wish.as_ref() }) else {
         return NO_ROOM;
     };
     let acts = Outcome::from_bits(u64::from(acts) << 32);
@@ -255,8 +255,7 @@ pub fn let_in(work: &mut Work) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn announced(work: *mut Work) -> u32 {
-    // SAFETY: the caller passes a reference, or so the verifier will not believe: hence the check.
-    let Some(work) = (unsafe { work.as_mut() }) else {
+    let Some(work) = Work::passed(work) else {
         return 0;
     };
     lay_out_key(work);

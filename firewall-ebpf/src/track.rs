@@ -28,8 +28,7 @@ use crate::{
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn decide(work: *mut Work) -> u32 {
-    // SAFETY: the caller passes a reference, or so the verifier will not believe: hence the check.
-    match unsafe { work.as_mut() } {
+    match Work::passed(work) {
         Some(work) => decision(work) as u32,
         None => Decision::Drop as u32,
     }
@@ -74,8 +73,7 @@ fn with_header(work: &mut Work) -> Decision {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn new_flow(work: *mut Work) -> u32 {
-    // SAFETY: as for `decide`.
-    match unsafe { work.as_mut() } {
+    match Work::passed(work) {
         Some(work) => of_new_flow(work) as u32,
         None => Decision::Drop as u32,
     }
@@ -113,7 +111,15 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
                 work.note_flow(flow);
                 return Some(refuse(work, flow, &{ segment }, reason, fault));
             }
-            Err(Step::Renew) => return Some(renew(work, flow, &{ segment })),
+            Err(Step::Renew) => {
+                let was = flow.id;
+                let decision = renew(work, flow, &{ segment });
+                if decision == Decision::Pass {
+                    // Here and not further down: all that call each other share the stack.
+                    filter::forget(was, work.now, 0);
+                }
+                return Some(decision);
+            }
             Err(Step::Reopen | Step::Pass) => return None,
         }
     } else if before == State::Killed {
@@ -181,7 +187,9 @@ fn complete(work: &mut Work, flow: &mut Flow) -> bool {
     if brings_payload(&work.packet) && !filter::wants(work) {
         flow.half(work.direction).flags |= Half::UNREAD;
     }
-    if !tables::promote(&work.key(), flow) {
+    // By way of the desk: see `Work::passed`.
+    work.flow = *flow;
+    if !tables::promote(&work.key(), &work.flow) {
         return false;
     }
     if let Some(head) = POLICY.get(0) {
@@ -264,7 +272,7 @@ fn refuse(
 }
 
 /// One of the ends began the connection anew, and the other agrees: what lies in the table is the new one from
-/// here on.
+/// here on, if the packet passes.
 #[inline(never)]
 fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
     work.note_flow(flow);
@@ -281,7 +289,6 @@ fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
         flow.rule = judgement.rule as u16;
         flow.protocol = judgement.protocol;
     }
-    filter::forget(flow.id, work.now, 0);
     let next = flow::renew(flow, answer);
     flow.id = report::next_flow_number();
     if work.by_alias

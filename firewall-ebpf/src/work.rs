@@ -174,6 +174,17 @@ impl Work {
         WORK.get_ptr_mut(0).map(|work| unsafe { &mut *work })
     }
 
+    /// The desk, for a function that the verifier knows by its signature alone, and `argument` is how its caller
+    /// passed it. There the verifier takes the argument for memory of any origin, whose contents Linux 6.1 does not
+    /// accept for a map's keys and values; those of a map's entry it does.
+    #[inline(always)]
+    pub fn passed(argument: *mut Self) -> Option<&'static mut Self> {
+        // SAFETY: no instruction. It has the compiler believe that whoever gets the argument may change the desk,
+        // and that the caller has to read it again.
+        unsafe { core::arch::asm!("/* {0} */", in(reg) argument) };
+        Self::desk()
+    }
+
     /// Clears the desk for a new packet.
     #[inline(always)]
     pub fn begin(&mut self, hook: Hook, interface: u32, now: u64) {

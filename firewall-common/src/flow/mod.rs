@@ -179,7 +179,7 @@ impl Flow {
 
     /// Whether the flow has been silent for longer than its state allows.
     #[inline(always)]
-    pub const fn expired(&self, now: u64, timeouts: &Timeouts) -> bool {
+    pub fn expired(&self, now: u64, timeouts: &Timeouts) -> bool {
         // Nearly every packet.
         if now <= self.last_seen.wrapping_add(timeouts.get(Timeout::Least)) {
             return false;

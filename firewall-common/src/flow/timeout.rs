@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::State;
-use crate::wire::ip_protocol;
+use crate::{bound::masked, wire::ip_protocol};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -94,8 +94,8 @@ impl Timeouts {
 
     /// How long a flow in `state` may be silent, nanoseconds.
     #[inline(always)]
-    pub const fn of(&self, state: State, protocol: u8) -> u64 {
-        self.0[Timeout::of(state, protocol) & (Self::COUNT - 1)]
+    pub fn of(&self, state: State, protocol: u8) -> u64 {
+        self.0[masked::<{ Self::COUNT as i32 - 1 }>(Timeout::of(state, protocol))]
     }
 
     /// One timeout, nanoseconds.
