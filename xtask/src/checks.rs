@@ -3,15 +3,18 @@
 
 use std::{
     ffi::OsString,
+    fmt,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     bpf, fuzz,
     fuzz::Effort,
+    guest::{self, Guest},
     process, progress,
     setup::{self, Needs},
     workspace::{Profile, Workspace},
@@ -40,15 +43,54 @@ pub(crate) fn test(args: &[OsString]) -> Result<()> {
             let mut cargo = workspace.cargo();
             cargo.args(["test", "--package", "firewall-tests", "--"]).args(args).env("FWX", &fwx);
             count_tests(&mut cargo)
-        })
+        })?;
+        match guest::is_out_of_reach() {
+            Some(why) => steps.skip(GUEST_STEP, why),
+            None => {
+                let guest = Guest::ensure(&workspace, guest::DEBIAN_12)?;
+                steps.run(GUEST_STEP, || count_guest_tests(&guest, &workspace, &fwx, args))?;
+            }
+        }
+        Ok(())
     })
+}
+
+const GUEST_STEP: &str = "tests in Debian 12's kernel 6.1";
+
+/// Runs those tests alone that run in another kernel, in the newest of Debian's whose version begins with `version`.
+pub(crate) fn test_in_kernel(version: &str, args: &[OsString]) -> Result<()> {
+    Steps::summarised(|steps| {
+        let workspace = Workspace::locate()?;
+        // First, for it is soon done and may fail for what was typed.
+        let guest = steps.run("kernel and emulator", || Guest::ensure(&workspace, version))?;
+        let ready = steps.run("set-up", || setup::ensure(Needs::Build))?;
+        steps.run("kernel programs", || bpf::build(&workspace, &ready))?;
+        let fwx = steps
+            .run("fwx", || workspace.build_executable("firewall-user", "fwx", Profile::Dev))?;
+        steps.run("tests in the kernel", || count_guest_tests(&guest, &workspace, &fwx, args))
+    })
+}
+
+/// Runs the guest's tests and tells how many there were.
+fn count_guest_tests(
+    guest: &Guest,
+    workspace: &Workspace,
+    fwx: &Path,
+    args: &[OsString],
+) -> Result<()> {
+    let mut counts = Counts::default();
+    let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    guest.test(workspace, fwx, &args, |line| counts.add(line))?;
+    println!("{counts}");
+    ensure!(counts.passed > 0 || !args.is_empty(), "no test ran in the guest");
+    Ok(())
 }
 
 /// Runs `cargo test` and tells how many tests there were in all.
 fn count_tests(cargo: &mut Command) -> Result<()> {
     let mut counts = Counts::default();
     process::run_watched(cargo, |line| counts.add(line))?;
-    println!("{} tests passed, {} were left out", counts.passed, counts.ignored);
+    println!("{counts}");
     Ok(())
 }
 
@@ -71,6 +113,12 @@ impl Counts {
         };
         self.passed += count(" passed;").unwrap_or(0);
         self.ignored += count(" ignored;").unwrap_or(0);
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tests passed, {} were left out", self.passed, self.ignored)
     }
 }
 

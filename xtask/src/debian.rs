@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write as _,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -96,7 +97,7 @@ pub(crate) fn ensure(wanted: &[Wanted]) -> Result<()> {
         return Ok(());
     }
     eprintln!("that was not enough: fetching the package lists, then once more");
-    progress::run("apt-get update", apt_get().arg("update"))?;
+    update()?;
     install(&lacking)?;
 
     let still = missing(&lacking)?;
@@ -118,6 +119,53 @@ fn install(packages: &[Wanted]) -> Result<()> {
     command.args(packages.iter().map(|package| &package.name));
     progress::run(&format!("installing {}", names(packages)), &mut command)
         .context("packages could not be installed")
+}
+
+/// Fetches packages and unpacks them to `directory`, which is there once it is complete. Nothing is installed: so
+/// they take the place of nothing. A version may stand behind a name: `NAME=VERSION`.
+pub(crate) fn unpack(what: &str, packages: &[String], directory: &Path) -> Result<()> {
+    let unfinished = directory.with_extension("unfinished");
+    if unfinished.is_dir() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    let archives = unfinished.join("archives");
+    fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
+    let mut download = apt_get();
+    download.arg("download").args(packages).current_dir(&archives);
+    progress::run(&format!("fetching {what}"), &mut download)?;
+    for archive in fs::read_dir(&archives)? {
+        let mut extract = Command::new("dpkg-deb");
+        process::run(extract.arg("--extract").arg(archive?.path()).arg(&unfinished))?;
+    }
+    fs::remove_dir_all(&archives)?;
+    fs::rename(&unfinished, directory)
+        .with_context(|| format!("cannot make {}", directory.display()))
+}
+
+/// What installing `packages` would install, by name: they themselves, unless they are there, and what they depend on
+/// and is not.
+pub(crate) fn lacking_for(packages: &[&str]) -> Result<Vec<String>> {
+    let ask = || {
+        let mut simulation = apt_get();
+        simulation.args(["install", "--simulate", "--no-install-recommends"]).args(packages);
+        process::output(&mut simulation)
+    };
+    let simulated = match ask() {
+        Ok(simulated) => simulated,
+        Err(_) => {
+            update()?;
+            ask()?
+        }
+    };
+    Ok(simulated
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("Inst ")?.split(' ').next()?.to_owned()))
+        .collect())
+}
+
+/// Fetches the package lists.
+pub(crate) fn update() -> Result<()> {
+    progress::run("apt-get update", apt_get().arg("update"))
 }
 
 /// Has the package of Postfix install its programs and no more: it would make up a configuration, and start. The

@@ -12,6 +12,7 @@ mod bpf;
 mod checks;
 mod debian;
 mod fuzz;
+mod guest;
 mod linker;
 mod process;
 mod progress;
@@ -62,12 +63,19 @@ enum Command {
         cargo xtask demo\n  \
         cargo xtask demo -- --help       options of the demo itself")]
     Demo(Passed),
-    /// Formatting, lints, build, fuzzing, tests on the host and in the kernel (root)
+    /// Formatting, lints, build, fuzzing, tests on the host, in the kernel and in Debian 12's kernel (root)
     #[command(after_help = "Examples:\n  \
         cargo xtask test\n  \
         cargo xtask test -- rtsp         only the tests with `rtsp` in their name\n  \
-        cargo xtask test -- --nocapture  show what the tests print")]
-    Test(Passed),
+        cargo xtask test -- --nocapture  show what the tests print\n  \
+        cargo xtask test --kernel 6.1    only the tests that run in Debian 12's kernel, in it")]
+    Test {
+        /// Run only what runs in another kernel: the newest of Debian's whose version begins so, emulated
+        #[arg(long, value_name = "VERSION")]
+        kernel: Option<String>,
+        #[command(flatten)]
+        passed: Passed,
+    },
     /// Cost of a packet and throughput (root)
     #[command(after_help = "Examples:\n  \
         cargo xtask bench --quick        a rough answer, soon\n  \
@@ -134,7 +142,10 @@ fn run(command: Command) -> Result<()> {
             let quick = quick.then(|| OsString::from("--quick"));
             run_in_lab("bench", quick.into_iter().chain(passed.args).collect())
         }
-        Command::Test(passed) => {
+        Command::Test { kernel: Some(version), passed } => {
+            checks::test_in_kernel(&version, &passed.args)
+        }
+        Command::Test { kernel: None, passed } => {
             require_root("test")?;
             checks::test(&passed.args)
         }

@@ -67,23 +67,30 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Runs a command as [`run`] does, and gives each line that it prints on standard output to `look` besides.
-pub(crate) fn run_watched(command: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
+pub(crate) fn run_watched(command: &mut Command, look: impl FnMut(&str)) -> Result<()> {
+    let status = watch(command, look)?;
+    if !status.success() {
+        bail!("`{}` failed ({status})", shown(command));
+    }
+    Ok(())
+}
+
+/// As [`run_watched`], and says how the command ended. What is not UTF-8 is shown as well as can be.
+pub(crate) fn watch(command: &mut Command, mut look: impl FnMut(&str)) -> Result<ExitStatus> {
     let shown = shown(command);
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("could not start `{shown}`"))?;
     let printed = child.stdout.take().context("its standard output was asked for")?;
-    for line in BufReader::new(printed).lines() {
+    for line in BufReader::new(printed).split(b'\n') {
         let line = line.with_context(|| format!("could not read what `{shown}` prints"))?;
-        look(&line);
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
+        look(line);
         println!("{line}");
     }
-    let status = child.wait().with_context(|| format!("could not wait for `{shown}`"))?;
-    if !status.success() {
-        bail!("`{shown}` failed ({status})");
-    }
-    Ok(())
+    child.wait().with_context(|| format!("could not wait for `{shown}`"))
 }
 
 /// Whether the command can be run and is content; its output is dropped.

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use crate::{
-    debian, fuzz, linker, process,
+    debian, fuzz,
+    guest::{self, Guest},
+    linker, process,
     toolchain::{self, Choice, Facts, LinkerSource, Toolchain},
+    workspace::Workspace,
 };
 
 /// What a command cannot do without.
@@ -14,7 +17,7 @@ use crate::{
 pub(crate) enum Needs {
     Build,
     BuildAndLab,
-    /// Fuzzing too.
+    /// Fuzzing too, and another kernel.
     Everything,
 }
 
@@ -32,6 +35,7 @@ pub(crate) fn ensure(needs: Needs) -> Result<Ready> {
     ensure_packages(&choice, lab)?;
     if needs == Needs::Everything {
         ensure_fuzzing()?;
+        ensure_guest()?;
     }
 
     let (toolchain, source) = match choice {
@@ -54,6 +58,14 @@ pub(crate) fn ensure_fuzzing() -> Result<()> {
         debian::ensure(&[debian::cpp()])?;
     }
     fuzz::ensure_tool()
+}
+
+/// The kernel that tests run in besides this machine's, where it can be had.
+fn ensure_guest() -> Result<()> {
+    if guest::is_out_of_reach().is_none() {
+        Guest::ensure(&Workspace::locate()?, guest::DEBIAN_12)?;
+    }
+    Ok(())
 }
 
 /// Says what is there, for those who asked for the set-up itself.

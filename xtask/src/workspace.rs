@@ -77,22 +77,43 @@ impl Workspace {
         if profile == Profile::Release {
             cargo.arg("--release");
         }
-        let shown = process::shown(&cargo);
-        // Diagnostics still go to standard error as text; only artifacts come as JSON.
-        cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
-        let mut child = cargo.spawn().with_context(|| format!("could not start `{shown}`"))?;
-
-        let mut executable = None;
-        for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
-            let line = line.with_context(|| format!("could not read what `{shown}` prints"))?;
-            executable = artifact(&line, binary).or(executable);
-        }
-        let status = child.wait().with_context(|| format!("lost sight of `{shown}`"))?;
-        if !status.success() {
-            bail!("`{shown}` failed ({status})");
-        }
-        executable.with_context(|| format!("`{shown}` did not say where it put {binary}"))
+        let mut built = executables(cargo, &[binary])?;
+        built.pop().with_context(|| format!("cargo did not say where it put {binary}"))
     }
+
+    /// Builds test programs of a package and asks cargo where they are, in the order of `names`.
+    pub(crate) fn build_tests(&self, package: &str, names: &[&str]) -> Result<Vec<PathBuf>> {
+        let mut cargo = self.cargo();
+        cargo.args(["test", "--no-run", "--package", package]);
+        for name in names {
+            cargo.args(["--test", name]);
+        }
+        executables(cargo, names)
+    }
+}
+
+/// Runs a command of cargo's that builds executables called `names`, and returns their paths in that order.
+fn executables(mut cargo: Command, names: &[&str]) -> Result<Vec<PathBuf>> {
+    let shown = process::shown(&cargo);
+    // Diagnostics still go to standard error as text; only artifacts come as JSON.
+    cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let mut child = cargo.spawn().with_context(|| format!("could not start `{shown}`"))?;
+
+    let mut found = vec![None; names.len()];
+    for line in BufReader::new(child.stdout.take().expect("it is piped")).lines() {
+        let line = line.with_context(|| format!("could not read what `{shown}` prints"))?;
+        for (name, path) in names.iter().zip(&mut found) {
+            *path = artifact(&line, name).or(path.take());
+        }
+    }
+    let status = child.wait().with_context(|| format!("lost sight of `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    let found = names.iter().zip(found).map(|(name, path)| {
+        path.with_context(|| format!("`{shown}` did not say where it put {name}"))
+    });
+    found.collect()
 }
 
 /// Cargo names itself to what it runs, so that a child of `cargo +NAME` uses the same one.
