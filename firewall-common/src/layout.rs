@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every type that lives in a pinned map. It is part of the pins' path: raise it with any change
 /// to a map's key, value or meaning, and a new controller will not adopt tables that it would misread.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Most filters that can be loaded, number 0 ("none") included.
 pub const FILTERS_MAX: usize = 16;
@@ -64,11 +64,23 @@ pub enum Counter {
     PinholesRefused = 17,
     /// Flows that came by a pinhole.
     PinholeFlows = 18,
+    /// Packets that took the shortcut past the kernel's stack.
+    ShortCut = 19,
 }
 
 impl Counter {
     /// Length of the counter array.
-    pub const COUNT: usize = 19;
+    pub const COUNT: usize = 20;
+}
+
+/// An interface whose incoming packets are judged.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Port {
+    /// Its hardware address, as words of a frame; all zeros: not known.
+    pub address: [u16; 3],
+    /// Must be 0.
+    pub reserved: u16,
 }
 
 /// What a filter did on one protocol.

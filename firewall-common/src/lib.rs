@@ -19,5 +19,6 @@ mod pod;
 pub mod policy;
 pub mod reason;
 pub mod reset;
+pub mod shortcut;
 pub mod wire;
 pub mod words;

@@ -30,6 +30,7 @@ pod!(
     crate::flow::Timeouts,
     crate::layout::Attack,
     crate::layout::FilterCounters,
+    crate::layout::Port,
     crate::layout::SourceLimits,
     crate::layout::ReplayInput,
     crate::layout::ReplayOutput,

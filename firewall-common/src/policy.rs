@@ -137,8 +137,9 @@ pub struct PolicyHead {
     pub new_flow: u8,
     /// 1: a prefix is [`ASYMMETRIC`].
     pub has_asymmetric: u8,
-    /// Must be 0.
-    pub reserved: u8,
+    /// What may take the shortcut past the kernel's stack: bit set of [`crate::shortcut::FOR_UDP`] and
+    /// [`crate::shortcut::FOR_TCP`].
+    pub shortcut: u8,
 }
 
 /// What becomes of a TCP segment that belongs to no flow and is not a SYN.

@@ -4,7 +4,7 @@
 //! sender's next segment becomes one back to the sender. Either way the frame keeps its headers up to the
 //! transport header (tags, IPv4 options, IPv6 extension headers) and ends behind a TCP header of 20 bytes.
 
-use crate::wire::{Packet, checksum, checksum::Sum, ip_protocol, tcp_flags};
+use crate::wire::{Packet, checksum, checksum::Sum, tcp_flags};
 
 /// Length of a TCP header without options.
 pub const TCP_HEADER_LEN: usize = 20;
@@ -31,7 +31,7 @@ pub struct Rewritten {
     pub frame_len: u32,
 }
 
-/// Whether the checksum in a segment's header is only the sum of the pseudo-header, left for hardware to
+/// Whether the checksum in the header of a TCP segment or a UDP datagram is only the sum of the pseudo-header, left for hardware to
 /// finish (`CHECKSUM_PARTIAL`): so do packets of a local stack arrive over a virtual link. A right
 /// checksum looks like this once in 65,536 times; then the RST goes out with a wrong one and is lost, as
 /// a packet may be.
@@ -152,17 +152,18 @@ pub fn ipv4_checksum(old_checksum: u16, packet: &Packet, rewritten: &Rewritten) 
 
 /// The sum over addresses, protocol and length (RFC 9293 §3.1, RFC 8200 §8.1); the same both ways.
 #[inline(always)]
-fn pseudo_header(packet: &Packet, tcp_len: u32) -> Sum {
+fn pseudo_header(packet: &Packet, len: u32) -> Sum {
     Sum::default()
         .address(packet.source)
         .address(packet.destination)
-        .number(tcp_len)
-        .word(u16::from(ip_protocol::TCP))
+        .number(len)
+        .word(u16::from(packet.protocol))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::ip_protocol;
     use etherparse::{PacketBuilder, PacketHeaders, TransportHeader};
     use proptest::prelude::*;
 

@@ -11,8 +11,8 @@ use firewall_common::{
 
 use crate::{
     filter,
-    frame::Frame,
-    maps::{CROSSINGS, TIMEOUTS},
+    frame::{Frame, TcFrame},
+    maps::{CROSSINGS, POLICY, TIMEOUTS},
     report,
     tables::{self, Key},
     work::Work,
@@ -45,7 +45,7 @@ pub fn enters<F: Frame>(frame: &F, work: &mut Work) {
 /// Makes sure that the flow of a packet on its way out, which was judged on its way in, is known by the name it
 /// has here.
 #[inline(never)]
-pub fn leaves<F: Frame>(frame: &F, work: &mut Work) {
+pub fn leaves(frame: &TcFrame, work: &mut Work) {
     if work.packet.fragment == Fragment::Later {
         return;
     }
@@ -68,22 +68,29 @@ pub fn leaves<F: Frame>(frame: &F, work: &mut Work) {
     let here = work.key();
     let same =
         if here.version == 4 { crossing.key_v4 == *here.v4 } else { crossing.key_v6 == *here.v6 };
+    if same && POLICY.get(0).is_none_or(|head| head.shortcut == 0) {
+        return;
+    }
+    work.flow_id = crossing.flow_id;
+    work.alias_v4 = crossing.key_v4;
+    work.alias_v6 = crossing.key_v6;
+    let target = Key { version: work.packet.version, v4: &work.alias_v4, v6: &work.alias_v6 };
+    let Some(flow) = tables::entry(&target).filter(|flow| flow.id == crossing.flow_id) else {
+        return;
+    };
     if !same {
-        name(work, crossing);
+        name(work, crossing, flow);
+    } else if Alias::of(flow).is_none() {
+        let reply = crossing.direction == Direction::Reply as u32;
+        let direction = if reply { Direction::Reply } else { Direction::Original };
+        flow.note_passage(direction, frame.came_in_by(), work.interface, work.now);
     }
 }
 
 /// Enters the alias, into the table that its flow lies in.
 #[inline(always)]
-fn name(work: &mut Work, crossing: &Crossing) {
-    work.flow_id = crossing.flow_id;
-    work.alias_v4 = crossing.key_v4;
-    work.alias_v6 = crossing.key_v6;
-    let target = Key { version: work.packet.version, v4: &work.alias_v4, v6: &work.alias_v6 };
-    let Some(flow) = tables::entry(&target) else {
-        return;
-    };
-    if flow.id != crossing.flow_id || !make_room(work) {
+fn name(work: &mut Work, crossing: &Crossing, flow: &mut Flow) {
+    if !make_room(work) {
         return;
     }
     if flow.flags & Flow::TRANSLATED == 0 {

@@ -18,8 +18,9 @@ use firewall_common::{
 };
 
 use crate::{
-    hook,
+    clock, hook,
     maps::{FILTERS_TC, FILTERS_XDP},
+    shortcut,
     work::Work,
 };
 
@@ -55,6 +56,8 @@ pub trait Frame: Bytes {
     fn truncate(&self, len: u32) -> bool;
     /// Sends the frame out by the interface that it came in on.
     fn send_back(&self, hook: Hook) -> i32;
+    /// Sends the frame on past the kernel's stack, or lets it pass.
+    fn forward(&self, work: &mut Work) -> i32;
     /// Goes on in the filter with this number; comes back only if there is none.
     fn tail_call(&self, filter: u32);
     /// Parses the frame onto the desk: [`hook::parse_xdp`] or [`hook::parse_tc`].
@@ -143,6 +146,14 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn send_back(&self, _hook: Hook) -> i32 {
         xdp_action::XDP_TX as i32
+    }
+
+    #[inline(always)]
+    fn forward(&self, work: &mut Work) -> i32 {
+        if clock::in_replay() {
+            return hook::pass::<Self>(work);
+        }
+        shortcut::forward(self.context.ctx, work) as i32
     }
 
     #[inline(always)]
@@ -261,6 +272,12 @@ impl Frame for TcFrame {
         };
         // SAFETY: the helper only notes where to.
         unsafe { bpf_redirect(self.interface(), flags) as i32 }
+    }
+
+    /// The shortcut needs XDP: the stack has the packet already.
+    #[inline(always)]
+    fn forward(&self, work: &mut Work) -> i32 {
+        hook::pass::<Self>(work)
     }
 
     #[inline(always)]

@@ -40,8 +40,12 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
         }
     };
     log_decision(frame, work, decision);
-    if decision == Decision::Pass && work.told.is_nothing() {
-        return pass::<F>(work);
+    if work.told.is_nothing() {
+        match decision {
+            Decision::Pass => return pass::<F>(work),
+            Decision::Forward => return frame.forward(work),
+            _ => {}
+        }
     }
     if work.told.change != 0 {
         report::flow_changed(frame, work);
@@ -54,7 +58,7 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
             report::passed_against_rules(frame, work);
             pass::<F>(work)
         }
-        Decision::Pass => pass::<F>(work),
+        Decision::Pass | Decision::Forward => pass::<F>(work),
         Decision::Read => filter::hand_over(frame, work),
         Decision::Drop => drop(frame, work),
         Decision::Answer => {

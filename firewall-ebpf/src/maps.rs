@@ -5,7 +5,8 @@
 
 use aya_ebpf::{
     btf_maps::{
-        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerfEventByteArray, ProgramArray,
+        Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerfEventByteArray,
+        ProgramArray,
     },
     macros::btf_map,
 };
@@ -21,10 +22,11 @@ use firewall_common::{
     flow::{Flow, FragmentKey, KeyV4, KeyV6, Timeouts},
     layout::{
         Attack, CONNECTIONS_MAX, CROSSINGS_MAX, Counter, FILTERS_MAX, FilterCounters,
-        INTERFACES_MAX, PINHOLES_MAX, ReplayInput, ReplayOutput, SESSIONS_MAX, SourceLimits,
+        INTERFACES_MAX, PINHOLES_MAX, Port, ReplayInput, ReplayOutput, SESSIONS_MAX, SourceLimits,
     },
     policy::{Binding, NetworkWords, PREFIXES_MAX, PROTOCOLS_MAX, PolicyHead, RULES_MAX, Rule},
     reason::Reason,
+    shortcut::LongWay,
 };
 
 use crate::work::Work;
@@ -131,8 +133,14 @@ pub static FILTERS_XDP: ProgramArray<FILTERS_MAX> = ProgramArray::new();
 pub static FILTERS_TC: ProgramArray<FILTERS_MAX> = ProgramArray::new();
 /// Interfaces that have an ingress hook: what came in there was judged there.
 #[btf_map]
-pub static INTERFACES: HashMap<u32, u32, INTERFACES_MAX> = HashMap::new();
+pub static INTERFACES: HashMap<u32, Port, INTERFACES_MAX> = HashMap::new();
+/// Those of them that send redirected frames, each under its own index.
+#[btf_map]
+pub static DEVICES: DevMapHash<INTERFACES_MAX> = DevMapHash::new();
 
+/// Packets of proven flows that went the long way, by [`LongWay`].
+#[btf_map]
+pub static LONG_WAYS: PerCpuArray<u64, { LongWay::COUNT }> = PerCpuArray::new();
 /// Packets refused, and events, by reason.
 #[btf_map]
 pub static REASONS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();

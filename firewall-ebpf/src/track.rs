@@ -20,7 +20,7 @@ use crate::{
     judge::{self, Judgement},
     limits,
     maps::{POLICY, TIMEOUTS},
-    pinholes, related, report, tables,
+    pinholes, related, report, shortcut, tables,
     work::{Decision, Work},
 };
 
@@ -142,7 +142,7 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
         if clock::in_replay() {
             work.note_flow(flow);
         }
-        return Some(Decision::Pass);
+        return Some(shortcut::onward(work, flow));
     }
     work.note_flow(flow);
     work.told.crosses = u8::from(before.is_half_open());
@@ -240,7 +240,7 @@ fn pass_relaxed(work: &mut Work, flow: &mut Flow) -> Decision {
 fn read_or_pass(work: &mut Work, flow: &mut Flow) -> Decision {
     if !filter::wants(work) {
         flow.half(work.direction).flags |= Half::UNREAD;
-        return Decision::Pass;
+        return if work.told.is_nothing() { shortcut::onward(work, flow) } else { Decision::Pass };
     }
     let (sender, receiver) = flow.sides(work.direction);
     work.acked = receiver.acked;
@@ -433,7 +433,7 @@ fn lay_out(work: &mut Work, id: u64, state: State) {
     flow.interface = work.interface;
     flow.rule = work.rule as u16;
     flow.kin = work.kin;
-    flow.child = u16::from(work.kin != 0);
+    flow.child = u8::from(work.kin != 0);
 }
 
 /// Enters the flow that the packet on the desk begins.

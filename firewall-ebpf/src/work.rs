@@ -37,6 +37,8 @@ pub enum Decision {
     Answer = 3,
     /// It is dropped for the reason on the desk, and its sender gets a SYN and an ACK of the cookie there.
     Challenge = 4,
+    /// It goes on its way, past the kernel's stack if nothing is against it.
+    Forward = 5,
 }
 
 impl Decision {
@@ -48,6 +50,7 @@ impl Decision {
             1 => Self::Read,
             3 => Self::Answer,
             4 => Self::Challenge,
+            5 => Self::Forward,
             _ => Self::Drop,
         }
     }
@@ -112,8 +115,10 @@ pub struct Work {
     pub originator: [u32; 4],
     /// What the sender of a SYN is challenged with.
     pub cookie: u32,
+    /// The interface that it leaves by if it is forwarded.
+    pub leaves_by: u32,
     /// The flow's [`Flow::flags`].
-    pub flow_flags: u32,
+    pub flow_flags: u8,
 
     /// Rule that let the flow in or refused it, counted from 1; 0: the default.
     pub rule: u32,

@@ -18,7 +18,7 @@ use nix::{
 
 use crate::{
     attach::{self, Mode},
-    bad_input, bpffs,
+    bad_input, bpffs, devices,
     flows::FlowTable,
     instance::{Instance, InterfaceState, ProtocolState, State},
     link::{self, Interface},
@@ -28,6 +28,7 @@ use crate::{
     renumber::keep_numbers,
     resize::Resize,
     ring::monotonic_ns,
+    shortcut::Shortcut,
     tables::{Over, Tables},
     takeover::{TakenOver, take_over},
 };
@@ -169,6 +170,8 @@ fn build(
         // A filter that was switched by hand stays so until the policy says something new.
         (true, true) => Over::PolicyKeepingBindings,
     };
+    // What can be had of it is known once the programs are attached.
+    compiled.head.shortcut = 0;
     tables.write_policy(&compiled, over).context("cannot write the policy")?;
     tables.set_secret(random_secret()?)?;
     if let Some(adopt) = wanted.adopt {
@@ -180,6 +183,7 @@ fn build(
     let first = if adopted { None } else { Some(take_over(&tables, &compiled)?) };
 
     let old = before.map(|before| before.interfaces).unwrap_or_default();
+    let addresses = devices::addresses()?;
     let mut states = Vec::new();
     let mut failure = None;
     if let Some(resize) = &mut resize {
@@ -191,7 +195,7 @@ fn build(
         match attached {
             Ok(state) => {
                 // Only now: what came in before was not judged there.
-                tables.note_interface(interface.index)?;
+                tables.note_interface(interface.index, addresses.get(&interface.index).copied())?;
                 states.push(state);
             }
             // All that were attached before have to use the same tables: on with the others.
@@ -226,6 +230,8 @@ fn build(
             attach::detach(instance, index)?;
         }
     }
+    let shortcut = Shortcut::look(wanted.policy.shortcut())?;
+    shortcut.put_into_force(&tables, &states).context("cannot set up the shortcut")?;
     let state = State {
         policy_file: wanted.policy_file.clone(),
         policy_digest: digest,
@@ -236,6 +242,7 @@ fn build(
             .iter()
             .map(|(timeout, name)| ((*name).to_owned(), compiled.timeouts.get(*timeout)))
             .collect(),
+        shortcut: wanted.policy.shortcut(),
     };
     instance.write_state(&state)?;
     Ok(Up { ebpf, state, adopted })

@@ -129,6 +129,7 @@ impl Controller {
         let tables = Tables::pinned(&instance.maps());
         let rings = Rings::open(&tables)?;
         let names = Names::of(instance, &state);
+        let housekeeping = Housekeeping::new(instance, &state, timeouts)?;
         let mut controller = Self {
             instance: instance.clone(),
             tables,
@@ -139,7 +140,7 @@ impl Controller {
             bindings: Vec::new(),
             vanished: Vec::new(),
             last_own_event: 0,
-            housekeeping: Housekeeping::new(instance, timeouts)?,
+            housekeeping,
             kernel_log,
         };
         controller.bindings = controller.read_bindings()?;

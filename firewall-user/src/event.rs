@@ -206,7 +206,7 @@ impl Event {
                     .then_some(record.expected),
             }),
             filter: filter(record),
-            adopted: u32::from(record.flow_flags) & Flow::ADOPTED != 0,
+            adopted: record.flow_flags & u16::from(Flow::ADOPTED) != 0,
             rule: named(&names.rules, record.rule as usize),
             caused_by: (record.caused_by != 0).then_some(record.caused_by),
             suppressed: Some(record.suppressed),

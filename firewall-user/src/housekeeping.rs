@@ -11,9 +11,10 @@ use tokio::sync::mpsc as channel;
 use crate::{
     attack::{self, AttackWatch},
     command::Commander,
-    instance::Instance,
+    instance::{Instance, InterfaceState, State},
     pressure::{self, Pressure},
     ring::monotonic_ns,
+    shortcut::Shortcut,
     sweep::{Gone, Report, Sweeper},
     tables::Tables,
 };
@@ -42,13 +43,17 @@ pub struct Housekeeping {
     pressure: Pressure,
     attack: AttackWatch,
     full: FullWatch,
-    /// What the last sweep and the last look failed with.
-    failures: [Option<String>; 2],
+    interfaces: Vec<InterfaceState>,
+    shortcut_wanted: bool,
+    /// What the shortcut came to when it was looked at last.
+    shortcut: Option<Shortcut>,
+    /// What the last sweep, the last look at the tables and the last one at the shortcut failed with.
+    failures: [Option<String>; 3],
 }
 
 impl Housekeeping {
     /// Looks after an instance that is up, whose policy has these timeouts.
-    pub fn new(instance: &Instance, timeouts: Timeouts) -> Result<Self> {
+    pub fn new(instance: &Instance, state: &State, timeouts: Timeouts) -> Result<Self> {
         let tables = Tables::pinned(&instance.maps());
         let full = FullWatch { counted: tables.reason_count(Reason::OutOfResources)?, told: None };
         Ok(Self {
@@ -57,7 +62,10 @@ impl Housekeeping {
             pressure: Pressure::new(timeouts),
             attack: AttackWatch::default(),
             full,
-            failures: [None, None],
+            interfaces: state.interfaces.clone(),
+            shortcut_wanted: state.shortcut,
+            shortcut: None,
+            failures: [const { None }; 3],
         })
     }
 
@@ -71,8 +79,9 @@ impl Housekeeping {
 
     /// Takes in what a sweep said.
     pub fn take_in(&mut self, report: Result<Report, String>) -> Vec<Notice> {
-        let [failure, _] = &mut self.failures;
-        let mut notices = changed(failure, "the sweep of the flow tables", report.as_ref().err());
+        let mut notices = self.look_at_shortcut();
+        let [failure, ..] = &mut self.failures;
+        notices.extend(changed(failure, "the sweep of the flow tables", report.as_ref().err()));
         let Ok(report) = report else { return notices };
         notices.extend(report.told.iter().copied().map(Notice::Gone));
         if !report.holders.is_empty() {
@@ -103,7 +112,7 @@ impl Housekeeping {
     /// Looks at what may change at any time.
     pub fn look(&mut self) -> Vec<Notice> {
         let looked = self.look_at_tables();
-        let [_, failure] = &mut self.failures;
+        let [_, failure, _] = &mut self.failures;
         match looked {
             Ok(mut notices) => {
                 notices.extend(changed(failure, "the look at the tables", None));
@@ -111,6 +120,29 @@ impl Housekeeping {
             }
             Err(error) => changed(failure, "the look at the tables", Some(&format!("{error:#}"))),
         }
+    }
+
+    /// What can be had of the shortcut may change: conntrack's setting, and the device at the other end.
+    fn look_at_shortcut(&mut self) -> Vec<Notice> {
+        let looked = Shortcut::look(self.shortcut_wanted).and_then(|shortcut| {
+            shortcut.put_into_force(&self.tables, &self.interfaces)?;
+            Ok(shortcut)
+        });
+        let failed = looked.as_ref().err().map(|error| format!("{error:#}"));
+        let [.., failure] = &mut self.failures;
+        let mut notices = changed(failure, "the look at the shortcut", failed.as_ref());
+        if let Ok(now) = looked
+            && self.shortcut.as_ref() != Some(&now)
+        {
+            if self.shortcut_wanted {
+                notices.extend(self.interfaces.iter().map(|interface| {
+                    let message = format!("{}: {}", interface.name, now.at(interface).text());
+                    Notice::Control(Reason::None, message)
+                }));
+            }
+            self.shortcut = Some(now);
+        }
+        notices
     }
 
     fn look_at_tables(&mut self) -> Result<Vec<Notice>> {

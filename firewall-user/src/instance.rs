@@ -234,6 +234,9 @@ pub struct State {
     /// The policy's timeouts by name, nanoseconds; what lies in the kernel's table may be shorter.
     #[serde(default)]
     pub timeouts_ns: BTreeMap<String, u64>,
+    /// Whether the policy wants the shortcut past the kernel's stack.
+    #[serde(default)]
+    pub shortcut: bool,
 }
 
 /// A protocol of the policy.

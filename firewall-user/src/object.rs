@@ -26,7 +26,7 @@ pub const TC_EGRESS: &str = "fwx_egress";
 pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
-pub const PINNED_MAPS: [&str; 34] = [
+pub const PINNED_MAPS: [&str; 36] = [
     "FLOWS_V4",
     "FLOWS_V6",
     "HALF_OPEN_V4",
@@ -55,6 +55,8 @@ pub const PINNED_MAPS: [&str; 34] = [
     "FILTERS_XDP",
     "FILTERS_TC",
     "INTERFACES",
+    "DEVICES",
+    "LONG_WAYS",
     "REASONS",
     "COUNTERS",
     "FILTER_COUNTERS",

@@ -10,6 +10,7 @@ use firewall_common::{
     layout::{Attack, Counter},
     policy::{Mode, Profile},
     reason::Reason,
+    shortcut::LongWay,
 };
 use serde::Serialize;
 
@@ -18,6 +19,7 @@ use crate::{
     flows::FlowTable,
     instance::{Instance, InterfaceState, State},
     ring::{monotonic_epoch_ns, monotonic_ns},
+    shortcut::{AtInterface, Shortcut},
     sweep::Fill,
     tables::Tables,
 };
@@ -35,7 +37,7 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// Its interfaces.
-    pub interfaces: Vec<InterfaceState>,
+    pub interfaces: Vec<InterfaceStatus>,
     /// Flows in the tables.
     pub flows: Flows,
     /// Packets seen.
@@ -69,6 +71,8 @@ pub struct Status {
     pub flows_translated: u64,
     /// What became of announced connections.
     pub pinholes: Pinholes,
+    /// The shortcut past the kernel's stack.
+    pub shortcut: ShortcutStatus,
     /// The filters' bindings.
     pub filters: Vec<FilterStatus>,
 }
@@ -188,6 +192,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             flows_adopted: 0,
             flows_translated: 0,
             pinholes: Pinholes::default(),
+            shortcut: ShortcutStatus::default(),
             filters: Vec::new(),
         });
     };
@@ -234,9 +239,53 @@ pub fn status(instance: &Instance) -> Result<Status> {
             refused: tables.counter(Counter::PinholesRefused)?,
             flows: tables.counter(Counter::PinholeFlows)?,
         },
+        shortcut: shortcut(&state, &tables)?,
         filters: filters(&state, &tables)?,
-        interfaces: state.interfaces,
+        interfaces: interfaces(state)?,
     })
+}
+
+/// An interface, and what the shortcut comes to there.
+#[derive(Debug, Serialize)]
+pub struct InterfaceStatus {
+    /// How its packets are caught.
+    #[serde(flatten)]
+    pub state: InterfaceState,
+    /// The shortcut past the kernel's stack, where the policy wants it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortcut: Option<AtInterface>,
+}
+
+fn interfaces(state: State) -> Result<Vec<InterfaceStatus>> {
+    let shortcut = if state.shortcut { Some(Shortcut::look(true)?) } else { None };
+    let with_shortcut = |state| InterfaceStatus {
+        shortcut: shortcut.as_ref().map(|shortcut| shortcut.at(&state)),
+        state,
+    };
+    Ok(state.interfaces.into_iter().map(with_shortcut).collect())
+}
+
+/// What became of packets that the shortcut past the kernel's stack was for.
+#[derive(Debug, Default, Serialize)]
+pub struct ShortcutStatus {
+    /// Whether the policy wants it.
+    pub wanted: bool,
+    /// Packets that took it.
+    pub packets: u64,
+    /// Packets of flows that take it which went the long way, by reason; those that never came up are left out.
+    pub long_ways: BTreeMap<&'static str, u64>,
+}
+
+fn shortcut(state: &State, tables: &Tables) -> Result<ShortcutStatus> {
+    let mut long_ways = BTreeMap::new();
+    for (why, name) in LongWay::ALL {
+        let packets = tables.long_ways(why)?;
+        if packets > 0 {
+            long_ways.insert(name, packets);
+        }
+    }
+    let packets = tables.counter(Counter::ShortCut)?;
+    Ok(ShortcutStatus { wanted: state.shortcut, packets, long_ways })
 }
 
 /// Connections that others announced to a filter.
@@ -358,11 +407,14 @@ impl Status {
             return text;
         }
         text += &format!("policy: {}\n", self.policy.as_deref().unwrap_or("built in"));
-        for interface in &self.interfaces {
+        for InterfaceStatus { state, shortcut } in &self.interfaces {
             text += &format!(
                 "interface {}: ingress {}, egress {} ({})\n",
-                interface.name, interface.ingress, interface.egress, interface.why
+                state.name, state.ingress, state.egress, state.why
             );
+            if let Some(shortcut) = shortcut {
+                text += &format!("  {}\n", shortcut.text());
+            }
         }
         let Flows { ipv4, ipv6 } = &self.flows;
         text += &format!(
@@ -404,6 +456,7 @@ impl Status {
             ("sources that answered a challenge", self.sources_authenticated),
             ("connections that were taken over in their midst", self.flows_adopted),
             ("connections whose addresses are translated", self.flows_translated),
+            ("packets that took the shortcut", self.shortcut.packets),
             ("pinholes that were opened", self.pinholes.opened),
             ("pinholes that found no room", self.pinholes.refused),
             ("connections that came by a pinhole", self.pinholes.flows),

@@ -10,12 +10,13 @@ use aya::maps::{
 use firewall_common::{
     cookie::Secret,
     flow::{Flow, KeyV4, KeyV6, Timeouts},
-    layout::{Counter, FilterCounters},
+    layout::{Counter, FilterCounters, Port},
     policy::{Binding, NetworkWords, PROTOCOLS_MAX, PolicyHead, RULES_MAX, Rule, to_words},
     reason::Reason,
+    shortcut::LongWay,
 };
 
-use crate::{object::os_error, policy::Compiled};
+use crate::{devices::Address, object::os_error, policy::Compiled};
 
 /// UDP's ports stand behind TCP's in the table of ports.
 const UDP_PORTS: u32 = 1 << 16;
@@ -198,15 +199,32 @@ impl Tables {
         Ok(table.get(&(reason as u32), 0)?.iter().sum())
     }
 
-    /// Notes an interface as one whose incoming packets are judged.
-    pub fn note_interface(&self, index: u32) -> Result<()> {
-        let mut table: HashMap<_, u32, u32> = self.open("INTERFACES")?;
-        Ok(table.insert(index, 1, 0)?)
+    /// Lets packets take the shortcut past the kernel's stack: bits of [`PolicyHead::shortcut`].
+    pub fn set_shortcut(&self, shortcut: u8) -> Result<()> {
+        let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
+        let now = head.get(&0, 0)?;
+        if now.shortcut != shortcut {
+            head.set(0, PolicyHead { shortcut, ..now }, 0)?;
+        }
+        Ok(())
+    }
+
+    /// How many packets of proven flows went the long way for `why`, all CPUs together.
+    pub fn long_ways(&self, why: LongWay) -> Result<u64> {
+        let table: PerCpuArray<_, u64> = self.open("LONG_WAYS")?;
+        Ok(table.get(&(why as u32), 0)?.iter().sum())
+    }
+
+    /// Notes an interface as one whose incoming packets are judged, and its hardware address.
+    pub fn note_interface(&self, index: u32, address: Option<Address>) -> Result<()> {
+        let mut table: HashMap<_, u32, Port> = self.open("INTERFACES")?;
+        let address = bytemuck::cast(address.unwrap_or_default());
+        Ok(table.insert(index, Port { address, reserved: 0 }, 0)?)
     }
 
     /// Takes that note back.
     pub fn forget_interface(&self, index: u32) -> Result<()> {
-        let mut table: HashMap<_, u32, u32> = self.open("INTERFACES")?;
+        let mut table: HashMap<_, u32, Port> = self.open("INTERFACES")?;
         ignore_missing(table.remove(&index))
     }
 
@@ -271,6 +289,7 @@ fn duplicate(map: &Map) -> Result<MapData> {
         | Map::LpmTrie(data)
         | Map::PerCpuArray(data)
         | Map::PerfEventArray(data)
+        | Map::DevMapHash(data)
         | Map::ProgramArray(data) => data,
         other => anyhow::bail!("a map of an unexpected type: {other:?}"),
     };

@@ -2,6 +2,7 @@
 
 mod alias;
 mod key;
+mod passage;
 mod state;
 mod tcp;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod window;
 
 pub use alias::Alias;
 pub use key::{FragmentKey, KeyV4, KeyV6, Oriented};
+pub use passage::{FRESH_TICKS, Passage};
 pub use state::State;
 pub use tcp::{
     PassedSyn, Step, advance, expected, judge, note, note_first_syn, note_refused, opens, renew,
@@ -86,7 +88,9 @@ pub struct Flow {
     /// Rule that let the flow in, or the connection that announced it; counted from 1; 0: the default.
     pub rule: u16,
     /// 1: another connection announced it, see [`crate::filter::pinhole`].
-    pub child: u16,
+    pub child: u8,
+    /// Bit set of [`Flow::ADOPTED`] and [`Flow::TRANSLATED`].
+    pub flags: u8,
     /// TCP: what the originator said, then the responder.
     pub halves: [Half; 2],
     /// TCP: a SYN that passed and changed nothing.
@@ -101,18 +105,18 @@ pub struct Flow {
     pub kin: u64,
     /// TCP: sequence number of each stream's first byte of payload, as the SYN announced it.
     pub first_seq: [u32; 2],
-    /// Interface the first packet came in on or went out by.
+    /// Interface the first packet came in on or went out by; 0: the flow was taken over, and nobody knows.
     pub interface: u32,
-    /// Bit set of [`Flow::ADOPTED`] and [`Flow::TRANSLATED`].
-    pub flags: u32,
+    /// How its packets were last seen to cross the machine.
+    pub passage: Passage,
 }
 
 impl Flow {
     /// The flow's beginning was not seen: it was there when the firewall was switched on, or its prefix is
     /// asymmetric.
-    pub const ADOPTED: u32 = 1;
+    pub const ADOPTED: u8 = 1;
     /// The kernel translates its addresses: it has an alias.
-    pub const TRANSLATED: u32 = 2;
+    pub const TRANSLATED: u8 = 2;
 
     /// The flow's state.
     #[inline(always)]

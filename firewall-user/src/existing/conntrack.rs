@@ -15,11 +15,9 @@ use netlink_packet_core::{
 };
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::{
-    Existing, Origin, Progress, Tuple,
-    netlink::{ListError, Request, list},
-    valid_scale,
-};
+use crate::netlink::{ListError, Request, list};
+
+use super::{Existing, Origin, Progress, Tuple, valid_scale};
 
 /// NFNL_SUBSYS_CTNETLINK in the upper byte, IPCTNL_MSG_CT_GET and _NEW in the lower.
 const GET: u16 = 0x0101;

@@ -3,13 +3,12 @@
 //! A firewall that only knows what began under its eyes would cut them all. The kernel knows them in two
 //! places: its connection tracking (`conntrack`) has what passes through, with both sides of a translation;
 //! its own sockets (`sockets`) are what this machine takes part in, and are there without any tracking. Both
-//! are read over netlink (`netlink`), for the network namespace of the calling thread.
+//! are read over netlink (`crate::netlink`), for the network namespace of the calling thread.
 //!
 //! Not found are a handshake that a listener of this machine has not finished, unless conntrack knows it (the
 //! peer repeats its SYN), and what passes through while conntrack is off.
 
 mod conntrack;
-mod netlink;
 mod sockets;
 
 use std::net::IpAddr;

@@ -14,11 +14,9 @@ use netlink_packet_sock_diag::{
 };
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
-use super::{
-    Existing, Origin, Progress, Tuple,
-    netlink::{ListError, Request, list},
-    valid_scale,
-};
+use crate::netlink::{ListError, Request, list};
+
+use super::{Existing, Origin, Progress, Tuple, valid_scale};
 
 /// In `struct tcp_info`: `tcpi_options`, and behind it `tcpi_snd_wscale` and `tcpi_rcv_wscale`, which share
 /// a byte.

@@ -20,6 +20,7 @@ pub(super) fn policy() -> Policy {
         interfaces: Vec::new(),
         default_action: Action::Allow,
         new_flow: NewFlow::Enforce,
+        shortcut: false,
         tables: TableSizes::default(),
         timeouts: Timeouts::default(),
         limits: Limits::default(),

@@ -9,6 +9,7 @@ use std::{
 use firewall_common::{
     flow::Timeouts,
     policy::{ASYMMETRIC, Binding, NetworkSet, PROTOCOLS_MAX, PolicyHead, Rule},
+    shortcut::{FOR_TCP, FOR_UDP},
 };
 use ipnet::IpNet;
 
@@ -143,7 +144,7 @@ impl Policy {
             syn_authentication: self.limits.syn_authentication as u8,
             new_flow: self.new_flow as u8,
             has_asymmetric: self.asymmetric_prefixes().next().is_some().into(),
-            reserved: 0,
+            shortcut: if self.shortcut { FOR_UDP | FOR_TCP } else { 0 },
         }
     }
 

@@ -205,6 +205,16 @@ pub(super) fn choice<T: Copy>(
     chosen
 }
 
+/// Whether the value of `key` says so.
+pub(super) fn boolean(key: &str, value: &Value<'_>, problems: &mut Problems) -> Option<bool> {
+    let boolean = value.get_ref().as_bool();
+    if boolean.is_none() {
+        let help = "it is `true` or `false`, without quotes".to_owned();
+        wrong_type_with(&format!("`{key}`"), "a boolean", value, help, problems);
+    }
+    boolean
+}
+
 /// Says that `what` has to be `expected`, unlike `value`.
 pub(super) fn wrong_type(
     what: &str,

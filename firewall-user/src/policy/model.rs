@@ -19,6 +19,7 @@ pub struct Policy {
     pub(super) interfaces: Vec<String>,
     pub(super) default_action: Action,
     pub(super) new_flow: NewFlow,
+    pub(super) shortcut: bool,
     pub(super) tables: TableSizes,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
@@ -74,6 +75,11 @@ impl Policy {
     /// What becomes of a TCP segment that belongs to no flow and is not a SYN.
     pub fn new_flow(&self) -> NewFlow {
         self.new_flow
+    }
+
+    /// Whether packets of established flows may go past the kernel's stack.
+    pub fn shortcut(&self) -> bool {
+        self.shortcut
     }
 
     /// How much room there is for flows.

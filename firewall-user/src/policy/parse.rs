@@ -56,7 +56,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Policy, PolicyError> {
 /// something in its place, which [`parse`] lets nobody see.
 fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
     root.deny_unknown_keys(&KEYS, problems);
-    let Gateway { interfaces, default_action, new_flow } = gateway(root, problems);
+    let Gateway { interfaces, default_action, new_flow, shortcut } = gateway(root, problems);
     let tables = tracker::tables(root, problems);
     let timeouts = tracker::timeouts(root, problems);
     let limits = tracker::limits(root, problems);
@@ -77,6 +77,7 @@ fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
         interfaces,
         default_action,
         new_flow,
+        shortcut,
         tables,
         timeouts,
         limits,
@@ -92,6 +93,7 @@ struct Gateway {
     interfaces: Vec<String>,
     default_action: Action,
     new_flow: NewFlow,
+    shortcut: bool,
 }
 
 fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
@@ -100,6 +102,7 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
         interfaces: Vec::new(),
         default_action: Action::Deny,
         new_flow: NewFlow::Enforce,
+        shortcut: false,
     };
     let Some(table) = root.value("gateway") else {
         problems.add(0..0, ProblemKind::NoInterfaces, Some(INTERFACES_HELP.to_owned()));
@@ -108,7 +111,7 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
     let Some(section) = Section::new("[gateway]".to_owned(), table, problems) else {
         return nothing;
     };
-    section.deny_unknown_keys(&["interfaces", "default", "new_flow"], problems);
+    section.deny_unknown_keys(&["interfaces", "default", "new_flow", "shortcut"], problems);
     let interfaces = interfaces(&section, problems);
     let choices = [Action::Deny, Action::Allow].map(|action| (action_name(action), action));
     let default_action = section
@@ -120,7 +123,11 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
         .value("new_flow")
         .and_then(|value| document::choice("new_flow", &choices, value, problems))
         .unwrap_or(nothing.new_flow);
-    Gateway { interfaces, default_action, new_flow }
+    let shortcut = section
+        .value("shortcut")
+        .and_then(|value| document::boolean("shortcut", value, problems))
+        .unwrap_or(nothing.shortcut);
+    Gateway { interfaces, default_action, new_flow, shortcut }
 }
 
 fn interfaces(gateway: &Section<'_, '_>, problems: &mut Problems) -> Vec<String> {

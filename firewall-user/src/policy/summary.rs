@@ -16,6 +16,7 @@ pub struct Summary<'a> {
     interfaces: &'a [String],
     default: &'static str,
     new_flow: &'static str,
+    shortcut: bool,
     tables: TablesSummary,
     /// In seconds.
     timeouts: BTreeMap<&'static str, u64>,
@@ -149,6 +150,7 @@ impl Policy {
             interfaces: &self.interfaces,
             default: action_name(self.default_action),
             new_flow: self.new_flow.name(),
+            shortcut: self.shortcut,
             tables: TablesSummary { completed, half_open },
             timeouts: timeouts.collect(),
             limits: limits(&self.limits),

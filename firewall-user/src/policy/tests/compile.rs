@@ -1,6 +1,7 @@
 //! What the kernel's tables hold of a policy.
 
 use firewall_common::policy::{ASYMMETRIC, Candidate, NETWORKS_MAX, PROTOCOLS_MAX, PolicyHead};
+use firewall_common::shortcut::{FOR_TCP, FOR_UDP};
 
 use super::*;
 
@@ -53,7 +54,7 @@ fn what_the_example_says_of_tracking_compiles() {
         syn_authentication: SynAuthentication::Auto as u8,
         new_flow: NewFlow::Monitor as u8,
         has_asymmetric: 1,
-        reserved: 0,
+        shortcut: FOR_UDP | FOR_TCP,
     };
     assert_eq!(compiled.head, head);
     assert_eq!(compiled.tables, TableSizes { completed: 65_536, half_open: 262_144 });

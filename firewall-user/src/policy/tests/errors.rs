@@ -352,6 +352,16 @@ fn not_one_of() {
         "`allow` is no new_flow",
         "it is one of: `enforce`, `monitor`",
     );
+    for value in ["'on'", "1"] {
+        let found = if value == "1" { "an integer" } else { "a string" };
+        assert_told_in(
+            &format!("[gateway]\nshortcut = {value}\ninterfaces = ['lan0']"),
+            (2, 12),
+            value,
+            &format!("`shortcut` must be a boolean, not {found}"),
+            "it is `true` or `false`, without quotes",
+        );
+    }
     assert_told(
         "[limits]\nsyn_authentication = 'always'",
         (2, 22),

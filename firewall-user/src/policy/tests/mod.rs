@@ -19,6 +19,7 @@ const EXAMPLE: &str = r#"
 interfaces = ["lan0", "wan0"]
 default = "deny"
 new_flow = "monitor"
+shortcut = true
 
 [tables]
 completed = 65536
@@ -99,6 +100,7 @@ fn the_example_is_understood() {
 fn what_the_example_says_of_tracking_is_understood() {
     let policy = parsed(EXAMPLE);
     assert_eq!(policy.new_flow(), NewFlow::Monitor);
+    assert!(policy.shortcut());
     assert_eq!(policy.tables(), TableSizes { completed: 65_536, half_open: 262_144 });
     let mut timeouts = Timeouts::default();
     timeouts.set(Timeout::Established, 43_200_000_000_000);
@@ -161,6 +163,8 @@ fn what_is_left_out_takes_the_safe_default() {
 /// Asserts that `policy` tracks connections as one does that says nothing about it.
 fn assert_default_tracking(policy: &Policy) {
     assert_eq!(policy.new_flow(), NewFlow::Enforce);
+    assert!(!policy.shortcut());
+    assert_eq!(policy.compile().head.shortcut, 0);
     assert_eq!(policy.timeouts(), &Timeouts::default());
     assert_eq!(policy.tables(), TableSizes { completed: 1_048_576, half_open: 262_144 });
     let limits = Limits {
@@ -211,6 +215,7 @@ fn the_summary_shows_names_and_defaults() {
         "interfaces": ["lan0", "wan0"],
         "default": "deny",
         "new_flow": "monitor",
+        "shortcut": true,
         "tables": {"completed": 65_536, "half_open": 262_144},
         "timeouts": {
             "syn_sent": 120, "syn_received": 60, "established": 43_200, "fin_wait": 120,

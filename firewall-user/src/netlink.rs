@@ -31,31 +31,31 @@ const DATAGRAM_BYTES: usize = 64 << 10;
 const HEADER_BYTES: usize = 16;
 
 /// A table to list.
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Netlink protocol, e.g. NETLINK_NETFILTER.
-    pub(super) protocol: isize,
+    pub(crate) protocol: isize,
     /// Type of the message that asks.
-    pub(super) question: u16,
+    pub(crate) question: u16,
     /// Type of the messages that answer.
-    pub(super) answer: u16,
+    pub(crate) answer: u16,
     /// What follows the header of the message that asks.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A table that was listed.
 #[derive(Debug, Default)]
-pub(super) struct Listed<C> {
+pub(crate) struct Listed<C> {
     /// What was made of the messages.
-    pub(super) collected: C,
+    pub(crate) collected: C,
     /// How many messages could not be understood.
-    pub(super) not_understood: usize,
+    pub(crate) not_understood: usize,
     /// The table changed while it was read, so something may be missing or there twice.
-    pub(super) inconsistent: bool,
+    pub(crate) inconsistent: bool,
 }
 
 /// Why a table was not listed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ListError {
+pub(crate) enum ListError {
     /// The kernel has no such table.
     #[error("{0}")]
     Unavailable(io::Error),
@@ -65,7 +65,7 @@ pub(super) enum ListError {
 }
 
 /// Lists a table: gives the content of each message to `take`, which adds it to what is collected.
-pub(super) fn list<C: Default>(
+pub(crate) fn list<C: Default>(
     request: &Request,
     mut take: impl FnMut(&mut C, &[u8]) -> Result<(), DecodeError>,
 ) -> Result<Listed<C>, ListError> {
