@@ -71,6 +71,28 @@ pub fn leaves(frame: &TcFrame, work: &mut Work) {
     if same && POLICY.get(0).is_none_or(|head| head.shortcut == 0) {
         return;
     }
+    known_again(work, crossing, frame.came_in_by(), u32::from(same));
+}
+
+/// What a packet that is known again says about its flow, which came in by the interface `came_in_by`: `same` is 0 if
+/// it leaves by another name. A function of its own for the verifier's sake.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn known_again(
+    work: *mut Work,
+    crossing: *const Crossing,
+    came_in_by: u32,
+    same: u32,
+) -> u32 {
+    // SAFETY: the caller passes references, or so the verifier will not believe: hence the check.
+    if let (Some(work), Some(crossing)) = unsafe { (work.as_mut(), crossing.as_ref()) } {
+        tell_flow(work, crossing, came_in_by, same != 0);
+    }
+    0
+}
+
+#[inline(always)]
+fn tell_flow(work: &mut Work, crossing: &Crossing, came_in_by: u32, same: bool) {
     work.flow_id = crossing.flow_id;
     work.alias_v4 = crossing.key_v4;
     work.alias_v6 = crossing.key_v6;
@@ -83,7 +105,7 @@ pub fn leaves(frame: &TcFrame, work: &mut Work) {
     } else if Alias::of(flow).is_none() {
         let reply = crossing.direction == Direction::Reply as u32;
         let direction = if reply { Direction::Reply } else { Direction::Original };
-        flow.note_passage(direction, frame.came_in_by(), work.interface, work.now);
+        flow.note_passage(direction, came_in_by, work.interface, work.now);
     }
 }
 

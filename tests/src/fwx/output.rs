@@ -29,6 +29,27 @@ pub struct Status {
     /// Pinholes so far.
     #[serde(default)]
     pub pinholes: Pinholes,
+    /// The shortcut so far.
+    #[serde(default)]
+    pub shortcut: Shortcut,
+}
+
+/// The shortcut past the kernel's stack.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Shortcut {
+    /// Packets of proven flows that went the long way, by reason.
+    pub long_ways: BTreeMap<String, u64>,
+}
+
+/// The shortcut at an interface.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ShortcutThere {
+    /// `tcp and udp`, `udp` or `none`.
+    pub comes_in: String,
+    /// Whether packets may leave there by it.
+    pub goes_out: bool,
+    /// Why not all.
+    pub why: Vec<String>,
 }
 
 /// Pinholes, counted since the programs were attached.
@@ -63,6 +84,8 @@ pub struct InterfaceStatus {
     /// Why this mode and not a better one.
     #[serde(default)]
     pub why: String,
+    /// Where the policy wants it.
+    pub shortcut: Option<ShortcutThere>,
 }
 
 /// Flows of both families.
