@@ -15,6 +15,8 @@ pub const FOR_TCP: u8 = 2;
 
 /// Length of an Ethernet header without tags.
 pub const ETHERNET_LEN: u16 = 14;
+/// What a link pads shorter frames to (IEEE 802.3 §4.2.3.3), without the check sequence.
+const SHORTEST_FRAME: u32 = 60;
 /// Length of an IPv4 header without options.
 pub const IPV4_LEN: u16 = 20;
 /// Length of an IPv6 header.
@@ -28,7 +30,7 @@ pub enum LongWay {
     OtherAddress = 0,
     /// Its frame lies in several pieces, or is too short for what it says.
     Pieces = 1,
-    /// It has tags, options, extension headers or is a fragment.
+    /// It has tags, options, extension headers or is a fragment, or something follows it in its frame.
     Form = 2,
     /// It has no hop left.
     Hops = 3,
@@ -81,7 +83,7 @@ pub const fn is_meant(shortcut: u8, packet: &Packet) -> bool {
 pub struct Facts {
     /// Its receiver's hardware address, as words of the frame.
     pub destination: [u16; 3],
-    /// The hardware address of the interface that it came in by.
+    /// The hardware address of the interface that it came in by; all zeros: not known.
     pub own: [u16; 3],
     /// IPv4's time to live, IPv6's hop limit.
     pub hops: u8,
@@ -89,11 +91,14 @@ pub struct Facts {
     pub checksum: u16,
 }
 
-/// Whether the packet has the form that is forwarded: no tags, options or extension headers, not a fragment.
+/// Whether the packet has the form that is forwarded: no tags, options or extension headers, not a fragment, and
+/// nothing behind it in its frame of `frame_len` bytes but what the link pads short frames with.
 #[inline(always)]
-pub const fn is_plain(packet: &Packet) -> bool {
+pub const fn is_plain(packet: &Packet, frame_len: u32) -> bool {
     let header_len = if packet.version == 4 { IPV4_LEN } else { IPV6_LEN };
+    let whole = ETHERNET_LEN as u32 + packet.ip_len;
     packet.ip_offset == ETHERNET_LEN
+        && (frame_len == whole || frame_len <= SHORTEST_FRAME)
         && packet.transport_offset == ETHERNET_LEN + header_len
         && matches!(packet.fragment, Fragment::Whole)
 }
@@ -102,7 +107,8 @@ pub const fn is_plain(packet: &Packet) -> bool {
 #[inline(always)]
 pub fn obstacle(packet: &Packet, facts: &Facts) -> Option<LongWay> {
     let ([a, b, c], [x, y, z]) = (facts.destination, facts.own);
-    if (a ^ x) | (b ^ y) | (c ^ z) != 0 {
+    let is_unknown = x | y | z == 0;
+    if (a ^ x) | (b ^ y) | (c ^ z) != 0 || is_unknown {
         return Some(LongWay::OtherAddress);
     }
     if facts.hops <= 1 {
@@ -194,7 +200,7 @@ mod tests {
     fn an_ordinary_packet_takes_it() {
         for (v6, tcp) in BOTH.into_iter().flat_map(|v6| BOTH.map(|tcp| (v6, tcp))) {
             let (frame, packet) = frame(v6, tcp, 64, b"media");
-            assert!(is_plain(&packet), "{packet:?}");
+            assert!(is_plain(&packet, frame.len() as u32), "{packet:?}");
             assert_eq!(obstacle(&packet, &facts(&frame, &packet)), None, "{v6} {tcp}");
         }
     }
@@ -240,16 +246,40 @@ mod tests {
     #[test]
     fn only_plain_packets_do() {
         for v6 in BOTH {
-            let (_, packet) = frame(v6, true, 64, b"media");
+            let (frame, packet) = frame(v6, true, 64, b"media");
+            let len = frame.len() as u32;
             let tagged =
                 Packet { ip_offset: 18, transport_offset: packet.transport_offset + 4, ..packet };
             let with_options = Packet { transport_offset: packet.transport_offset + 8, ..packet };
             let first = Packet { fragment: Fragment::First, ..packet };
             let later = Packet { fragment: Fragment::Later, ..packet };
             for other in [tagged, with_options, first, later] {
-                assert!(!is_plain(&other), "{other:?}");
+                assert!(!is_plain(&other, len + 4), "{other:?}");
+                assert!(!is_plain(&other, len), "{other:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_stands_behind_a_packet_is_padding_or_for_the_kernel_to_cut_off() {
+        for (payload, frame_len, expected) in [
+            (&b"media"[..], 47, true),
+            (b"media", 60, true),
+            (b"media", 61, false),
+            (&[7; 100], 142, true),
+            (&[7; 100], 143, false),
+        ] {
+            let (_, packet) = frame(false, false, 64, payload);
+            assert_eq!(is_plain(&packet, frame_len), expected, "{frame_len}");
+        }
+    }
+
+    #[test]
+    fn an_interface_without_a_known_address_takes_none() {
+        let (mut frame, packet) = frame(false, true, 64, b"media");
+        frame[..6].fill(0);
+        let facts = Facts { own: [0; 3], ..facts(&frame, &packet) };
+        assert_eq!(obstacle(&packet, &facts), Some(LongWay::OtherAddress));
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub extern "C" fn forward(context: *mut xdp_md, work: *mut Work) -> u32 {
 
 #[inline(always)]
 fn forwarded(context: *mut xdp_md, work: &Work) -> Result<(), LongWay> {
-    if !is_plain(&work.packet) {
+    if !is_plain(&work.packet, work.frame_len) {
         return Err(LongWay::Form);
     }
     // SAFETY: the context is the program's own.
