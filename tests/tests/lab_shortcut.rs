@@ -272,10 +272,14 @@ fn a_new_policy_switches_it_for_live_flows() {
 /// A flow of which the kernel sees a packet now and then stays in its table, and in order.
 #[test]
 fn conntrack_keeps_what_takes_it() {
+    /// How long it waits, in seconds.
+    const TIMEOUT: u64 = 12;
+    const PAUSE_MS: u64 = 100;
     let lab = liberal_lab(WHOLE_CHECKSUMS);
     lab.gateway().nft(STATEFUL).unwrap();
-    for timeout in ["udp_timeout", "udp_timeout_stream"] {
-        lab.gateway().sysctl(&format!("netfilter/nf_conntrack_{timeout}"), "6").unwrap();
+    for timeout in ["udp_timeout", "udp_timeout_stream", "tcp_timeout_established"] {
+        let setting = format!("netfilter/nf_conntrack_{timeout}");
+        lab.gateway().sysctl(&setting, &TIMEOUT.to_string()).unwrap();
     }
     let fwx = start(&lab, &with_shortcut(&policy::open(&INTERFACES)), Mode::Native);
     let to = lab.camera.socket_v4(PORT);
@@ -283,18 +287,23 @@ fn conntrack_keeps_what_takes_it() {
     let pair = Pair::connect(&lab.client, lab.client.socket_v4(0), to, &listener).unwrap();
     let _echo = Echo::start(&lab.camera, to).unwrap();
     let socket = client_socket(&lab, to);
-    // Twice as long as conntrack would wait. A connection's windows are left behind many times meanwhile.
-    for _ in 0..120 {
+    for _ in 0..2 * TIMEOUT * 1000 / PAUSE_MS {
         ask_often(&fwx, &socket, to, 5);
         for _ in 0..20 {
             pair.talk().unwrap_or_else(|error| panic!("{error:#}\n{}", fwx.diagnostics()));
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(PAUSE_MS));
     }
+    assert!(short_cut(&fwx) > 8_000, "{}", fwx.diagnostics());
+    // Fragments and what ends a connection conntrack sees. Has it forgotten the flows, the one is new to it, the
+    // other invalid.
+    echo::ask_once(&socket, to, &[7; 3000]).unwrap();
+    pair.close().unwrap();
+    assert_eq!(nft_counter(lab.gateway(), "new"), 2, "an entry was lost and made anew");
+    assert_eq!(nft_counter(lab.gateway(), "invalid"), 0);
+    // Windows are left behind many times between two segments that conntrack sees.
     bulk::transfer(&lab.client, &lab.camera, lab.camera.socket_v4(PORT + 1), 10 * BYTES)
         .unwrap_or_else(|error| panic!("{error:#}\n{}", fwx.diagnostics()));
-    assert!(short_cut(&fwx) > 4_000, "{}", fwx.diagnostics());
-    assert_eq!(nft_counter(lab.gateway(), "new"), 3, "an entry was lost and made anew");
     assert_eq!(nft_counter(lab.gateway(), "invalid"), 0);
 }
 
