@@ -1,9 +1,9 @@
 //! Which flow a packet belongs to, and what it does to it.
 //!
-//! Nothing here looks at the packet's bytes: all facts lie on the [`Work`] desk. It, and the way of a new flow, are
-//! functions that the verifier knows by their signature alone. It walks each once in a program, however many ways led
-//! there. The way of a known flow is walked for each of the four tables that the flow may be found in: nearly every
-//! packet takes it, and a call would be a thirtieth of what its packet costs.
+//! Nothing here looks at the packet's bytes: all facts lie on the [`Work`] desk. It, and two of the three ways from it,
+//! that of a known flow and that of a new one, are functions that the verifier knows by their signature alone. It
+//! walks each once in a program, however many ways led through the parser and whichever of the four tables the
+//! flow was found in. The third is nearly every packet's, short, and goes without a call.
 
 use firewall_common::{
     event::EventKind,
@@ -59,14 +59,56 @@ fn with_header(work: &mut Work) -> Decision {
         return work.refuse(Reason::NoPolicy);
     };
     if let Some(flow) = tables::find(work) {
-        if !flow.expired(work.now, timeouts)
-            && let Some(decision) = of_known_flow(work, flow)
-        {
-            return decision;
+        if !flow.expired(work.now, timeouts) {
+            if moves_on(work, flow) {
+                return shortcut::onward(work, flow);
+            }
+            let decision = known_flow(work, flow);
+            if decision != REOPEN {
+                return Decision::from_raw(decision);
+            }
         }
         forget(work, flow);
     }
     Decision::from_raw(new_flow(work))
+}
+
+/// Nearly every packet: a segment that only moves its connection on, with nothing for a filter to read. `false`: it is
+/// another, and nothing was done.
+#[inline(always)]
+fn moves_on(work: &mut Work, flow: &mut Flow) -> bool {
+    let unread = work.packet.payload_len > 0;
+    if work.packet.protocol != ip_protocol::TCP || flow.child != 0 || unread && flow.protocol != 0 {
+        return false;
+    }
+    let direction = work.direction;
+    if !flow::moves_on(flow, direction, &Segment::of(&work.packet)) {
+        return false;
+    }
+    if unread {
+        flow.half(direction).flags |= Half::UNREAD;
+    }
+    flow.last_seen = work.now;
+    flow.count(direction, work.packet.ip_len);
+    if clock::in_replay() {
+        // What its flow says about it nobody else will ask.
+        work.note_flow(flow);
+    }
+    true
+}
+
+/// What [`known_flow`] returns for a packet that begins a new flow in place of the one it was found in.
+const REOPEN: u32 = u32::MAX;
+
+/// [`of_known_flow`] as a function of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn known_flow(work: *mut Work, flow: *mut Flow) -> u32 {
+    // SAFETY: the callers pass a reference, or so the verifier will not believe: hence the check.
+    match (Work::passed(work), unsafe { flow.as_mut() }) {
+        (Some(work), Some(flow)) => of_known_flow(work, flow).map_or(REOPEN, |known| known as u32),
+        _ => Decision::Drop as u32,
+    }
 }
 
 /// [`of_new_flow`] as a function of its own.
@@ -105,23 +147,24 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
     let before = flow.state();
     let next = if work.packet.protocol == ip_protocol::TCP {
         let segment = Segment::of(&work.packet);
-        match flow::advance(flow, direction, &segment) {
-            Ok(next) => next,
-            Err(Step::Refuse(reason, fault)) => {
-                work.note_flow(flow);
-                return Some(refuse(work, flow, &{ segment }, reason, fault));
-            }
-            Err(Step::Renew) => {
+        match flow::judge(flow, direction, &segment) {
+            Step::Pass => {}
+            Step::Reopen => return None,
+            Step::Renew => {
                 let was = flow.id;
-                let decision = renew(work, flow, &{ segment });
+                let decision = renew(work, flow, &segment);
                 if decision == Decision::Pass {
                     // Here and not further down: all that call each other share the stack.
                     filter::forget(was, work.now, 0);
                 }
                 return Some(decision);
             }
-            Err(Step::Reopen | Step::Pass) => return None,
+            Step::Refuse(reason, fault) => {
+                work.note_flow(flow);
+                return Some(refuse(work, flow, &segment, reason, fault));
+            }
         }
+        flow::note(flow, direction, &segment)
     } else if before == State::Killed {
         work.note_flow(flow);
         work.caused_by = flow.killed_by();
@@ -137,14 +180,10 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
     }
     flow.count(direction, work.packet.ip_len);
     let is_read = brings_payload(&work.packet) && !is_discarded(before, &work.packet);
+    work.note_flow(flow);
     if next == before && !is_read && !before.is_half_open() {
-        // Nearly every packet. What its flow says about it nobody will ask, but in replay.
-        if clock::in_replay() {
-            work.note_flow(flow);
-        }
         return Some(shortcut::onward(work, flow));
     }
-    work.note_flow(flow);
     work.told.crosses = u8::from(before.is_half_open());
     if next != before && !change(work, flow, before, next) {
         return Some(Decision::Drop);

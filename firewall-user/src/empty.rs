@@ -41,7 +41,10 @@ pub fn empty(ebpf: &Ebpf) -> Result<()> {
             Map::Array(_) if name.starts_with(".data") => bail!("nobody knows how it began"),
             Map::Array(data) => zero_array(data),
             Map::PerCpuArray(data) => zero_per_cpu_array(data),
-            Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data) => remove_all(data),
+            Map::HashMap(data)
+            | Map::LruHashMap(data)
+            | Map::LpmTrie(data)
+            | Map::DevMapHash(data) => remove_all(data),
             Map::PerfEventArray(_) | Map::ProgramArray(_) | Map::RingBuf(_) => Ok(()),
             other => bail!("the table {name} is of a type that cannot be emptied: {other:?}"),
         }

@@ -15,7 +15,7 @@ pub use key::{FragmentKey, KeyV4, KeyV6, Oriented};
 pub use passage::{FRESH_TICKS, Passage};
 pub use state::State;
 pub use tcp::{
-    PassedSyn, Step, advance, expected, judge, note, note_first_syn, note_refused, opens, renew,
+    PassedSyn, Step, expected, judge, moves_on, note, note_first_syn, note_refused, opens, renew,
     renewed_by,
 };
 pub use timeout::{Timeout, Timeouts};

@@ -1,7 +1,7 @@
 //! The TCP state machine of an observer between the ends (RFC 9293 §3.3.2, RFC 5961).
 //!
 //! [`judge`] says whether a segment passes and changes nothing; [`note`] takes in what a segment says that
-//! passed, and returns the flow's next state. [`advance`] is both, for who has no use for the one without the other.
+//! passed, and returns the flow's next state. [`moves_on`] does both for nearly every segment.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -98,53 +98,33 @@ const fn is_synchronized(state: State) -> bool {
     )
 }
 
-/// Nearly every segment: neither SYN nor RST, and ACK, of a connection that stands.
+/// Takes in a segment that does nothing but move its connection on: it is inside the windows, the connection is
+/// established, and no end is closing it or still being learnt about. `false`: it is not one of these, and nothing
+/// was taken in. Nearly every segment is: [`judge`] and [`note`] say the same of it, and do so in more steps.
 #[inline(always)]
-const fn is_plain(state: State, segment: &Segment) -> bool {
-    is_synchronized(state) && segment.flags & (SYN | RST | ACK) == ACK && !impossible(segment.flags)
-}
-
-/// Judges a segment of `flow` and takes in what it says. Returns the flow's state after it, which the caller has to
-/// set.
-///
-/// # Errors
-///
-/// What [`judge`] says of a segment that does not simply pass, of which nothing is taken in.
-#[inline(always)]
-pub fn advance(flow: &mut Flow, direction: Direction, segment: &Segment) -> Result<State, Step> {
-    let state = flow.state();
-    let is_plain = is_plain(state, segment);
-    if is_plain {
-        let (sender, receiver) = sides(&mut flow.halves, direction);
-        if are_judged(sender, receiver) {
-            return match window::fault(sender, receiver, segment) {
-                Fault::None => {
-                    window::note(sender, segment);
-                    Ok(after_window(sender, receiver, segment, state))
-                }
-                fault => Err(mismatch(fault)),
-            };
-        }
+pub const fn moves_on(flow: &mut Flow, direction: Direction, segment: &Segment) -> bool {
+    let is_established = matches!(flow.state(), State::Established);
+    if !is_established || segment.flags & (SYN | RST | FIN | ACK) != ACK || segment.is_partial {
+        return false;
     }
-    // A copy, so that the segment itself need not lie in memory.
-    let segment = &{ *segment };
-    let step = if is_plain { Step::Pass } else { rarely(flow, direction, segment) };
-    match step {
-        Step::Pass => Ok(note_apart(flow, direction, segment)),
-        other => Err(other),
+    let (sender, receiver) = sides(&mut flow.halves, direction);
+    if (sender.flags | receiver.flags) & (Half::LEARNING | Half::UNJUDGED | Half::FIN) != 0
+        || !matches!(window::fault(sender, receiver, segment), Fault::None)
+    {
+        return false;
     }
-}
-
-/// [`note`] apart from its caller.
-#[inline(never)]
-fn note_apart(flow: &mut Flow, direction: Direction, segment: &Segment) -> State {
-    note(flow, direction, segment)
+    window::note(sender, segment);
+    true
 }
 
 /// Judges a segment of `flow`.
 #[inline(always)]
 pub fn judge(flow: &Flow, direction: Direction, segment: &Segment) -> Step {
-    if is_plain(flow.state(), segment) {
+    let state = flow.state();
+    if is_synchronized(state)
+        && segment.flags & (SYN | RST | ACK) == ACK
+        && !impossible(segment.flags)
+    {
         return by_window(flow, direction, segment);
     }
     rarely(flow, direction, segment)
@@ -418,12 +398,6 @@ fn note_by_window(flow: &mut Flow, direction: Direction, segment: &Segment, stat
     } else {
         learn(sender, receiver, segment);
     }
-    after_window(sender, receiver, segment, state)
-}
-
-/// What is left to do once a segment's place is noted. Returns the flow's state after it.
-#[inline(always)]
-fn after_window(sender: &mut Half, receiver: &Half, segment: &Segment, state: State) -> State {
     if segment.is_partial && after(receiver.edge, sender.end) {
         // How much more comes in the fragments behind it nobody tells: no more than there is room for.
         sender.end = receiver.edge;

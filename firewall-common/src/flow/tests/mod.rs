@@ -5,7 +5,8 @@ mod ends;
 mod guesses;
 
 use super::{
-    Direction, Flow, Segment, State, Step, judge, note, note_first_syn, note_refused, opens, renew,
+    Direction, Flow, Segment, State, Step, judge, moves_on, note, note_first_syn, note_refused,
+    opens, renew,
 };
 use crate::{reason::Reason, wire::tcp_flags::*};
 
@@ -22,15 +23,32 @@ impl Observer {
             opens(segment.flags)?;
             return Ok(self.begin(segment));
         }
-        let next = match judge(&self.flow, direction, segment) {
+        let mut moved = self.flow;
+        let is_moved = moves_on(&mut moved, direction, segment);
+        let before = self.flow;
+        let step = judge(&self.flow, direction, segment);
+        let next = match step {
             Step::Pass => note(&mut self.flow, direction, segment),
-            Step::Reopen => return Ok(self.begin(segment)),
+            Step::Reopen => {
+                assert!(!is_moved, "the short way");
+                return Ok(self.begin(segment));
+            }
             Step::Renew => renew(&mut self.flow, segment),
             Step::Refuse(reason, _) => {
+                assert_eq!((is_moved, moved), (false, before), "the short way");
                 note_refused(&mut self.flow, direction, segment);
                 return Err(reason);
             }
         };
+        if is_moved {
+            assert_eq!(
+                (step, next, moved),
+                (Step::Pass, before.state(), self.flow),
+                "the short way"
+            );
+        } else {
+            assert_eq!(moved, before, "nothing is taken in");
+        }
         self.flow.count(direction, 40);
         self.flow.state = next as u8;
         Ok(next)
