@@ -1,11 +1,14 @@
 //! The shortcut past the kernel's stack, as far as user space decides: which interfaces can have it, and whether
 //! TCP can. The policy's word and what was found out go into the kernel's tables together.
 
-use std::{fs, io};
+use std::{collections::BTreeMap, fs, io};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, xdp::DevMapHash};
-use firewall_common::shortcut::{FOR_TCP, FOR_UDP};
+use firewall_common::{
+    layout::Counter,
+    shortcut::{FOR_TCP, FOR_UDP, LongWay},
+};
 use serde::Serialize;
 
 use crate::{devices, instance::InterfaceState, object::os_error, tables::Tables};
@@ -124,6 +127,35 @@ impl Shortcut {
             );
         }
         AtInterface { comes_in, goes_out, why }
+    }
+}
+
+/// What became of packets that the shortcut was for.
+#[derive(Debug, Default, Serialize)]
+pub struct Taken {
+    /// Whether the policy wants it.
+    pub wanted: bool,
+    /// Packets that took it.
+    pub packets: u64,
+    /// Packets of flows that take it which went the long way, by reason; those that never came up are left out.
+    pub long_ways: BTreeMap<&'static str, u64>,
+}
+
+impl Taken {
+    /// What the kernel counted.
+    ///
+    /// # Errors
+    ///
+    /// When a table cannot be read.
+    pub fn read(wanted: bool, tables: &Tables) -> Result<Self> {
+        let mut long_ways = BTreeMap::new();
+        for (why, name) in LongWay::ALL {
+            let packets = tables.long_ways(why)?;
+            if packets > 0 {
+                long_ways.insert(name, packets);
+            }
+        }
+        Ok(Self { wanted, packets: tables.counter(Counter::ShortCut)?, long_ways })
     }
 }
 

@@ -10,7 +10,6 @@ use firewall_common::{
     layout::{Attack, Counter},
     policy::{Mode, Profile},
     reason::Reason,
-    shortcut::LongWay,
 };
 use serde::Serialize;
 
@@ -19,7 +18,7 @@ use crate::{
     flows::FlowTable,
     instance::{Instance, InterfaceState, State},
     ring::{monotonic_epoch_ns, monotonic_ns},
-    shortcut::{AtInterface, Shortcut},
+    shortcut::{AtInterface, Shortcut, Taken},
     sweep::Fill,
     tables::Tables,
 };
@@ -72,7 +71,7 @@ pub struct Status {
     /// What became of announced connections.
     pub pinholes: Pinholes,
     /// The shortcut past the kernel's stack.
-    pub shortcut: ShortcutStatus,
+    pub shortcut: Taken,
     /// The filters' bindings.
     pub filters: Vec<FilterStatus>,
 }
@@ -192,7 +191,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             flows_adopted: 0,
             flows_translated: 0,
             pinholes: Pinholes::default(),
-            shortcut: ShortcutStatus::default(),
+            shortcut: Taken::default(),
             filters: Vec::new(),
         });
     };
@@ -239,7 +238,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             refused: tables.counter(Counter::PinholesRefused)?,
             flows: tables.counter(Counter::PinholeFlows)?,
         },
-        shortcut: shortcut(&state, &tables)?,
+        shortcut: Taken::read(state.shortcut, &tables)?,
         filters: filters(&state, &tables)?,
         interfaces: interfaces(state)?,
     })
@@ -263,29 +262,6 @@ fn interfaces(state: State) -> Result<Vec<InterfaceStatus>> {
         state,
     };
     Ok(state.interfaces.into_iter().map(with_shortcut).collect())
-}
-
-/// What became of packets that the shortcut past the kernel's stack was for.
-#[derive(Debug, Default, Serialize)]
-pub struct ShortcutStatus {
-    /// Whether the policy wants it.
-    pub wanted: bool,
-    /// Packets that took it.
-    pub packets: u64,
-    /// Packets of flows that take it which went the long way, by reason; those that never came up are left out.
-    pub long_ways: BTreeMap<&'static str, u64>,
-}
-
-fn shortcut(state: &State, tables: &Tables) -> Result<ShortcutStatus> {
-    let mut long_ways = BTreeMap::new();
-    for (why, name) in LongWay::ALL {
-        let packets = tables.long_ways(why)?;
-        if packets > 0 {
-            long_ways.insert(name, packets);
-        }
-    }
-    let packets = tables.counter(Counter::ShortCut)?;
-    Ok(ShortcutStatus { wanted: state.shortcut, packets, long_ways })
 }
 
 /// Connections that others announced to a filter.
