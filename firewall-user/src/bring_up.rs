@@ -230,8 +230,7 @@ fn build(
             attach::detach(instance, index)?;
         }
     }
-    let shortcut = Shortcut::look(wanted.policy.shortcut())?;
-    shortcut.put_into_force(&tables, &states).context("cannot set up the shortcut")?;
+    set_up_shortcut(&tables, wanted.policy.shortcut(), &states)?;
     let state = State {
         policy_file: wanted.policy_file.clone(),
         policy_digest: digest,
@@ -246,6 +245,16 @@ fn build(
     };
     instance.write_state(&state)?;
     Ok(Up { ebpf, state, adopted })
+}
+
+/// Puts the shortcut into force, as far as it can be had, and says how far that is.
+fn set_up_shortcut(tables: &Tables, wanted: bool, interfaces: &[InterfaceState]) -> Result<()> {
+    let shortcut = Shortcut::look(wanted)?;
+    shortcut.put_into_force(tables, interfaces).context("cannot set up the shortcut")?;
+    for interface in interfaces.iter().filter(|_| wanted) {
+        eprintln!("fwx: {}: {}", interface.name, shortcut.at(interface).text());
+    }
+    Ok(())
 }
 
 /// What SYN challenges are made with.

@@ -262,7 +262,8 @@ fn a_new_policy_switches_it_for_live_flows() {
         short_cut(fwx) - before
     };
     assert_eq!(talk(&fwx), 0);
-    fwx.up(&with, Mode::Native).unwrap();
+    let said = fwx.up(&with, Mode::Native).unwrap();
+    assert!(said.contains("lan0: shortcut: in tcp and udp, out on"), "{said}");
     let taken = talk(&fwx);
     assert!(taken > DATAGRAMS, "{taken} {}", fwx.diagnostics());
     fwx.up(&without, Mode::Native).unwrap();
