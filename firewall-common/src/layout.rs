@@ -155,9 +155,12 @@ pub enum Order {
     Kill = 3,
 }
 
-/// What the frames of a test's flood of SYNs are made of. It stands in each of them behind the packet, where
-/// Ethernet has its padding: whoever gets a frame may change the packet, and the kernel uses its memory again
-/// for the next.
+/// Length of the shortest Ethernet frame without its check sequence, which brings it to 64 bytes (IEEE 802.3).
+pub const SHORTEST_FRAME_LEN: usize = 60;
+
+/// What the frames of a test's flood are made of: TCP segments without options and payload. It stands in each of
+/// them behind the packet: whoever gets a frame may change the packet, and the kernel uses its memory again for the
+/// next. Before a frame is sent it is cut to [`SHORTEST_FRAME_LEN`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Flood {
@@ -171,15 +174,37 @@ pub struct Flood {
     pub source_mask: u32,
     /// Port, in host order.
     pub destination_port: u32,
+    /// Control bits (RFC 9293 §3.1). Those with ACK acknowledge a random number.
+    pub control: u32,
     /// Interface to send by.
     pub interface: u32,
 }
 
 impl Flood {
+    /// The control bit SYN.
+    pub const SYN: u32 = 0x02;
+    /// The control bit ACK.
+    pub const ACK: u32 = 0x10;
+
     /// Length of the packet before it: Ethernet, IPv4 and TCP headers.
     pub const PACKET_LEN: usize = 14 + 20 + 20;
     /// Length of a frame.
     pub const FRAME_LEN: usize = Self::PACKET_LEN + size_of::<Self>();
+}
+
+/// A frame of which a measurement sends copies. It stands behind each copy, for the same reason as a [`Flood`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Stencil {
+    /// The frame, which is as short as they come.
+    pub frame: [u32; SHORTEST_FRAME_LEN / 4],
+    /// Interface to send by.
+    pub interface: u32,
+}
+
+impl Stencil {
+    /// Length of copy and stencil.
+    pub const FRAME_LEN: usize = SHORTEST_FRAME_LEN + size_of::<Self>();
 }
 
 /// Where a program runs.

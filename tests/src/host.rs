@@ -187,7 +187,8 @@ impl Host {
             .with_context(|| format!("on the {}", self.role))
     }
 
-    pub(crate) fn ethtool_features(&self, interface: &str, features: &[&str]) -> Result<()> {
+    /// Sets offloads of `interface`, e.g. `["gro", "on"]` (`ethtool -K`).
+    pub fn ethtool_features(&self, interface: &str, features: &[&str]) -> Result<()> {
         let mut command = self.command("ethtool");
         command.args(["-K", interface]).args(features);
         self.output(&mut command).map(drop)

@@ -6,6 +6,7 @@
 //! It needs root, and what `cargo xtask setup` installs: `lab` in `xtask/src/debian.rs`.
 
 mod cleanup;
+mod cpu;
 mod fwx;
 mod host;
 mod namespace;
