@@ -65,6 +65,10 @@ pub(crate) fn lab() -> Vec<Wanted> {
         // A mail server, and its certificate.
         POSTFIX,
         "openssl",
+        // What the benchmark loads links with, and other firewalls beside fwx.
+        "iperf3",
+        "iptables",
+        "xdp-tools",
     ]
     .map(|name| Wanted { name: name.to_owned(), at_least: None })
     .to_vec()

@@ -13,6 +13,7 @@ mod report;
 mod section;
 mod subject;
 mod table;
+mod wire;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -23,6 +24,7 @@ use machine::Machine;
 use measure::{Figures, Plan};
 use programs::Programs;
 use report::Report;
+use section::Section;
 use table::FlowTable;
 
 #[derive(Parser)]
@@ -51,7 +53,14 @@ enum Output {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match bench(&Plan::new(cli.quick)).and_then(|report| report.print(cli.output)) {
+    let start = Instant::now();
+    let wire = wire::measure(&wire::Plan::new(cli.quick), |what| progress(start, what));
+    let plan = Plan::new(cli.quick);
+    let all = wire.and_then(|sections| {
+        sections.iter().for_each(show);
+        bench(&plan)?.print(cli.output)
+    });
+    match all {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -91,6 +100,20 @@ fn bench(plan: &Plan) -> Result<Report<'_>> {
         loaded = programs.into_loaded();
     }
     Ok(Report::new(machine, plan, loaded, memory, figures.costs(), paths))
+}
+
+/// A section as text, past the report.
+fn show(Section { title, method, tables, goals, .. }: &Section) {
+    eprintln!("\n{title}\n{method}");
+    for table in tables {
+        eprintln!("\n{}\n{}", table.title, table.columns.join(" | "));
+        table.rows.iter().for_each(|row| eprintln!("{}", row.join(" | ")));
+    }
+    for goal in goals {
+        let figure = goal.figure.map_or("?".to_owned(), |figure| format!("{figure:.3}"));
+        let met = if goal.is_met() { "met" } else { "missed" };
+        eprintln!("{met}: {}: {figure} {}; {}", goal.what, goal.unit, goal.remark);
+    }
 }
 
 fn progress(start: Instant, what: &str) {

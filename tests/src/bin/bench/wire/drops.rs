@@ -1,0 +1,129 @@
+//! How fast a firewall drops what belongs to nobody.
+
+use std::net::{SocketAddr, SocketAddrV4};
+
+use anyhow::{Result, bail, ensure};
+use lab::{
+    flood::{self, Flood, Segment},
+    wait,
+};
+
+use super::{
+    MACHINES, Plan,
+    cell::{columns, row, trouble},
+    firewall::{FWX, FWX_NATIVE, Firewall},
+    site::{self, FLOODED_PORT, Site},
+    turns::{self, Series},
+};
+use crate::section::{Bound, Chart, ChartKind, Goal, Section, Table};
+
+/// The first one adds nothing: the others are compared with it.
+const FIREWALLS: [Firewall; 8] = [
+    Firewall::BareDrop,
+    FWX_NATIVE,
+    FWX,
+    Firewall::XdpFilter,
+    Firewall::NftablesStateless,
+    Firewall::NftablesEarly,
+    Firewall::Nftables,
+    Firewall::Iptables,
+];
+
+/// What the added cost may be of what nftables with conntrack adds.
+const SHARE: f64 = 1.0 / 12.0;
+
+const METHOD: &str = "The kernel's test-run sends shortest Ethernet frames (60 bytes and the check sequence) from a random \
+     source in 11.0.0.0/8: each a TCP segment with ACK of a connection that nobody has. It hands 64 at a time to the \
+     gateway's interface, whose softirq takes them on the same CPU before the next are made; so the time of a packet is \
+     that of making, sending and dropping it one after the other, and what a program that only drops takes is the floor. \
+     Every firewall's own counter has to show every packet; native XDP's also the driver's.";
+
+/// What is sent to which site.
+struct Subject<'a> {
+    site: &'a Site<'a>,
+    flood: Result<Flood<'a>>,
+}
+
+pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
+    let sites = site::those(sites, &FIREWALLS);
+    site::receive_offload(&sites, "on")?;
+    let subjects: Vec<_> =
+        sites.iter().map(|&site| Subject { site, flood: prepare(site) }).collect();
+    let all = turns::in_turn(&subjects, plan.packet_turns, |subject| subject.take(plan.packets));
+    site::receive_offload(&sites, "off")?;
+
+    let rate = |series: &Series<f64>| series.median(|ns| 1e3 / ns);
+    let added = |series: &Series<f64>| series.over(&all[0]).median(|&ns| ns);
+    let rows = sites.iter().zip(&all).map(|(site, series)| {
+        row(site, series, &[(rate(series), 2), (series.median(|&ns| ns), 1), (added(series), 1)])
+    });
+    let table = Table {
+        title: "Packets of no connection, dropped at the gateway".to_owned(),
+        columns: columns(&["firewall", "million a second", "ns a packet", "ns added"]),
+        rows: rows.collect(),
+    };
+    let bars = sites.iter().zip(&all);
+    let bars = bars.filter_map(|(site, series)| Some((site.name().to_owned(), rate(series)?)));
+    let chart = Chart {
+        name: "wire-drops".to_owned(),
+        title: "Packets of no connection, dropped at the gateway".to_owned(),
+        value: "million packets a second".to_owned(),
+        kind: ChartKind::Bars(bars.collect()),
+    };
+    Ok(Section {
+        title: "Drops",
+        method: format!(
+            "{METHOD} {} packets a turn, {} turns. {MACHINES}",
+            plan.packets, plan.packet_turns
+        ),
+        tables: vec![table],
+        charts: vec![chart],
+        goals: vec![goal(&sites, &all)?],
+    })
+}
+
+fn goal(sites: &[&Site<'_>], all: &[Series<f64>]) -> Result<Goal> {
+    let of = |firewall| Ok::<_, anyhow::Error>(&all[site::place(sites, firewall)?]);
+    let (floor, fwx, nft) = (of(Firewall::BareDrop)?, of(FWX_NATIVE)?, of(Firewall::Nftables)?);
+    let share = fwx.over(floor).against(&nft.over(floor), |fwx, nft| fwx / nft);
+    Ok(Goal {
+        what: "what fwx adds in native XDP to a packet of no connection that is dropped, as a share of what nftables \
+               with conntrack adds"
+            .to_owned(),
+        wanted: Bound::AtMost(SHARE),
+        figure: share,
+        unit: "times",
+        remark: trouble(&[floor, fwx, nft]),
+    })
+}
+
+fn prepare<'a>(site: &'a Site<'_>) -> Result<Flood<'a>> {
+    site.stands()?;
+    Flood::of(Segment::Ack, &site.lab.client, server(site)?)
+}
+
+fn server(site: &Site<'_>) -> Result<SocketAddrV4> {
+    match site.lab.camera.socket_v4(FLOODED_PORT) {
+        SocketAddr::V4(server) => Ok(server),
+        SocketAddr::V6(_) => bail!("no IPv4 address"),
+    }
+}
+
+impl Subject<'_> {
+    /// Nanoseconds a packet.
+    fn take(&self, packets: u32) -> Result<f64> {
+        self.site.stands()?;
+        let flood = self.flood.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let client = &self.site.lab.client;
+        let (sent, dropped) = (flood::sent(client)?, self.site.dropped()?);
+        let time = flood.time_each(packets)?;
+        let sent = flood::sent(client)? - sent;
+        ensure!(sent == u64::from(packets), "the link took {sent} of {packets} packets");
+        wait::until("every packet is counted as dropped", || {
+            let dropped = self.site.dropped()? - dropped;
+            ensure!(dropped >= u64::from(packets), "{dropped} of {packets} are");
+            Ok(())
+        })?;
+        Ok(time.as_nanos() as f64)
+    }
+}

@@ -1,0 +1,60 @@
+//! Which firewalls are compared.
+
+use lab::Mode;
+
+/// What stands on the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Firewall {
+    /// Nothing: the kernel forwards.
+    Absent,
+    /// A native XDP program that drops everything.
+    BareDrop,
+    /// nftables with conntrack, its rules where packets are forwarded.
+    Nftables,
+    /// nftables with conntrack; what belongs to no connection is dropped as early as conntrack has said so.
+    NftablesEarly,
+    /// nftables without conntrack, at the interface: every segment is dropped that is no SYN.
+    NftablesStateless,
+    /// iptables with conntrack.
+    Iptables,
+    /// xdp-filter of xdp-tools: a port is dropped.
+    XdpFilter,
+    /// fwx, its ingress program attached in this mode.
+    Fwx(Mode),
+}
+
+/// fwx as it is when nobody asks for a mode.
+pub(super) const FWX: Firewall = Firewall::Fwx(Mode::Auto);
+/// fwx before the kernel makes an skb of a packet.
+pub(super) const FWX_NATIVE: Firewall = Firewall::Fwx(Mode::Native);
+
+impl Firewall {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Absent,
+        Self::BareDrop,
+        Self::Nftables,
+        Self::NftablesEarly,
+        Self::NftablesStateless,
+        Self::Iptables,
+        Self::XdpFilter,
+        FWX,
+        FWX_NATIVE,
+        Self::Fwx(Mode::Generic),
+    ];
+
+    /// Those that are compared where every packet of a connection passes.
+    pub(super) const OF_CONNECTIONS: [Self; 4] = [Self::Absent, Self::Nftables, FWX, FWX_NATIVE];
+
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Absent => "no firewall".to_owned(),
+            Self::BareDrop => "XDP program that only drops".to_owned(),
+            Self::Nftables => "nftables, conntrack".to_owned(),
+            Self::NftablesEarly => "nftables, conntrack, prerouting".to_owned(),
+            Self::NftablesStateless => "nftables, stateless, ingress".to_owned(),
+            Self::Iptables => "iptables, conntrack".to_owned(),
+            Self::XdpFilter => "xdp-filter, stateless".to_owned(),
+            Self::Fwx(mode) => format!("fwx {mode}"),
+        }
+    }
+}
