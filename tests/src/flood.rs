@@ -33,6 +33,9 @@ const FLOOD: &str = "bench_flood_xdp";
 const COPY: &str = "bench_copy_xdp";
 const EMPTY: &str = "bench_empty_xdp";
 const DROP: &str = "bench_drop_xdp";
+const LOOKUP: &str = "bench_lookup_xdp";
+/// The programs' tables, where nothing is looked up.
+const SMALL: TableSizes = TableSizes { completed: 1_024, half_open: 1_024 };
 /// Frames that the kernel makes before it hands them on together.
 const BATCH: u32 = 64;
 /// Frames between two looks at whether to go on.
@@ -105,7 +108,7 @@ impl<'lab> Flood<'lab> {
     }
 
     fn by(name: &'static str, from: &'lab Host, frame: Vec<u8>) -> Result<Self> {
-        let mut ebpf = programs()?;
+        let mut ebpf = object::create(Purpose::Bench, SMALL)?;
         let program = ebpf.program_mut(name).context("no program for a flood")?;
         object::load_program(name, program)?;
         Ok(Self { from, program: name, ebpf, frame, pause: Duration::ZERO })
@@ -187,16 +190,22 @@ fn counted(host: &Host, prefix: &str, suffix: &str) -> Result<u64> {
 /// A program that passes everything, on the first interface of `host` until it is dropped: what a virtual link
 /// wants at its end before it takes frames there that native XDP transmits at the other.
 pub fn listen_to_xdp(host: &Host) -> Result<Ebpf> {
-    attach(host, EMPTY)
+    attach(host, EMPTY, SMALL)
 }
 
 /// A program that drops everything, by native XDP on the first interface of `host` until it is dropped itself.
 pub fn drop_by_xdp(host: &Host) -> Result<Ebpf> {
-    attach(host, DROP)
+    attach(host, DROP, SMALL)
 }
 
-fn attach(host: &Host, name: &str) -> Result<Ebpf> {
-    let mut ebpf = programs()?;
+/// A program that parses, looks once into an empty table with room for `flows`, and drops what it does not find;
+/// likewise.
+pub fn drop_unknown_by_xdp(host: &Host, flows: u32) -> Result<Ebpf> {
+    attach(host, LOOKUP, TableSizes { completed: flows, ..SMALL })
+}
+
+fn attach(host: &Host, name: &str, sizes: TableSizes) -> Result<Ebpf> {
+    let mut ebpf = object::create(Purpose::Bench, sizes)?;
     let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
     object::load_program(name, program)?;
     let program: &mut Xdp = program.try_into()?;
@@ -208,8 +217,4 @@ fn attach(host: &Host, name: &str) -> Result<Ebpf> {
 
 fn first_index(host: &Host) -> Result<u32> {
     Ok(host.run(|| if_nametoindex(host.first_interface().name))??)
-}
-
-fn programs() -> Result<Ebpf> {
-    object::create(Purpose::Bench, TableSizes { completed: 1_024, half_open: 1_024 })
 }

@@ -9,6 +9,9 @@ pub(super) enum Firewall {
     Absent,
     /// A native XDP program that drops everything.
     BareDrop,
+    /// A native XDP program that parses, looks once into a table of flows as large as that of fwx, and drops what it
+    /// does not find: the least that a firewall with flows can do.
+    BareLookup,
     /// nftables with conntrack, its rules where packets are forwarded.
     Nftables,
     /// nftables with conntrack; what belongs to no connection is dropped as early as conntrack has said so.
@@ -29,9 +32,10 @@ pub(super) const FWX: Firewall = Firewall::Fwx(Mode::Auto);
 pub(super) const FWX_NATIVE: Firewall = Firewall::Fwx(Mode::Native);
 
 impl Firewall {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Absent,
         Self::BareDrop,
+        Self::BareLookup,
         Self::Nftables,
         Self::NftablesEarly,
         Self::NftablesStateless,
@@ -49,6 +53,7 @@ impl Firewall {
         match self {
             Self::Absent => "no firewall".to_owned(),
             Self::BareDrop => "XDP program that only drops".to_owned(),
+            Self::BareLookup => "XDP program that looks once".to_owned(),
             Self::Nftables => "nftables, conntrack".to_owned(),
             Self::NftablesEarly => "nftables, conntrack, prerouting".to_owned(),
             Self::NftablesStateless => "nftables, stateless, ingress".to_owned(),

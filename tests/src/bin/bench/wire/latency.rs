@@ -18,9 +18,9 @@ use crate::section::{Section, Table};
 const PORT: u16 = 7_778;
 const SHARES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 /// So that the load has begun when the first request goes out.
-const HEAD_START: Duration = Duration::from_millis(300);
+const HEAD_START: Duration = Duration::from_millis(200);
 /// The load goes on for longer than the requests.
-const SLACK: Duration = Duration::from_millis(300);
+const SLACK: Duration = Duration::from_millis(200);
 
 const METHOD: &str = "One request of 64 bytes after the other, and its response, over one TCP connection with TCP_NODELAY, \
      while iperf3 sends all it can from client to server with one stream. On two CPUs, which all of them share, much of \

@@ -67,8 +67,8 @@ impl Plan {
                 packet_turns: 10,
                 bulk_seconds: 1,
                 bulk_turns: 8,
-                connection_time: Duration::from_secs(1),
-                connection_turns: 8,
+                connection_time: Duration::from_millis(300),
+                connection_turns: 24,
                 latency_time: Duration::from_secs(3),
                 latency_turns: 5,
             }

@@ -10,7 +10,7 @@ use super::{firewall::Firewall, rules};
 /// The port that floods go to.
 pub(super) const FLOODED_PORT: u16 = 8_000;
 /// Room for all connections of a measurement: those that ended stay for some seconds.
-const COMPLETED: u32 = 1 << 17;
+pub(super) const COMPLETED: u32 = 1 << 17;
 const HALF_OPEN: u32 = 1 << 14;
 
 /// Machines of a lab and the firewall between them.
@@ -114,6 +114,9 @@ fn set_up<'lab>(firewall: Firewall, lab: &'lab Lab) -> Result<Standing<'lab>> {
     match firewall {
         Firewall::Absent => Ok(Standing::Nothing),
         Firewall::BareDrop => flood::drop_by_xdp(gateway).map(Standing::Program),
+        Firewall::BareLookup => {
+            flood::drop_unknown_by_xdp(gateway, COMPLETED).map(Standing::Program)
+        }
         Firewall::Nftables => nft(gateway, rules::NFTABLES),
         Firewall::NftablesEarly => nft(gateway, rules::NFTABLES_EARLY),
         Firewall::NftablesStateless => nft(gateway, rules::NFTABLES_STATELESS),
