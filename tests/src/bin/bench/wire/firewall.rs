@@ -24,6 +24,8 @@ pub(super) enum Firewall {
     XdpFilter,
     /// fwx, its ingress program attached in this mode.
     Fwx(Mode),
+    /// fwx in native XDP, its shortcut past the kernel's stack allowed.
+    FwxShortcut,
 }
 
 /// fwx as it is when nobody asks for a mode.
@@ -32,7 +34,7 @@ pub(super) const FWX: Firewall = Firewall::Fwx(Mode::Auto);
 pub(super) const FWX_NATIVE: Firewall = Firewall::Fwx(Mode::Native);
 
 impl Firewall {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Absent,
         Self::BareDrop,
         Self::BareLookup,
@@ -44,6 +46,7 @@ impl Firewall {
         FWX,
         FWX_NATIVE,
         Self::Fwx(Mode::Generic),
+        Self::FwxShortcut,
     ];
 
     /// Those that are compared where every packet of a connection passes.
@@ -60,6 +63,7 @@ impl Firewall {
             Self::Iptables => "iptables, conntrack".to_owned(),
             Self::XdpFilter => "xdp-filter, stateless".to_owned(),
             Self::Fwx(mode) => format!("fwx {mode}"),
+            Self::FwxShortcut => "fwx native, shortcut".to_owned(),
         }
     }
 }

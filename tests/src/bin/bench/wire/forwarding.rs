@@ -15,13 +15,14 @@ use super::{
 };
 use crate::section::{Bound, Chart, ChartKind, Goal, Section, Table};
 
-const FIREWALLS: [Firewall; 6] = [
+const FIREWALLS: [Firewall; 7] = [
     Firewall::Absent,
     Firewall::Nftables,
     Firewall::Iptables,
     FWX,
     FWX_NATIVE,
     Firewall::Fwx(Mode::Generic),
+    Firewall::FwxShortcut,
 ];
 
 const METHOD: &str = "Two machines that do not know of it have a TCP connection: their handshake crosses the gateway as \
@@ -89,16 +90,23 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
         value: "million packets a second".to_owned(),
         kind: ChartKind::Bars(bars.collect()),
     };
-    let fwx = &all[site::place(&sites, FWX)?];
-    let nft = &all[site::place(&sites, Firewall::Nftables)?];
-    let goal = Goal {
-        what: "packets of a connection that fwx forwards in the mode it picks, compared with nftables with conntrack"
-            .to_owned(),
-        wanted: Bound::AtLeast(1.0),
-        figure: ratio(fwx, Firewall::Nftables)?,
-        unit: "times",
-        remark: trouble(&[fwx, nft]),
+    let goal = |firewall, least, with: &str| {
+        let (fwx, nft) = (site::place(&sites, firewall)?, site::place(&sites, Firewall::Nftables)?);
+        let (fwx, nft) = (&all[fwx], &all[nft]);
+        Ok::<_, anyhow::Error>(Goal {
+            what: format!(
+                "packets of a connection that fwx forwards {with}, compared with nftables with conntrack"
+            ),
+            wanted: Bound::AtLeast(least),
+            figure: ratio(fwx, Firewall::Nftables)?,
+            unit: "times",
+            remark: trouble(&[fwx, nft]),
+        })
     };
+    let goals = vec![
+        goal(FWX, 1.0, "in the mode it picks")?,
+        goal(Firewall::FwxShortcut, 3.0, "in native XDP with the shortcut")?,
+    ];
     Ok(Section {
         title: "Forwarding",
         method: format!(
@@ -117,7 +125,7 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
             rows,
         }],
         charts: vec![chart],
-        goals: vec![goal],
+        goals,
     })
 }
 

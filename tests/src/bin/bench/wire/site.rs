@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, anyhow, ensure};
 use aya::Ebpf;
 use firewall_common::reason::Reason;
-use lab::{Fwx, Host, Lab, Process, flood, flows, policy, wait};
+use lab::{Fwx, Host, Lab, Mode, Process, flood, flows, policy, wait};
 
 use super::{firewall::Firewall, rules};
 
@@ -39,7 +39,7 @@ impl<'lab> Site<'lab> {
         if let Ok(Standing::Fwx(fwx)) = &standing
             && let Ok(status) = fwx.status()
             && let Some(first) = status.interfaces.first()
-            && !name.ends_with(&first.ingress)
+            && !name.contains(&first.ingress)
         {
             name = format!("{name} ({})", first.ingress);
         }
@@ -122,13 +122,22 @@ fn set_up<'lab>(firewall: Firewall, lab: &'lab Lab) -> Result<Standing<'lab>> {
         Firewall::NftablesStateless => nft(gateway, rules::NFTABLES_STATELESS),
         Firewall::Iptables => iptables(gateway),
         Firewall::XdpFilter => xdp_filter(gateway),
-        Firewall::Fwx(mode) => {
-            let mut fwx = Fwx::new(gateway, lab.instance("gw"))?;
-            let policy = policy::open(&["lan0", "wan0"]);
-            fwx.run(&policy::with_tables(&policy, COMPLETED, HALF_OPEN), mode)?;
-            Ok(Standing::Fwx(fwx))
+        Firewall::Fwx(mode) => fwx(lab, mode, ""),
+        Firewall::FwxShortcut => {
+            // Otherwise TCP does not take it: conntrack, which has no part in this, might miss segments.
+            gateway.sysctl("netfilter/nf_conntrack_tcp_be_liberal", "1")?;
+            fwx(lab, Mode::Native, "shortcut = true\n")
         }
     }
+}
+
+/// `gateway` is what stands in that section of the policy besides.
+fn fwx<'lab>(lab: &'lab Lab, mode: Mode, gateway: &str) -> Result<Standing<'lab>> {
+    let policy = policy::with_tables(&policy::open(&["lan0", "wan0"]), COMPLETED, HALF_OPEN);
+    let policy = policy.replace("[gateway]\n", &format!("[gateway]\n{gateway}"));
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw"))?;
+    fwx.run(&policy, mode)?;
+    Ok(Standing::Fwx(fwx))
 }
 
 fn nft<'lab>(gateway: &Host, rules: &str) -> Result<Standing<'lab>> {
