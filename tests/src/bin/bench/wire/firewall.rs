@@ -7,6 +7,8 @@ use lab::Mode;
 pub(super) enum Firewall {
     /// Nothing: the kernel forwards.
     Absent,
+    /// No gateway: what would be forwarded ends where it comes in, as it does at its receiver.
+    Ends,
     /// A native XDP program that drops everything.
     BareDrop,
     /// A native XDP program that parses, looks once into a table of flows as large as that of fwx, and drops what it
@@ -34,8 +36,9 @@ pub(super) const FWX: Firewall = Firewall::Fwx(Mode::Auto);
 pub(super) const FWX_NATIVE: Firewall = Firewall::Fwx(Mode::Native);
 
 impl Firewall {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Absent,
+        Self::Ends,
         Self::BareDrop,
         Self::BareLookup,
         Self::Nftables,
@@ -55,6 +58,7 @@ impl Firewall {
     pub(super) fn name(self) -> String {
         match self {
             Self::Absent => "no firewall".to_owned(),
+            Self::Ends => "sender and receiver alone".to_owned(),
             Self::BareDrop => "XDP program that only drops".to_owned(),
             Self::BareLookup => "XDP program that looks once".to_owned(),
             Self::Nftables => "nftables, conntrack".to_owned(),

@@ -40,6 +40,23 @@ pub(super) const NFTABLES_STATELESS: &str = "table netdev bench {
     }
 }";
 
+/// What comes to `device` of the connection whose packets are forwarded is counted and dropped: no end answers.
+pub(super) fn silence(device: &str) -> String {
+    format!(
+        "table netdev {TABLE} {{
+            counter {COUNTER} {{}}
+            chain ingress {{
+                type filter hook ingress device {device} priority 0; policy accept;
+                tcp dport {FORWARDED_PORT} counter name {COUNTER} drop
+                tcp sport {FORWARDED_PORT} counter name {COUNTER} drop
+            }}
+        }}"
+    )
+}
+
+/// The server's port of that connection.
+pub(super) const FORWARDED_PORT: u16 = 9_000;
+
 /// Arguments of one call of `iptables` each.
 pub(super) const IPTABLES: [&str; 4] = [
     "-P FORWARD DROP",

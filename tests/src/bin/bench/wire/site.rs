@@ -62,7 +62,7 @@ impl<'lab> Site<'lab> {
         let gateway = self.lab.gateway();
         match (self.firewall, self.standing()?) {
             (Firewall::Iptables, _) => of_iptables(gateway),
-            (Firewall::NftablesStateless, _) => of_nft(gateway, "netdev"),
+            (Firewall::NftablesStateless | Firewall::Ends, _) => of_nft(gateway, "netdev"),
             (_, Standing::Rules) => of_nft(gateway, "inet"),
             (_, Standing::Program(_) | Standing::Process(_)) => flood::dropped(gateway),
             (firewall, Standing::Fwx(fwx)) => {
@@ -113,6 +113,7 @@ fn set_up<'lab>(firewall: Firewall, lab: &'lab Lab) -> Result<Standing<'lab>> {
     gateway.ip(&format!("route add {} via {next}\n", flood::SOURCE_NETWORK))?;
     match firewall {
         Firewall::Absent => Ok(Standing::Nothing),
+        Firewall::Ends => nft(gateway, &rules::silence("lan0")),
         Firewall::BareDrop => flood::drop_by_xdp(gateway).map(Standing::Program),
         Firewall::BareLookup => {
             flood::drop_unknown_by_xdp(gateway, COMPLETED).map(Standing::Program)
@@ -173,10 +174,11 @@ fn xdp_filter<'lab>(gateway: &Host) -> Result<Standing<'lab>> {
     Ok(Standing::Process(process))
 }
 
-fn of_nft(gateway: &Host, family: &str) -> Result<u64> {
-    let mut nft = gateway.command("nft");
+/// What the counter of [`rules`] has seen in a table of `family`.
+pub(super) fn of_nft(host: &Host, family: &str) -> Result<u64> {
+    let mut nft = host.command("nft");
     nft.args(["list", "counter", family, rules::TABLE, rules::COUNTER]);
-    let text = gateway.output(&mut nft)?;
+    let text = host.output(&mut nft)?;
     rules::packets_of_nft(&text).with_context(|| format!("nft printed: {text}"))
 }
 
