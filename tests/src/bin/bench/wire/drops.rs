@@ -9,7 +9,7 @@ use lab::{
 };
 
 use super::{
-    MACHINES, Plan,
+    MACHINES, Plan, SENDING,
     cell::{columns, row, trouble},
     firewall::{FWX, FWX_NATIVE, Firewall},
     site::{self, COMPLETED, FLOODED_PORT, Site},
@@ -33,12 +33,10 @@ const FIREWALLS: [Firewall; 9] = [
 /// What the added cost may be of what nftables with conntrack adds.
 const SHARE: f64 = 1.0 / 12.0;
 
-const METHOD: &str = "The kernel's test-run sends shortest Ethernet frames (60 bytes and the check sequence) from a random \
-     source in 11.0.0.0/8: each a TCP segment with ACK of a connection that nobody has. It hands 64 at a time to the \
-     gateway's interface, whose softirq takes them on the same CPU before the next are made; so the time of a packet is \
-     that of making, sending and dropping it one after the other, and what a program that only drops takes is the floor. \
-     Every firewall's own counter has to show every packet; native XDP's also the driver's. The tables of flows are \
-     empty.";
+const METHOD: &str = "What is sent are TCP segments with ACK from random sources in 11.0.0.0/8, of connections that nobody \
+     has, and the gateway drops them. The time of a packet is that of making, sending and dropping it one after the \
+     other; what a program that only drops takes is the floor. Every firewall's own counter has to show every packet, \
+     native XDP's also the driver's. Tables of flows are empty.";
 
 /// What is sent to which site.
 struct Subject<'a> {
@@ -75,7 +73,7 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
     Ok(Section {
         title: "Drops",
         method: format!(
-            "{METHOD} Those of fwx have room for {COMPLETED} flows with an answer. {} packets a turn, {} turns. \
+            "{METHOD} Those of fwx have room for {COMPLETED} flows with an answer. {SENDING} {} packets a turn, {} turns. \
              {MACHINES}",
             plan.packets, plan.packet_turns
         ),

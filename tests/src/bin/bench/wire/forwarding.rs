@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, ensure};
 use lab::{Host, Mode, Packet, flood::Flood, wait};
 
 use super::{
-    MACHINES, Plan,
+    MACHINES, Plan, SENDING,
     cell::{columns, row, trouble},
     firewall::{FWX, FWX_NATIVE, Firewall},
     rules::{self, FORWARDED_PORT},
@@ -28,13 +28,11 @@ const FIREWALLS: [Firewall; 8] = [
 ];
 
 const METHOD: &str = "Two machines that do not know of it have a TCP connection: their handshake crosses the gateway as \
-     frames, and then the kernel's test-run sends copies of one acknowledgment, shortest Ethernet frames (60 bytes and \
-     the check sequence). It hands 64 at a time to the gateway's interface; on the same CPU, before the next are made, \
-     softirqs forward them and drop them at the receiver's interface, whose nftables counts them. Every packet has to \
-     arrive. The time of a packet is that of making, sending, forwarding and dropping it one after the other; the \
-     gateway's part is what exceeds the time of packets that are dropped in the same way where the gateway would take \
-     them. Ratios are of the gateway's part. For the shortcut conntrack's nf_conntrack_tcp_be_liberal is set: no \
-     conntrack is in use there, but fwx cannot know.";
+     frames, and then come copies of one acknowledgment. Rules of nftables at the receiver's interface count and drop \
+     them; every packet has to arrive. The time of a packet is that of making, sending, forwarding and dropping it one \
+     after the other. The gateway's part is what exceeds the time of packets that are dropped in the same way where the \
+     gateway would take them; ratios are of that part. For the shortcut conntrack's nf_conntrack_tcp_be_liberal is set: \
+     no conntrack is in use there, but fwx cannot know.";
 
 const CLIENT_PORT: u16 = 40_000;
 /// Sequence numbers that the ends begin with.
@@ -110,7 +108,7 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
     Ok(Section {
         title: "Forwarding",
         method: format!(
-            "{METHOD} {} packets a turn, {} turns. {MACHINES}",
+            "{METHOD} {SENDING} {} packets a turn, {} turns. {MACHINES}",
             plan.packets, plan.packet_turns
         ),
         tables: vec![Table {
