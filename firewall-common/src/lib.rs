@@ -20,5 +20,6 @@ pub mod policy;
 pub mod reason;
 pub mod reset;
 pub mod shortcut;
+pub mod step;
 pub mod wire;
 pub mod words;

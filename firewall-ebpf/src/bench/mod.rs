@@ -4,22 +4,21 @@
 //! against. With their own parser and tables, so that nothing but the firewall's work makes the difference.
 //!
 //! `cargo xtask bench` runs these by the kernel's test-run. They are never attached, no program calls them,
-//! and user space loads them for measurements only. Those that are about frames on links are in [`flood`].
+//! and user space loads them for measurements only. Those that are about frames on links are in [`flood`], those that
+//! make each run another packet in [`step`].
 
 mod flood;
+mod step;
 
 use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use firewall_common::{
-    layout::Hook,
-    wire::{self, Bytes as _, Parsed},
-};
+use firewall_common::wire::{self, Parsed};
 
 use crate::{
     frame::{Frame, TcFrame, XdpFrame},
-    hook, tables,
+    tables,
     work::Work,
 };
 
@@ -84,41 +83,4 @@ fn lookup<F: Frame>(frame: &F) -> i32 {
 #[inline(never)]
 fn parses<F: Frame>(frame: &F, work: &mut Work) -> bool {
     wire::parse(frame, &mut work.packet) == Parsed::Ip
-}
-
-/// The ingress program, on a segment that each run makes the next one of its stream: in the test-run a frame stays
-/// what the run before made of it, and a filter reads what is new.
-#[xdp(frags)]
-pub fn bench_stream_xdp(context: XdpContext) -> u32 {
-    let (start, end) = (context.data(), context.data_end());
-    let frame = XdpFrame::without_headers(context);
-    go_on(start, end, frame.len());
-    hook::packet(&frame, Hook::Ingress) as u32
-}
-
-/// As [`bench_stream_xdp`].
-#[classifier]
-pub fn bench_stream_tc(context: TcContext) -> i32 {
-    let (start, end) = (context.data(), context.data_end());
-    let frame = TcFrame::without_headers(context);
-    go_on(start, end, frame.len());
-    hook::packet(&frame, Hook::Ingress)
-}
-
-/// Moves the sequence number on by the length of the payload. Headers have no options.
-#[inline(always)]
-fn go_on(start: usize, end: usize, frame_len: usize) {
-    const ETHERNET: usize = 14;
-    const TCP: usize = 20;
-    const SEQ: usize = 4;
-    if start + ETHERNET + 40 + TCP > end {
-        return;
-    }
-    // SAFETY: the frame is long enough, as the verifier checks too.
-    let version = unsafe { *((start + ETHERNET) as *const u8) } >> 4;
-    let tcp = if version == 4 { ETHERNET + 20 } else { ETHERNET + 40 };
-    let len = frame_len.wrapping_sub(tcp + TCP) as u32;
-    let seq = (start + tcp + SEQ) as *mut u32;
-    // SAFETY: as above.
-    unsafe { seq.write_unaligned(u32::from_be(seq.read_unaligned()).wrapping_add(len).to_be()) }
 }

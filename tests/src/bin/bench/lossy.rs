@@ -12,14 +12,14 @@ use lab::{
     peers::bulk::{self, Transferred},
     policy,
 };
-use serde::Serialize;
+
+use crate::section::{Bound, Chart, ChartKind, Goal, Section, Table};
 
 /// Shares of packets that get lost, in percent.
 const PERCENT: [u32; 3] = [0, 1, 3];
 const FILTER: [&str; 6] = ["bind", "rtsp", "rtsp", "--mode", "enforce", "--profile"];
 
 /// How much is measured.
-#[derive(Serialize)]
 pub(crate) struct Plan {
     /// Turns of each, with the filter and without.
     turns: u32,
@@ -29,35 +29,33 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(quick: bool) -> Self {
-        let turns = if quick { 25 } else { 151 };
+        let turns = if quick { 25 } else { 121 };
         Self { turns, bytes: 8 << 20 }
     }
 }
 
 /// Medians over all turns at one share of loss. Ratios are taken within a turn, before the median.
-#[derive(Serialize)]
-pub(crate) struct Path {
-    pub(crate) percent: u32,
+struct Path {
+    percent: u32,
     /// Packets that got lost in all.
-    pub(crate) lost: u64,
+    lost: u64,
     /// Segments that the filter read, and held back.
-    pub(crate) segments: u64,
-    pub(crate) held: u64,
-    pub(crate) with: Rate,
-    pub(crate) without: Rate,
+    segments: u64,
+    held: u64,
+    with: Rate,
+    without: Rate,
     /// Throughput with the filter as a multiple of that without.
-    pub(crate) ratio: f64,
+    ratio: f64,
     /// The quarter of the ratios that is the lowest ends, and the highest begins here.
-    pub(crate) ratio_quartiles: [f64; 2],
+    ratio_quartiles: [f64; 2],
 }
 
 /// How fast media came.
-#[derive(Serialize)]
-pub(crate) struct Rate {
-    pub(crate) mbit_per_s: f64,
-    pub(crate) longest_stall_ms: f64,
+struct Rate {
+    mbit_per_s: f64,
+    longest_stall_ms: f64,
     /// Segments that were sent again, for a thousand of those that carry the media.
-    pub(crate) repeated_per_thousand: f64,
+    repeated_per_thousand: f64,
 }
 
 impl fmt::Display for Plan {
@@ -67,8 +65,100 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Takes all figures.
-pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Path>> {
+/// What it comes to.
+pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Section>> {
+    let paths = paths(plan, progress)?;
+    let method = format!(
+        "Interleaved media as fast as TCP goes, from a camera through a gateway with fwx and a router that drops \
+         packets at random, in network namespaces on one machine: medians over {plan}, who is first changing. Which \
+         packets get lost decides far more than the filter does; ratios are taken within a turn, and the range is that \
+         of the middle half of the turns. All CPUs take part."
+    );
+    let chart = Chart {
+        name: "lossy".to_owned(),
+        title: "Media on a path that loses packets".to_owned(),
+        value: "Mbit/s, median".to_owned(),
+        kind: ChartKind::Bars(paths.iter().flat_map(Path::bars).collect()),
+    };
+    Ok(vec![Section {
+        title: "Lossy paths",
+        method,
+        tables: vec![table(&paths)],
+        charts: vec![chart],
+        goals: vec![goal(&paths)],
+    }])
+}
+
+/// The filter must not be what makes a lossy path slow.
+fn goal(paths: &[Path]) -> Goal {
+    let worst = paths.iter().min_by(|a, b| a.ratio.total_cmp(&b.ratio));
+    Goal {
+        what: "Media on paths that lose packets, with the filter against without".to_owned(),
+        wanted: Bound::AtLeast(0.9),
+        figure: worst.map(|path| path.ratio),
+        unit: "times the throughput",
+        remark: worst.map_or(String::new(), |path| {
+            let [low, high] = path.ratio_quartiles;
+            format!(
+                "the least, at {} % lost; half of all turns {low:.2} to {high:.2}",
+                path.percent
+            )
+        }),
+    }
+}
+
+fn table(paths: &[Path]) -> Table {
+    let columns = [
+        "packets lost",
+        "Mbit/s with",
+        "without",
+        "ratio (middle half)",
+        "longest stall, ms, with",
+        "without",
+        "repeated of 1,000, with",
+        "without",
+        "segments read",
+        "held back",
+    ];
+    Table {
+        title: "With the RTSP filter and without".to_owned(),
+        columns: columns.map(str::to_owned).to_vec(),
+        rows: paths.iter().map(Path::row).collect(),
+    }
+}
+
+impl Path {
+    fn row(&self) -> Vec<String> {
+        let Self { percent, lost, segments, held, with, without, ratio, .. } = self;
+        let [low, high] = self.ratio_quartiles;
+        let mut row = vec![
+            format!("{percent} % ({lost})"),
+            format!("{:.1}", with.mbit_per_s),
+            format!("{:.1}", without.mbit_per_s),
+            format!("{ratio:.2} ({low:.2} to {high:.2})"),
+        ];
+        for figure in [
+            with.longest_stall_ms,
+            without.longest_stall_ms,
+            with.repeated_per_thousand,
+            without.repeated_per_thousand,
+        ] {
+            row.push(format!("{figure:.1}"));
+        }
+        row.extend([segments.to_string(), held.to_string()]);
+        row
+    }
+
+    fn bars(&self) -> [(String, f64); 2] {
+        let percent = self.percent;
+        [
+            (format!("{percent} % lost, with the filter"), self.with.mbit_per_s),
+            (format!("{percent} % lost, without"), self.without.mbit_per_s),
+        ]
+    }
+}
+
+fn paths(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Path>> {
     let lab = Lab::routed(1500)?;
     loss::packet_by_packet(&lab)?;
     // What TCP learnt from one transfer is nothing to the next.

@@ -1,66 +1,65 @@
-//! What fwx costs a packet, in the kernel's own test-run: each program of the firewall beside one that
-//! does nothing and beside the floor, the least that a firewall with flows can do. And what the RTSP filter
-//! costs a stream of media, in the lab, on a path that loses packets.
+//! What fwx costs: a packet, in the kernel's own test-run, beside a program that does nothing and beside the floor, the
+//! least that a firewall with flows can do; how that grows with rules, flows and listeners; and what the RTSP filter
+//! costs a stream of media, in the lab, on a path that loses packets. Held against the goals, and written as a report.
 //!
 //! Absolute times drift on shared machines; ratios within a run count. No figure fails a run.
 
-mod conversation;
 mod lossy;
 mod machine;
-mod measure;
-mod programs;
+mod number;
+mod packet;
 mod report;
 mod section;
-mod subject;
-mod table;
-mod wire;
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use time::{OffsetDateTime, macros::format_description};
 
 use machine::Machine;
-use measure::{Figures, Plan};
-use programs::Programs;
-use report::Report;
-use section::Section;
-use table::FlowTable;
+use report::{Output, Report};
 
 #[derive(Parser)]
 #[command(
     name = "bench",
-    about = "What fwx costs a packet (root)",
-    after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench -- -o json > bench.json"
+    about = "What fwx costs (root)",
+    after_help = "Examples:\n  \
+        cargo xtask bench --quick\n  \
+        cargo xtask bench -- -o json > bench.json\n  \
+        cargo xtask bench -- --part packet\n\n\
+        The report, a page with plots, goes to target/bench."
 )]
 struct Cli {
-    /// A rough answer, soon: fewer repetitions, and the small flow table only
+    /// A rough answer, soon: fewer repetitions, and small tables only
     #[arg(long)]
     quick: bool,
-    /// The form of the report; progress goes to standard error
+    /// Only this part; may be given several times
+    #[arg(long, value_enum)]
+    part: Vec<Part>,
+    /// What is printed at the end; progress goes to standard error
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+    /// Write the report into docs as well: docs/performance.md
+    #[arg(long, conflicts_with = "part")]
+    docs: bool,
 }
 
-#[derive(Clone, Copy, Default, ValueEnum)]
-enum Output {
-    /// Tables for people
-    #[default]
-    Text,
-    /// One JSON object
-    Json,
+/// What is measured, in the order of the report.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What a packet costs
+    Packet,
+    /// Media on paths that lose packets
+    Lossy,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let start = Instant::now();
-    let wire = wire::measure(&wire::Plan::new(cli.quick), |what| progress(start, what));
-    let plan = Plan::new(cli.quick);
-    let all = wire.and_then(|sections| {
-        sections.iter().for_each(show);
-        bench(&plan)?.print(cli.output)
-    });
-    match all {
+    match bench(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -69,53 +68,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(plan: &Plan) -> Result<Report<'_>> {
+fn bench(cli: &Cli) -> Result<()> {
+    let date = OffsetDateTime::now_utc()
+        .format(format_description!("[year]-[month]-[day] [hour]:[minute] UTC"))?;
     let start = Instant::now();
+    let tell = |what: &str| eprintln!("bench {:>6.1} s  {what}", start.elapsed().as_secs_f64());
+    let wanted = |part| cli.part.is_empty() || cli.part.contains(&part);
+    let if_wanted = |part, measure: &mut dyn FnMut() -> Result<_>| {
+        if wanted(part) { measure() } else { Ok(Vec::new()) }
+    };
+
     // Sender, gateway and receiver share this machine: here, and only here, more than one CPU has its use.
-    let paths = lossy::measure(&plan.lossy, |what| progress(start, what))?;
+    let lossy = if_wanted(Part::Lossy, &mut || lossy::measure(&lossy::Plan::new(cli.quick), tell))?;
     let machine = Machine::pin_to_one_cpu()?;
-    progress(start, &format!("on {machine}"));
+    tell(&format!("on {machine}"));
+    let packet =
+        if_wanted(Part::Packet, &mut || packet::measure(&packet::Plan::new(cli.quick), tell))?;
 
-    let mut figures = Figures::new(plan);
-    let mut loaded = Vec::new();
-    let mut memory = Vec::new();
-    for load in 1..=plan.loads {
-        let programs = Programs::load()?;
-        let mut table = FlowTable::new();
-        for &flows in &plan.table_sizes {
-            table.grow_to(flows, &programs)?;
-            progress(
-                start,
-                &format!(
-                    "load {load} of {}: {flows} flows of each family in the tables",
-                    plan.loads
-                ),
-            );
-            for _ in 0..plan.rounds {
-                figures.take_round(&programs, flows)?;
-            }
-            progress(start, &format!("load {load} of {}: {} rounds done", plan.loads, plan.rounds));
-        }
-        memory = programs.memory()?;
-        loaded = programs.into_loaded();
+    let mode = if cli.quick { "a quick run" } else { "a full run" };
+    let report = Report::new(date, mode, machine, packet.into_iter().chain(lossy).collect());
+    let page = report.write_to(&beside_the_build()?)?;
+    report.print(cli.output)?;
+    tell(&format!("the report is {}", page.display()));
+    if cli.docs {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        tell(&format!("and {}", report.write_to(&docs)?.display()));
     }
-    Ok(Report::new(machine, plan, loaded, memory, figures.costs(), paths))
+    Ok(())
 }
 
-/// A section as text, past the report.
-fn show(Section { title, method, tables, goals, .. }: &Section) {
-    eprintln!("\n{title}\n{method}");
-    for table in tables {
-        eprintln!("\n{}\n{}", table.title, table.columns.join(" | "));
-        table.rows.iter().for_each(|row| eprintln!("{}", row.join(" | ")));
-    }
-    for goal in goals {
-        let figure = goal.figure.map_or("?".to_owned(), |figure| format!("{figure:.3}"));
-        let met = if goal.is_met() { "met" } else { "missed" };
-        eprintln!("{met}: {}: {figure} {}; {}", goal.what, goal.unit, goal.remark);
-    }
-}
-
-fn progress(start: Instant, what: &str) {
-    eprintln!("bench {:>6.1} s  {what}", start.elapsed().as_secs_f64());
+/// The directory `bench` beside the one that this program was built into.
+fn beside_the_build() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot tell where this program lies")?;
+    let target = program.ancestors().nth(2).context("this program lies in no build's directory")?;
+    Ok(target.join("bench"))
 }

@@ -1,4 +1,3 @@
-#![allow(dead_code, reason = "placeholder until the sections are written")]
 //! What the benchmark is made of: sections, each an answer to one question, in a form that the report can print,
 //! plot and hold against the goals.
 
