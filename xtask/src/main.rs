@@ -76,10 +76,12 @@ enum Command {
         #[command(flatten)]
         passed: Passed,
     },
-    /// Cost of a packet and throughput (root)
+    /// What fwx costs, held against its goals; the report goes to target/bench (root)
     #[command(after_help = "Examples:\n  \
-        cargo xtask bench --quick        a rough answer, soon\n  \
-        cargo xtask bench")]
+        cargo xtask bench --quick        a rough answer, in three minutes\n  \
+        cargo xtask bench                in twenty\n  \
+        cargo xtask bench -- --docs      and write docs/performance.md\n  \
+        cargo xtask bench -- --help      options of the benchmark itself")]
     Bench {
         /// Fewer repetitions
         #[arg(long)]

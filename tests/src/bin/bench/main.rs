@@ -4,6 +4,7 @@
 //!
 //! Absolute times drift on shared machines; ratios within a run count. No figure fails a run.
 
+mod growth;
 mod lossy;
 mod machine;
 mod number;
@@ -54,6 +55,8 @@ struct Cli {
 enum Part {
     /// What a packet costs
     Packet,
+    /// How that grows with rules, flows and listeners
+    Growth,
     /// Media on paths that lose packets
     Lossy,
 }
@@ -80,13 +83,17 @@ fn bench(cli: &Cli) -> Result<()> {
 
     // Sender, gateway and receiver share this machine: here, and only here, more than one CPU has its use.
     let lossy = if_wanted(Part::Lossy, &mut || lossy::measure(&lossy::Plan::new(cli.quick), tell))?;
+    let growth_plan = growth::Plan::new(cli.quick);
+    let listeners = if_wanted(Part::Growth, &mut || growth::measure_in_lab(&growth_plan, tell))?;
     let machine = Machine::pin_to_one_cpu()?;
     tell(&format!("on {machine}"));
     let packet =
         if_wanted(Part::Packet, &mut || packet::measure(&packet::Plan::new(cli.quick), tell))?;
+    let growth = if_wanted(Part::Growth, &mut || growth::measure(&growth_plan, tell))?;
 
     let mode = if cli.quick { "a quick run" } else { "a full run" };
-    let report = Report::new(date, mode, machine, packet.into_iter().chain(lossy).collect());
+    let sections = [packet, growth, listeners, lossy].into_iter().flatten().collect();
+    let report = Report::new(date, mode, machine, sections);
     let page = report.write_to(&beside_the_build()?)?;
     report.print(cli.output)?;
     tell(&format!("the report is {}", page.display()));

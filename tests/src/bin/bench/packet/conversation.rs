@@ -33,6 +33,9 @@ const REQUEST: &[u8] = b"GET_PARAMETER rtsp://192.0.2.1/stream RTSP/1.0\r\nCSeq:
 const REPLY: &[u8] =
     b"RTSP/1.0 200 OK\r\nCSeq: 6\r\nSession: 12345678\r\nServer: camera/1.0\r\n\r\n";
 
+/// A reply without a number, which is noted and passes.
+const ODD_REPLY: &[u8] = b"RTSP/1.0 200 OK\r\nSession: 12345678\r\nServer: camera/1.0\r\n\r\n";
+
 /// The address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Family {
@@ -182,6 +185,13 @@ impl Conversation {
     /// A reply that lies one before the first one of the server.
     pub(crate) fn before_replies(self) -> Vec<u8> {
         self.before_the_first_of_the_server(REPLY)
+    }
+
+    /// Reply `number` of a server that leaves its number out, which the filter notes: counted from 0.
+    pub(crate) fn odd_reply(self, number: u32) -> Vec<u8> {
+        let before = (ODD_REPLY.len() as u32).wrapping_mul(number);
+        let seq = SERVER_ISN.wrapping_add(1).wrapping_add(before);
+        self.server_says("PA", seq, SETUP.len() as u32).payload(ODD_REPLY).build()
     }
 
     /// The client sends a datagram.

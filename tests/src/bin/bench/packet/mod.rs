@@ -14,12 +14,14 @@ use anyhow::Result;
 
 use firewall_user::policy::TableSizes;
 
-pub(crate) use measure::Plan;
+pub(crate) use conversation::{Conversation, Family, Service};
+pub(crate) use measure::{Plan, median, take};
+pub(crate) use programs::Programs;
+pub(crate) use stage::Stage;
+pub(crate) use subject::{Hook, Subject};
 
 use crate::section::Section;
 use measure::Figures;
-use programs::Programs;
-use stage::Stage;
 
 /// Takes all figures, on the CPU that this thread is kept on.
 pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Section>> {

@@ -76,15 +76,27 @@ pub(crate) struct Ran {
 impl Programs {
     /// Loads all of them, with room for so many flows.
     pub(crate) fn load(sizes: TableSizes) -> Result<Self> {
+        let mut programs = Self::load_some(sizes, |_| true)?;
+        object::register_filters(&mut programs.ebpf)?;
+        Ok(programs)
+    }
+
+    /// Loads those alone that work on frames which differ from run to run. No filter reads anything then.
+    pub(crate) fn load_steps(sizes: TableSizes) -> Result<Self> {
+        let steps = [Program::StepEmpty, Program::StepLookup, Program::StepIngress];
+        let names = Hook::ALL.map(|hook| steps.map(|program| program.name(hook)));
+        Self::load_some(sizes, |name| names.as_flattened().contains(&name))
+    }
+
+    fn load_some(sizes: TableSizes, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let mut ebpf = object::create(Purpose::Bench, sizes)?;
         let mut loaded = Vec::new();
-        for (name, program) in ebpf.programs_mut() {
+        for (name, program) in ebpf.programs_mut().filter(|(name, _)| wanted(name)) {
             let start = time_on_cpu()?;
             object::load_program(name, program)?;
             loaded.push(describe(name, program, time_on_cpu()?.saturating_sub(start))?);
         }
         loaded.sort_by(|a, b| a.name.cmp(&b.name));
-        object::register_filters(&mut ebpf)?;
         let tables = Tables::of_loaded(&ebpf)?;
         let counters = Counters::open().map_err(|error| error.to_string());
         let programs = Self { ebpf, tables, loaded, counters };

@@ -1,0 +1,184 @@
+//! What the first packet of a flow costs, by the number of rules.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use firewall_common::policy::RULES_MAX;
+use firewall_user::{
+    policy::{Policy, TableSizes},
+    tables::Over,
+};
+
+use crate::{
+    number::figure,
+    packet::{Family, Hook, Programs, Service, Stage, Subject, median, take},
+    section::{Chart, ChartKind, Line, Section, Table},
+};
+
+/// Networks that rules name, each with every protocol.
+const NETWORKS: usize = 50;
+const FIRST_PORT: usize = 20_000;
+/// Most flows that begin in a turn.
+const RUNS: u32 = 20_000;
+
+pub(super) struct Plan {
+    rounds: u32,
+    counts: Vec<usize>,
+}
+
+impl Plan {
+    pub(super) fn new(is_quick: bool) -> Self {
+        Self { rounds: if is_quick { 2 } else { 9 }, counts: counts(RULES_MAX) }
+    }
+}
+
+/// 10, 100, 1,000 and 10,000 rules, as many of them as there may be; then nearly as many as there may be.
+fn counts(max: usize) -> Vec<usize> {
+    let mut counts: Vec<_> =
+        [10, 100, 1_000, 10_000].into_iter().filter(|&count| count <= max).collect();
+    let most = max / NETWORKS * NETWORKS;
+    if max < 10_000 && counts.last().is_none_or(|&last| last < most) {
+        counts.push(most);
+    }
+    counts
+}
+
+/// Which rule speaks about the flow that begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decides {
+    First,
+    Last,
+}
+
+pub(super) fn measure(plan: &Plan, progress: &impl Fn(&str)) -> Result<Section> {
+    let mut stage = Stage::new(Programs::load_steps(TableSizes::default())?);
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    for &count in &plan.counts {
+        for (decides, lines) in [(Decides::First, &mut first), (Decides::Last, &mut last)] {
+            let policy = Policy::parse("rules", &policy(count, decides))?.compile();
+            stage.programs.tables().write_policy(&policy, Over::Policy)?;
+            let figures = columns()
+                .map(|(hook, family)| first_packet(&mut stage, hook, family, plan.rounds))
+                .collect::<Result<Vec<_>>>()?;
+            lines.push((count, figures));
+        }
+        progress(&format!("{count} rules done"));
+    }
+    let line = |(index, (hook, family)): (usize, (Hook, Family))| Line {
+        name: format!("{}, {}", hook.name(), family.name()),
+        points: last.iter().map(|(count, figures)| (*count as f64, figures[index])).collect(),
+    };
+    Ok(Section {
+        title: "Rules",
+        method: format!(
+            "What a SYN costs that begins a flow, in ns over a program that does nothing with the same frames, with \
+             new flows as above: medians over {} rounds of {} clients each. Each rule names one of {NETWORKS} networks \
+             and one of up to {} protocols, and no two the same pair; one of them speaks about these flows, the first \
+             or the last. A packet of a flow that is known asks no rule.",
+            plan.rounds,
+            figure(f64::from(RUNS)),
+            plan.counts.last().copied().unwrap_or(0).div_ceil(NETWORKS),
+        ),
+        charts: vec![Chart {
+            name: "rules".to_owned(),
+            title: "The first packet of a flow, decided by the last rule".to_owned(),
+            value: "ns a packet over an empty program".to_owned(),
+            kind: ChartKind::Lines {
+                over: "rules".to_owned(),
+                lines: columns().enumerate().map(line).collect(),
+            },
+        }],
+        tables: vec![
+            table("The first packet of a flow, decided by the first rule, ns", &first),
+            table("The first packet of a flow, decided by the last rule, ns", &last),
+        ],
+        goals: Vec::new(),
+    })
+}
+
+fn table(title: &str, lines: &[(usize, Vec<f64>)]) -> Table {
+    let names = columns().map(|(hook, family)| format!("{}, {}", hook.name(), family.name()));
+    let row = |(count, figures): &(usize, Vec<f64>)| {
+        let figures = figures.iter().map(|ns| format!("{ns:.0}"));
+        std::iter::once(figure(*count as f64)).chain(figures).collect()
+    };
+    Table {
+        title: title.to_owned(),
+        columns: std::iter::once("rules".to_owned()).chain(names).collect(),
+        rows: lines.iter().map(row).collect(),
+    }
+}
+
+fn columns() -> impl Iterator<Item = (Hook, Family)> {
+    Hook::ALL.into_iter().flat_map(|hook| Family::ALL.map(|family| (hook, family)))
+}
+
+fn first_packet(stage: &mut Stage, hook: Hook, family: Family, rounds: u32) -> Result<f64> {
+    let mut figures = Vec::new();
+    for _ in 0..rounds {
+        figures.push(take(stage, hook, family, Subject::Syn, RUNS)?.added());
+    }
+    Ok(median(figures))
+}
+
+/// A policy of `count` rules that denies what they do not speak about.
+fn policy(count: usize, decides: Decides) -> String {
+    let mut text = String::from("[gateway]\ninterfaces = [\"none\"]\ndefault = \"deny\"\n");
+    let protocols = count.div_ceil(NETWORKS);
+    for network in 0..NETWORKS.min(count) {
+        let _ = writeln!(
+            text,
+            "[network.n{network}]\nprefixes = [\"172.16.{network}.0/24\", \"fd01:{network:x}::/32\"]"
+        );
+    }
+    for protocol in 0..protocols {
+        let port = FIRST_PORT + protocol;
+        let _ = writeln!(text, "[protocol.p{protocol}]\ntransport = \"tcp\"\nports = [{port}]");
+    }
+    let _ = writeln!(
+        text,
+        "[network.clients]\nprefixes = [\"10.0.0.0/8\", \"fd00:1::/32\"]\n\
+         [protocol.wanted]\ntransport = \"tcp\"\nports = [{}]",
+        Service::Fresh.port()
+    );
+    let speaks = match decides {
+        Decides::First => 0,
+        Decides::Last => count - 1,
+    };
+    for rule in 0..count {
+        let (action, network, protocol) = if rule == speaks {
+            ("allow", "clients".to_owned(), "wanted".to_owned())
+        } else {
+            ("deny", format!("n{}", rule % NETWORKS), format!("p{}", rule / NETWORKS))
+        };
+        let _ = writeln!(
+            text,
+            "[[rule]]\nname = \"r{rule}\"\naction = \"{action}\"\nfrom = [\"{network}\"]\n\
+             protocols = [\"{protocol}\"]"
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_grows_with_the_limit() {
+        assert_eq!(counts(256), [10, 100, 250]);
+        assert_eq!(counts(1_024), [10, 100, 1_000]);
+        assert_eq!(counts(4_096), [10, 100, 1_000, 4_050]);
+        assert_eq!(counts(16_384), [10, 100, 1_000, 10_000]);
+    }
+
+    #[test]
+    fn every_policy_is_a_good_one() {
+        for count in counts(RULES_MAX) {
+            for decides in [Decides::First, Decides::Last] {
+                let policy = Policy::parse("rules", &policy(count, decides)).unwrap();
+                assert_eq!(policy.compile().rules.len(), count);
+            }
+        }
+    }
+}
