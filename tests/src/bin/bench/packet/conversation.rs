@@ -17,9 +17,11 @@ const SERVER_ISN: u32 = 5_000;
 /// A full segment on Ethernet, timestamps left out.
 const PAYLOAD_LEN: usize = 1_448;
 /// The payload of a segment of media: one interleaved frame (RFC 2326 §10.12).
-const MEDIA_LEN: usize = 1_400;
-/// The payload of a datagram, and of a fragment: that of a small RTP packet.
-const DATAGRAM_LEN: usize = 160;
+pub(super) const MEDIA_LEN: usize = 1_400;
+/// The payload of a datagram: that of a small RTP packet.
+pub(super) const DATAGRAM_LEN: usize = 160;
+/// Where it is cut in two, counted from the UDP header.
+pub(super) const CUT: usize = 80;
 /// Largest window (RFC 7323 §2.3).
 const WINDOW_SCALE: [u8; 4] = [1, 3, 3, 14];
 
@@ -27,10 +29,10 @@ const WINDOW_SCALE: [u8; 4] = [1, 3, 3, 14];
 const SETUP: &[u8] =
     b"SETUP rtsp://h/s RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n";
 /// What keeps a session alive, over and over.
-const REQUEST: &[u8] = b"GET_PARAMETER rtsp://192.0.2.1/stream RTSP/1.0\r\nCSeq: 7\r\n\
+pub(super) const REQUEST: &[u8] = b"GET_PARAMETER rtsp://192.0.2.1/stream RTSP/1.0\r\nCSeq: 7\r\n\
     Session: 12345678\r\nUser-Agent: player/1.0\r\n\r\n";
 /// Its answer. To the filter it is one to any request, for no request has its number.
-const REPLY: &[u8] =
+pub(super) const REPLY: &[u8] =
     b"RTSP/1.0 200 OK\r\nCSeq: 6\r\nSession: 12345678\r\nServer: camera/1.0\r\n\r\n";
 
 /// A reply without a number, which is noted and passes.
@@ -208,8 +210,7 @@ impl Conversation {
     pub(crate) fn fragments(self) -> [Vec<u8>; 2] {
         let packet =
             Packet::udp(self.client, self.server).payload([b'x'; DATAGRAM_LEN]).identification(0);
-        let (len, middle) = (packet.datagram_len(), DATAGRAM_LEN / 2);
-        [packet.build_fragment(0..middle), packet.build_fragment(middle..len)]
+        [packet.build_fragment(0..CUT), packet.build_fragment(CUT..packet.datagram_len())]
     }
 
     /// What an IPv4 flow lies under in the kernel's tables.

@@ -11,6 +11,7 @@ use super::{
     stage::Stage,
     subject::{Hook, Subject},
 };
+use crate::number::figure;
 
 /// How much is measured.
 pub(crate) struct Plan {
@@ -39,6 +40,7 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { repeat, rounds, loads, .. } = self;
+        let repeat = figure(f64::from(*repeat));
         write!(f, "{loads} loads with {rounds} rounds each, {repeat} runs a round at most")
     }
 }

@@ -3,10 +3,10 @@
 use firewall_user::object::{BENCH_PREFIX, COMMAND};
 
 use super::{
-    conversation::Family,
+    conversation::{self, Family},
     measure::{Cost, Plan, median},
     programs::Loaded,
-    subject::{Hook, Subject},
+    subject::{CONTROL_MAX, DATAGRAMS_MAX, FLOWS_MAX, Hook, Subject},
 };
 use crate::{
     number::figure,
@@ -46,10 +46,12 @@ pub(super) fn packets(plan: &Plan, costs: &[Cost], counts: Result<(), String>) -
     }
 }
 
+/// How it was measured. `uncounted` says why instructions and cycles were not.
 fn method(plan: &Plan, uncounted: Option<String>) -> String {
     let uncounted = uncounted.map_or(String::new(), |why| {
         format!(" Instructions and cycles are not counted on this machine: {why}.")
     });
+    let number = |count: u32| figure(f64::from(count));
     format!(
         "The kernel's test-run gives a program the same frame over and over, on one CPU with nothing else to do: medians \
          over {plan}, the programs in turn. \"Added\" is over a program that does nothing with the same frames; \
@@ -59,14 +61,22 @@ fn method(plan: &Plan, uncounted: Option<String>) -> String {
          again, in an order that no cache foresees; the other figures are those of a flow that is in the caches. The \
          flows came about by handshakes that the programs saw. Frames that differ from run to run are changed by the \
          program itself, which its counterpart that does nothing does too. New flows: each run's packet is of another \
-         client, 20,000 at most, and they are removed after each round. The ACK that completes: each is of a connection \
-         whose SYN and SYN/ACK passed before. Fragments: each of another datagram, 2,048 at most, the later ones with \
-         80 bytes of a datagram whose first has passed. RTSP requests of 119 bytes follow each other in one stream, and \
-         were answered in advance; replies likewise. Media: segments of 1,400 bytes, one interleaved frame each.\n\
+         client, {} at most, and they are removed after each round. The ACK that completes: each is of a connection \
+         whose SYN and SYN/ACK passed before. Fragments: each of another datagram of {} bytes cut in two, {} at most, \
+         the later ones of such whose first has passed. RTSP requests of {} bytes follow each other in one stream, {} \
+         at most, and were answered in advance; replies of {} bytes likewise. Media: segments of {} bytes, one \
+         interleaved frame each.\n\
          After each turn the firewall's own counters have to show that every run did what its line says: dropped for \
          that reason, a flow begun or completed, read by the filter without a finding, or nothing of that. No \
          controller listens. A drop, or a connection that opens, makes an event for the first 200 of a second and adds \
-         to a counter for the others, and both are in the figures.{uncounted}"
+         to a counter for the others, and both are in the figures.{uncounted}",
+        number(FLOWS_MAX),
+        conversation::DATAGRAM_LEN,
+        number(DATAGRAMS_MAX),
+        conversation::REQUEST.len(),
+        number(CONTROL_MAX),
+        conversation::REPLY.len(),
+        number(conversation::MEDIA_LEN as u32),
     )
 }
 

@@ -4,6 +4,15 @@ use firewall_common::reason::Reason;
 use firewall_user::object::{TC_INGRESS, XDP_INGRESS};
 use serde::Serialize;
 
+/// A window of 1 GiB holds so many segments of media, and more.
+const MEDIA_MAX: u32 = 300_000;
+/// Segments that a filter reads byte by byte: enough for a figure.
+pub(super) const CONTROL_MAX: u32 = 20_000;
+/// Flows that begin together: a small part of what the tables hold.
+pub(super) const FLOWS_MAX: u32 = 20_000;
+/// Datagrams: half of what the table of fragments holds.
+pub(super) const DATAGRAMS_MAX: u32 = 2_048;
+
 /// Where the programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -230,14 +239,6 @@ impl Subject {
     /// How often the program may run at a time, of `repeat` times: where each run leaves something behind, its place
     /// is bounded.
     pub(crate) fn runs(self, repeat: u32) -> u32 {
-        /// A window of 1 GiB holds so many segments of media, and more.
-        const MEDIA_MAX: u32 = 300_000;
-        /// Segments of the filter's that are read byte by byte.
-        const CONTROL_MAX: u32 = 20_000;
-        /// Flows that begin: a small part of what the tables hold.
-        const FLOWS_MAX: u32 = 20_000;
-        /// Datagrams: half of what the table of fragments holds.
-        const DATAGRAMS_MAX: u32 = 2_048;
         match self {
             Self::Media | Self::MediaUnbound => repeat.min(MEDIA_MAX),
             Self::Request | Self::Reply => repeat.min(CONTROL_MAX),
