@@ -65,7 +65,7 @@ fn method(plan: &Plan, uncounted: Option<String>) -> String {
          whose SYN and SYN/ACK passed before. Fragments: each of another datagram of {} bytes cut in two, {} at most, \
          the later ones of such whose first has passed. RTSP requests of {} bytes follow each other in one stream, {} \
          at most, and were answered in advance; replies of {} bytes likewise. Media: segments of {} bytes, one \
-         interleaved frame each.\n\
+         interleaved frame each. The policy has one rule and no limits.\n\
          After each turn the firewall's own counters have to show that every run did what its line says: dropped for \
          that reason, a flow begun or completed, read by the filter without a finding, or nothing of that. No \
          controller listens. A drop, or a connection that opens, makes an event for the first 200 of a second and adds \
