@@ -31,7 +31,7 @@ impl Plan {
             return Self { repeat: 100_000, rounds: 2, counts, rate_with: vec![1_000] };
         }
         let counts = vec![1_000, 10_000, 100_000, 1_000_000, 4_000_000];
-        Self { repeat: 1_000_000, rounds: 7, counts, rate_with: vec![1_000, 1_000_000] }
+        Self { repeat: 500_000, rounds: 5, counts, rate_with: vec![1_000, 1_000_000] }
     }
 }
 
