@@ -1,6 +1,7 @@
 //! What fwx costs: a packet, in the kernel's own test-run, beside a program that does nothing and beside the floor, the
-//! least that a firewall with flows can do; how that grows with rules, flows and listeners; and what the RTSP filter
-//! costs a stream of media, in the lab, on a path that loses packets. Held against the goals, and written as a report.
+//! least that a firewall with flows can do; on the wire, beside other firewalls; how it grows with rules, flows and
+//! listeners; and what the RTSP filter costs a stream of media, in the lab, on a path that loses packets. Held against
+//! the goals, and written as a report.
 //!
 //! Absolute times drift on shared machines; ratios within a run count. No figure fails a run.
 
@@ -11,6 +12,7 @@ mod number;
 mod packet;
 mod report;
 mod section;
+mod wire;
 
 use std::{
     path::{Path, PathBuf},
@@ -55,6 +57,8 @@ struct Cli {
 enum Part {
     /// What a packet costs
     Packet,
+    /// Packets, transfers and connections through a gateway, beside other firewalls
+    Wire,
     /// How that grows with rules, flows and listeners
     Growth,
     /// Media on paths that lose packets
@@ -81,7 +85,8 @@ fn bench(cli: &Cli) -> Result<()> {
         if wanted(part) { measure() } else { Ok(Vec::new()) }
     };
 
-    // Sender, gateway and receiver share this machine: here, and only here, more than one CPU has its use.
+    // Sender, gateway and receiver share this machine: in these, and only in these, more than one CPU has its use.
+    let wire = if_wanted(Part::Wire, &mut || wire::measure(&wire::Plan::new(cli.quick), tell))?;
     let lossy = if_wanted(Part::Lossy, &mut || lossy::measure(&lossy::Plan::new(cli.quick), tell))?;
     let growth_plan = growth::Plan::new(cli.quick);
     let listeners = if_wanted(Part::Growth, &mut || growth::measure_in_lab(&growth_plan, tell))?;
@@ -92,7 +97,7 @@ fn bench(cli: &Cli) -> Result<()> {
     let growth = if_wanted(Part::Growth, &mut || growth::measure(&growth_plan, tell))?;
 
     let mode = if cli.quick { "a quick run" } else { "a full run" };
-    let sections = [packet, growth, listeners, lossy].into_iter().flatten().collect();
+    let sections = [packet, wire, growth, listeners, lossy].into_iter().flatten().collect();
     let report = Report::new(date, mode, machine, sections);
     let page = report.write_to(&beside_the_build()?)?;
     report.print(cli.output)?;
