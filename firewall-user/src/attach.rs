@@ -12,7 +12,7 @@ use aya::{
     Ebpf,
     programs::links::LinkType,
     programs::{
-        ProgramError, SchedClassifier, TcAttachType, XdpMode,
+        ProgramError, ProgramInfo, SchedClassifier, TcAttachType, XdpMode,
         links::{FdLink, LinkError, LinkOrder, PinnedLink},
         tc::{SchedClassifierLink, TcAttachOptions},
         xdp::XdpLink,
@@ -20,6 +20,7 @@ use aya::{
 };
 
 use crate::{
+    clsact,
     instance::{Instance, InterfaceState},
     link::Interface,
     object::{self, TC_EGRESS, TC_INGRESS, XDP_INGRESS, os_error},
@@ -72,46 +73,92 @@ pub fn attach(
     mode: Mode,
     before: Option<&InterfaceState>,
 ) -> Result<InterfaceState> {
-    let ingress_pin = pin(instance, interface.index, "ingress");
-    let egress_pin = pin(instance, interface.index, "egress");
-    let new_egress = !egress_pin.exists();
-    attach_tc(ebpf, TC_EGRESS, TcAttachType::Egress, interface, &egress_pin)?;
-    match attach_ingress(ebpf, interface, mode, before, &ingress_pin) {
+    let links = instance.links();
+    let ingress = Place::new(&links, interface.index, TcAttachType::Ingress);
+    let egress = Place::new(&links, interface.index, TcAttachType::Egress);
+    let new_egress = !egress.is_attached();
+    let means = attach_tc(ebpf, TC_EGRESS, interface, &egress)?;
+    match attach_ingress(ebpf, interface, mode, before, &ingress) {
         Ok((ingress, why)) => Ok(InterfaceState {
             name: interface.name.clone(),
             index: interface.index,
             ingress: ingress.name().to_owned(),
-            egress: "tcx".to_owned(),
+            egress: means.to_owned(),
             why,
         }),
         Err(error) => {
             if new_egress {
-                let _ = fs::remove_file(&egress_pin);
+                let _ = egress.detach();
             }
             Err(error)
         }
     }
 }
 
-/// Takes the programs off an interface.
-pub fn detach(instance: &Instance, index: u32) -> Result<()> {
-    for direction in ["ingress", "egress"] {
-        let path = pin(instance, index, direction);
-        match fs::remove_file(&path) {
+/// One direction of an interface: what is attached there is pinned.
+struct Place<'a> {
+    /// The pin of the link. The BPF file system takes no dots in names, which those of interfaces may have; so the
+    /// index it is.
+    pin: PathBuf,
+    direction: TcAttachType,
+    /// Where no link can be had.
+    filter: clsact::Place<'a>,
+}
+
+impl<'a> Place<'a> {
+    /// That of the instance with this directory of links.
+    fn new(links: &'a Path, index: u32, direction: TcAttachType) -> Self {
+        let name = if direction == TcAttachType::Ingress { "ingress" } else { "egress" };
+        let pin = links.join(format!("{index}_{name}"));
+        let filter = clsact::Place { directory: links, index, direction };
+        Self { pin, direction, filter }
+    }
+
+    fn is_attached(&self) -> bool {
+        self.pin.exists() || self.filter.is_attached()
+    }
+
+    fn detach(&self) -> Result<()> {
+        match fs::remove_file(&self.pin) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                return Err(error).with_context(|| format!("cannot remove {}", self.pin.display()));
             }
             _ => {}
         }
+        self.filter.detach()
     }
-    Ok(())
+}
+
+/// Takes the programs off an interface.
+pub fn detach(instance: &Instance, index: u32) -> Result<()> {
+    detach_from(&instance.links(), index)
+}
+
+/// Takes the programs off all interfaces that there are links on in `directory`.
+pub fn detach_all(directory: &Path) -> Result<()> {
+    match attached_in(directory) {
+        Ok(indices) => indices.into_iter().try_for_each(|index| detach_from(directory, index)),
+        Err(_) if !directory.exists() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn detach_from(links: &Path, index: u32) -> Result<()> {
+    let [ingress, egress] = [TcAttachType::Ingress, TcAttachType::Egress]
+        .map(|direction| Place::new(links, index, direction));
+    ingress.detach()?;
+    egress.detach()?;
+    egress.filter.remove_qdisc()
 }
 
 /// Indices of the interfaces that this instance has links on.
 pub fn attached(instance: &Instance) -> Result<Vec<u32>> {
-    let directory = instance.links();
+    attached_in(&instance.links())
+}
+
+fn attached_in(directory: &Path) -> Result<Vec<u32>> {
     let entries =
-        fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
+        fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
     let mut indices = Vec::new();
     for entry in entries {
         let name = entry?.file_name();
@@ -157,15 +204,15 @@ fn attach_ingress(
     interface: &Interface,
     mode: Mode,
     before: Option<&InterfaceState>,
-    pin: &Path,
+    place: &Place<'_>,
 ) -> Result<(Ingress, String)> {
     let mut refused = String::new();
     let mut last_error = None;
     for (ingress, why) in choices(mode, interface) {
-        let result = match before.filter(|before| pin.exists() && before.ingress != ingress.name())
-        {
-            Some(before) => change_mode(ebpf, interface, &before.ingress, ingress, pin),
-            None => attach_as(ebpf, ingress, interface, pin),
+        let before = before.filter(|before| before.ingress != ingress.name());
+        let result = match before.filter(|_| place.is_attached()) {
+            Some(before) => change_mode(ebpf, interface, &before.ingress, ingress, place),
+            None => attach_as(ebpf, ingress, interface, place),
         };
         match result {
             Ok(()) => return Ok((ingress, why + &refused)),
@@ -185,11 +232,16 @@ fn attach_ingress(
     Err(last_error.unwrap_or_else(|| anyhow!("no ingress mode to try")))
 }
 
-fn attach_as(ebpf: &mut Ebpf, ingress: Ingress, interface: &Interface, pin: &Path) -> Result<()> {
+fn attach_as(
+    ebpf: &mut Ebpf,
+    ingress: Ingress,
+    interface: &Interface,
+    place: &Place<'_>,
+) -> Result<()> {
     match ingress {
-        Ingress::Native => attach_xdp(ebpf, XdpMode::Driver, interface, pin),
-        Ingress::Generic => attach_xdp(ebpf, XdpMode::Skb, interface, pin),
-        Ingress::Tc => attach_tc(ebpf, TC_INGRESS, TcAttachType::Ingress, interface, pin),
+        Ingress::Native => attach_xdp(ebpf, XdpMode::Driver, interface, &place.pin),
+        Ingress::Generic => attach_xdp(ebpf, XdpMode::Skb, interface, &place.pin),
+        Ingress::Tc => attach_tc(ebpf, TC_INGRESS, interface, place).map(drop),
     }
 }
 
@@ -200,17 +252,17 @@ fn change_mode(
     interface: &Interface,
     old: &str,
     new: Ingress,
-    pin: &Path,
+    place: &Place<'_>,
 ) -> Result<()> {
     eprintln!("fwx: {}: changing the ingress mode from {old} to {}", interface.name, new.name());
-    fs::remove_file(pin).with_context(|| format!("cannot remove {}", pin.display()))?;
-    let Err(error) = attach_when_free(ebpf, new, interface, pin) else {
+    place.detach()?;
+    let Err(error) = attach_when_free(ebpf, new, interface, place) else {
         return Ok(());
     };
     let Some(old) = Ingress::ALL.into_iter().find(|ingress| ingress.name() == old) else {
         return Err(error);
     };
-    attach_when_free(ebpf, old, interface, pin).with_context(|| {
+    attach_when_free(ebpf, old, interface, place).with_context(|| {
         format!(
             "{}: neither {} nor, again, {} can be attached: packets come in UNJUDGED until `fwx up` succeeds",
             interface.name,
@@ -227,17 +279,17 @@ fn attach_when_free(
     ebpf: &mut Ebpf,
     ingress: Ingress,
     interface: &Interface,
-    pin: &Path,
+    place: &Place<'_>,
 ) -> Result<()> {
     const ATTEMPTS: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(20);
     for _ in 1..ATTEMPTS {
-        match attach_as(ebpf, ingress, interface, pin) {
+        match attach_as(ebpf, ingress, interface, place) {
             Err(error) if error.is::<Busy>() => thread::sleep(PAUSE),
             other => return other,
         }
     }
-    attach_as(ebpf, ingress, interface, pin)
+    attach_as(ebpf, ingress, interface, place)
 }
 
 /// Something else is attached where only one thing can be.
@@ -272,14 +324,33 @@ fn attach_xdp(ebpf: &mut Ebpf, mode: XdpMode, interface: &Interface, pin: &Path)
     pin_link(link, pin)
 }
 
+/// Attaches to traffic control, by what the kernel has for it: `tcx` or `clsact`, which is returned.
 fn attach_tc(
     ebpf: &mut Ebpf,
     program: &str,
-    direction: TcAttachType,
     interface: &Interface,
-    pin: &Path,
-) -> Result<()> {
+    place: &Place<'_>,
+) -> Result<&'static str> {
     let classifier = object::classifier(ebpf, program)?;
+    match tcx_programs(interface, place.direction)? {
+        Some(others) => {
+            attach_tcx(classifier, program, interface, place, &others)?;
+            Ok("tcx")
+        }
+        None => {
+            place.filter.attach(classifier, &interface.name)?;
+            Ok("clsact")
+        }
+    }
+}
+
+fn attach_tcx(
+    classifier: &mut SchedClassifier,
+    program: &str,
+    interface: &Interface,
+    Place { pin, direction, .. }: &Place<'_>,
+    others: &[ProgramInfo],
+) -> Result<()> {
     if let Some(link) = pinned_link(pin, LinkType::Tcx)? {
         let link: SchedClassifierLink = link.try_into()?;
         match classifier.attach_to_link(link) {
@@ -287,37 +358,50 @@ fn attach_tc(
             Err(error) => drop_stale(pin, &interface.name, error)?,
         }
     }
-    refuse_second_instance(program, direction, interface)?;
+    refuse_second_instance(program, interface, others)?;
     let options = TcAttachOptions::TcxOrder(LinkOrder::default());
     let link = classifier
-        .attach_with_options(&interface.name, direction, options)
+        .attach_with_options(&interface.name, *direction, options)
         .and_then(|id| classifier.take_link(id))
-        .map_err(|error| match os_error(&error) {
-            Some(libc::EINVAL) => anyhow!(
-                "{}: the kernel refused a TCX link; fwx needs Linux 6.6 or newer for it",
-                interface.name
-            ),
-            _ => anyhow!(error).context(format!("cannot attach {program} to {}", interface.name)),
-        })?;
+        .with_context(|| format!("cannot attach {program} to {}", interface.name))?;
     let link: FdLink = link.try_into()?;
     pin_link(link, pin)
+}
+
+/// The programs on an interface's TCX hook. `None`: the kernel has no TCX.
+fn tcx_programs(
+    interface: &Interface,
+    direction: TcAttachType,
+) -> Result<Option<Vec<ProgramInfo>>> {
+    match SchedClassifier::query_tcx(&interface.name, direction) {
+        Ok((_, programs)) => Ok(Some(programs)),
+        Err(error) => match os_error(&error) {
+            Some(libc::ENOENT) => Ok(Some(Vec::new())),
+            // The kernel has not heard of this kind of attachment.
+            Some(libc::EINVAL) => Ok(None),
+            _ => Err(error)
+                .with_context(|| format!("cannot ask what is attached to {}", interface.name)),
+        },
+    }
+}
+
+/// By what means programs of traffic control are attached to an interface: `tcx` or `clsact`.
+///
+/// # Errors
+///
+/// When the kernel does not say.
+pub fn tc_means(interface: &Interface) -> Result<&'static str> {
+    let programs = tcx_programs(interface, TcAttachType::Egress)?;
+    Ok(if programs.is_some() { "tcx" } else { "clsact" })
 }
 
 /// Several programs can share a TCX hook; two firewalls would judge every packet twice.
 fn refuse_second_instance(
     program: &str,
-    direction: TcAttachType,
     interface: &Interface,
+    others: &[ProgramInfo],
 ) -> Result<()> {
-    let (_, programs) = match SchedClassifier::query_tcx(&interface.name, direction) {
-        Ok(found) => found,
-        Err(error) if os_error(&error) == Some(libc::ENOENT) => return Ok(()),
-        Err(error) => {
-            return Err(error)
-                .with_context(|| format!("cannot ask what is attached to {}", interface.name));
-        }
-    };
-    for found in programs {
+    for found in others {
         if found.name_as_str() == Some(program) {
             bail!(
                 "{} has fwx on it already, from another instance (program {}): take that down first \
@@ -381,9 +465,4 @@ fn drop_stale(pin: &Path, interface: &str, error: ProgramError) -> Result<()> {
 
 fn pin_link(link: FdLink, path: &Path) -> Result<()> {
     link.pin(path).map(drop).with_context(|| format!("cannot pin {}", path.display()))
-}
-
-/// The BPF file system takes no dots in names, which those of interfaces may have; so the index it is.
-fn pin(instance: &Instance, index: u32, direction: &str) -> PathBuf {
-    instance.links().join(format!("{index}_{direction}"))
 }

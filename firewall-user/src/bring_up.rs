@@ -335,7 +335,8 @@ fn pin_programs(ebpf: &mut Ebpf, instance: &Instance) -> Result<()> {
 }
 
 fn remove_pins(pins: &Path) -> Result<()> {
-    // Links first: they are what acts on packets.
+    // Links first: they are what acts on packets. Filters are not gone with their pins.
+    attach::detach_all(&pins.join("links"))?;
     for directory in ["links", "programs", "maps", ""] {
         let directory = pins.join(directory);
         match fs::remove_dir_all(&directory) {

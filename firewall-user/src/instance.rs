@@ -259,7 +259,7 @@ pub struct InterfaceState {
     pub index: u32,
     /// How packets that come in are caught: `native`, `generic` or `tc`.
     pub ingress: String,
-    /// How packets that go out are caught: `tcx`.
+    /// How packets that go out are caught: `tcx`, or `clsact` where the kernel has no TCX.
     pub egress: String,
     /// Why so.
     pub why: String,

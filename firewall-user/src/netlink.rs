@@ -1,4 +1,4 @@
-//! Having the kernel list a table over netlink: netlink(7), RFC 3549 §2.3.
+//! Having the kernel list a table, or change an entry, over netlink: netlink(7), RFC 3549 §2.3.
 //!
 //! The lists may be long, so they are never kept as messages: each is handed on as it comes. A list that
 //! changed while it was read (NLM_F_DUMP_INTR) is read again.
@@ -6,8 +6,8 @@
 use std::{io, time::Duration};
 
 use netlink_packet_core::{
-    DecodeError, DoneBuffer, ErrorBuffer, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
-    NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader,
+    DecodeError, DoneBuffer, ErrorBuffer, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
+    NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader,
 };
 use netlink_sys::{Socket, SocketAddr};
 use nix::{
@@ -92,15 +92,9 @@ fn list_once<C: Default>(
 ) -> Result<Listed<C>, ListError> {
     // A socket of its own for each attempt, so that nothing of the one before is in it.
     let socket = Socket::new(request.protocol).map_err(classified)?;
-    let prepared = || -> io::Result<()> {
-        // Connected to the kernel, it takes nothing from anybody else.
-        socket.connect(&SocketAddr::new(0, 0))?;
-        let patience = TimeVal::new(PATIENCE.as_secs().cast_signed(), 0);
-        setsockopt(&socket, sockopt::ReceiveTimeout, &patience)?;
-        Ok(())
-    };
-    prepared().map_err(ListError::Failed)?;
-    socket.send(&request.message(), 0).map_err(ListError::Failed)?;
+    connect(&socket).map_err(ListError::Failed)?;
+    let question = message(request.question, NLM_F_REQUEST | NLM_F_DUMP, &request.body);
+    socket.send(&question, 0).map_err(ListError::Failed)?;
 
     let mut listed = Listed::default();
     let mut buffer = vec![0; DATAGRAM_BYTES];
@@ -114,6 +108,33 @@ fn list_once<C: Default>(
             return Ok(listed);
         }
     }
+}
+
+/// Has the kernel do one thing, and waits until it did or says why not.
+pub(crate) fn tell(protocol: isize, kind: u16, body: &[u8]) -> io::Result<()> {
+    let socket = Socket::new(protocol)?;
+    connect(&socket)?;
+    socket.send(&message(kind, NLM_F_REQUEST | NLM_F_ACK, body), 0)?;
+    let mut buffer = vec![0; DATAGRAM_BYTES];
+    let length = receive(&socket, &mut buffer)?;
+    let answer = NetlinkBuffer::new_checked(buffer.get(..length).unwrap_or_default())
+        .map_err(io::Error::other)?;
+    if answer.message_type() != NLMSG_ERROR {
+        return Err(io::Error::other("the kernel answers with something else"));
+    }
+    let code = ErrorBuffer::new_checked(answer.payload()).map_err(io::Error::other)?.code();
+    match code.map_or(0, i32::from) {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code.saturating_abs())),
+    }
+}
+
+/// Connects to the kernel: what anybody else sends is not taken.
+fn connect(socket: &Socket) -> io::Result<()> {
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let patience = TimeVal::new(PATIENCE.as_secs().cast_signed(), 0);
+    setsockopt(socket, sockopt::ReceiveTimeout, &patience)?;
+    Ok(())
 }
 
 /// The length of the next datagram, which is larger than `buffer` if it did not fit.
@@ -197,17 +218,16 @@ fn classified(error: io::Error) -> ListError {
     }
 }
 
-impl Request {
-    fn message(&self) -> Vec<u8> {
-        let mut message = vec![0; HEADER_BYTES];
-        message.extend(&self.body);
-        let mut header = NetlinkHeader::default();
-        header.length = message.len() as u32;
-        header.message_type = self.question;
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        netlink_packet_core::Emitable::emit(&header, &mut message);
-        message
-    }
+/// A message, without padding behind it.
+fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut message = vec![0; HEADER_BYTES];
+    message.extend(body);
+    let mut header = NetlinkHeader::default();
+    header.length = message.len() as u32;
+    header.message_type = kind;
+    header.flags = flags;
+    netlink_packet_core::Emitable::emit(&header, &mut message);
+    message
 }
 
 #[cfg(test)]
@@ -220,9 +240,7 @@ mod tests {
 
     /// A message, padded as the kernel does.
     fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
-        let request = Request { protocol: 0, question: kind, answer: 0, body: body.to_vec() };
-        let mut message = request.message();
-        message[6..8].copy_from_slice(&flags.to_ne_bytes());
+        let mut message = super::message(kind, flags, body);
         message.resize(message.len().next_multiple_of(4), 0);
         message
     }

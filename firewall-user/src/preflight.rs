@@ -38,14 +38,14 @@ pub async fn preflight(interface: &str) -> Result<Preflight> {
         checks.push(Check { name, result: if good { "ok" } else { "failed" }, detail });
     };
     let release = nix::sys::utsname::uname()?.release().to_string_lossy().into_owned();
-    let new_enough = at_least(&release, 6, 6);
+    let new_enough = at_least(&release, 6, 1);
     add(
         "kernel",
         new_enough,
         if new_enough {
             format!("Linux {release}")
         } else {
-            format!("Linux {release}; TCX, by which fwx sees what goes out, came with 6.6")
+            format!("Linux {release}; fwx needs 6.1 or newer")
         },
     );
     let root = geteuid().is_root();
@@ -105,6 +105,11 @@ pub async fn preflight(interface: &str) -> Result<Preflight> {
         result: "ok",
         detail: format!("auto tries {mode} first: {why}"),
     });
+    let (result, detail) = match attach::tc_means(&found) {
+        Ok(means) => ("ok", format!("traffic control by {means}")),
+        Err(error) => ("failed", format!("{error:#}")),
+    };
+    checks.push(Check { name: "egress", result, detail });
     checks.push(memory());
     let ready = checks.iter().all(|check| check.result != "failed");
     Ok(Preflight { ready, checks })
@@ -178,6 +183,7 @@ mod tests {
     fn kernel_releases_are_compared_as_numbers() {
         assert!(at_least("6.18.44-generic", 6, 6));
         assert!(at_least("10.0.1", 6, 6));
+        assert!(at_least("6.1.0-32-amd64", 6, 1));
         assert!(!at_least("6.1.0-32-amd64", 6, 6));
         assert!(!at_least("unknown", 6, 6));
     }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::programs::{SchedClassifier, TcAttachType};
+use firewall_user::object::os_error;
 
 use crate::{cleanup, host::Host, namespace, tool};
 
@@ -40,10 +41,15 @@ pub fn attached_programs(host: &Host, interface: &str) -> Result<BTreeSet<u32>> 
         ids.extend(tc_programs(host, interface, direction)?);
     }
     for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
-        let (_, programs) = host
-            .run(|| SchedClassifier::query_tcx(interface, direction))?
-            .with_context(|| format!("cannot ask for TCX programs of {interface}"))?;
-        ids.extend(programs.iter().map(aya::programs::ProgramInfo::id));
+        match host.run(|| SchedClassifier::query_tcx(interface, direction))? {
+            Ok((_, programs)) => ids.extend(programs.iter().map(aya::programs::ProgramInfo::id)),
+            // A kernel that has none.
+            Err(error) if os_error(&error) == Some(libc::EINVAL) => {}
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot ask for TCX programs of {interface}"));
+            }
+        }
     }
     Ok(ids)
 }

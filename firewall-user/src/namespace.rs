@@ -1,0 +1,100 @@
+//! The network namespace that this process is in.
+//!
+//! Links find their interfaces wherever they are. Filters of traffic control are found by netlink, which shows the
+//! interfaces of the caller's namespace alone: so what was attached by such filters is taken down where it was brought
+//! up.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// How the directory is called that says which namespace it was, behind its number.
+const MARK: &str = "netns_";
+
+/// Notes in `directory`, of the BPF file system, that its instance has filters in this namespace.
+pub(crate) fn note(directory: &Path) -> Result<()> {
+    let mark = directory.join(format!("{MARK}{}", current()?));
+    match fs::create_dir(&mark) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot make {}", mark.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether this is the namespace that `directory` notes, if it notes one.
+///
+/// # Errors
+///
+/// It is another one, which is still there. One that is gone took its interfaces and their filters along.
+pub(crate) fn check(directory: &Path) -> Result<()> {
+    let Some(noted) = noted(directory)? else {
+        return Ok(());
+    };
+    if noted == current()? {
+        return Ok(());
+    }
+    match find(noted) {
+        Some(path) => bail!(
+            "this instance is attached in another network namespace, by filters that are reached from there \
+             alone: nsenter --net={} fwx …",
+            path.display()
+        ),
+        None => Ok(()),
+    }
+}
+
+fn noted(directory: &Path) -> Result<Option<u64>> {
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    for entry in entries {
+        let name = entry?.file_name();
+        if let Some(number) = name.to_str().and_then(|name| name.strip_prefix(MARK)) {
+            return Ok(number.parse().ok());
+        }
+    }
+    Ok(None)
+}
+
+/// The number of this process's namespace.
+fn current() -> Result<u64> {
+    number(Path::new("/proc/self/ns/net")).context("cannot tell the network namespace")
+}
+
+fn number(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|namespace| namespace.ino())
+}
+
+/// A file that is the namespace with this number: one that `ip netns` keeps, or one that a process is in.
+fn find(wanted: u64) -> Option<PathBuf> {
+    let named =
+        fs::read_dir("/run/netns").into_iter().flatten().flatten().map(|entry| entry.path());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    named
+        .chain(processes.map(|entry| entry.path().join("ns/net")))
+        .find(|path| number(path) == Some(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_namespace_is_refused_only_while_it_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(noted(directory.path()).unwrap(), None);
+        note(directory.path()).unwrap();
+        note(directory.path()).unwrap();
+        check(directory.path()).unwrap();
+
+        let gone = tempfile::tempdir().unwrap();
+        fs::create_dir(gone.path().join(format!("{MARK}1"))).unwrap();
+        check(gone.path()).unwrap();
+        assert_eq!(find(1), None);
+        assert!(find(current().unwrap()).is_some());
+    }
+}
