@@ -15,7 +15,7 @@ pub(super) fn row<T>(
     let mut row = vec![site.name().to_owned()];
     row.extend(figures.iter().map(|&(figure, decimals)| cell(figure, decimals)));
     if let (Some(why), Some(first)) = (&series.trouble, row.get_mut(1)) {
-        first.clone_from(why);
+        *first = brief(why);
     }
     row
 }
@@ -32,5 +32,33 @@ pub(super) fn columns(columns: &[&str]) -> Vec<String> {
 
 /// Why a goal has no figure: the first of the `series` that has none.
 pub(super) fn trouble<T>(series: &[&Series<T>]) -> String {
-    series.iter().find_map(|series| series.trouble.clone()).unwrap_or_default()
+    series.iter().find_map(|series| series.trouble.as_deref()).map(brief).unwrap_or_default()
+}
+
+/// What stands in a table or a remark of an error that may have several lines: its beginning, in one.
+fn brief(error: &str) -> String {
+    const MOST: usize = 200;
+    let line = error.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} …", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_brief_in_a_table() {
+        assert_eq!(brief("no:\n  × such\n"), "no: × such");
+        let long = brief(&"é".repeat(300));
+        assert_eq!(long.chars().count(), 202);
+        assert!(long.ends_with("é …"));
+    }
+
+    #[test]
+    fn a_figure_that_there_is_not_is_a_dash() {
+        assert_eq!([cell(Some(1.26), 1), cell(None, 1)], ["1.3", "–"]);
+    }
 }

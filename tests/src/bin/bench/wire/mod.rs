@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     /// Of a transfer: the least that iperf3 takes is a second.
     bulk_seconds: u32,
     bulk_turns: u32,
+    /// Numbers of streams, ascending.
+    bulk_streams: Vec<u32>,
     /// Of new connections.
     connection_time: Duration,
     connection_turns: u32,
@@ -62,6 +64,7 @@ impl Plan {
                 packet_turns: 4,
                 bulk_seconds: 1,
                 bulk_turns: 1,
+                bulk_streams: vec![1, 8],
                 connection_time: Duration::from_millis(300),
                 connection_turns: 4,
                 latency_time: Duration::from_millis(600),
@@ -73,6 +76,7 @@ impl Plan {
                 packet_turns: 10,
                 bulk_seconds: 1,
                 bulk_turns: 8,
+                bulk_streams: vec![1, 8, 64],
                 connection_time: Duration::from_millis(300),
                 connection_turns: 24,
                 latency_time: Duration::from_secs(3),
