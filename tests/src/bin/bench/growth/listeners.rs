@@ -155,7 +155,7 @@ fn table(heard: &[Heard]) -> Table {
 
 fn chart(plan: &Plan, heard: &[Heard]) -> Chart {
     let line = |&rate: &u32| Line {
-        name: format!("{} events a second", figure(f64::from(rate))),
+        name: format!("up to {} events a second", figure(f64::from(rate))),
         points: heard
             .iter()
             .filter(|heard| heard.rate == rate)

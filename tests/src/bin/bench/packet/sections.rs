@@ -56,7 +56,7 @@ fn method(plan: &Plan, uncounted: Option<String>) -> String {
         "The kernel's test-run gives a program the same frame over and over, on one CPU with nothing else to do: medians \
          over {plan}, the programs in turn. \"Added\" is over a program that does nothing with the same frames; \
          \"x floor\" is the added cost as a multiple of that of parsing and one look into the same table, with the \
-         least and the most of any round. Differences and ratios are taken within a round.\n\
+         least and the most of any round. Differences and ratios are taken within a round.\n\n\
          \"Any flow\": each run's packet is of another flow, and comes to all flows of the table before it comes to one \
          again, in an order that no cache foresees; the other figures are those of a flow that is in the caches. The \
          flows came about by handshakes that the programs saw. Frames that differ from run to run are changed by the \
@@ -65,7 +65,7 @@ fn method(plan: &Plan, uncounted: Option<String>) -> String {
          whose SYN and SYN/ACK passed before. Fragments: each of another datagram of {} bytes cut in two, {} at most, \
          the later ones of such whose first has passed. RTSP requests of {} bytes follow each other in one stream, {} \
          at most, and were answered in advance; replies of {} bytes likewise. Media: segments of {} bytes, one \
-         interleaved frame each. The policy has one rule and no limits.\n\
+         interleaved frame each. The policy has one rule and no limits.\n\n\
          After each turn the firewall's own counters have to show that every run did what its line says: dropped for \
          that reason, a flow begun or completed, read by the filter without a finding, or nothing of that. No \
          controller listens. A drop, or a connection that opens, makes an event for the first 200 of a second and adds \
@@ -163,8 +163,8 @@ fn growth_goal(costs: &[Cost]) -> Goal {
     let worst = growth(Subject::AckScattered);
     let remark = match (&worst, growth(Subject::FloorScattered)) {
         (Some((_, worst_at)), Some((floor, floor_at))) => format!(
-            "the worst, {worst_at}; packets of all flows in turn, over a program that does nothing; a lone look into \
-             the table grows {floor:.1} times ({floor_at}), for its memory outgrows the caches"
+            "the worst, {worst_at}; packets of all flows in turn, over a program that does nothing; parsing and a lone \
+             look into the table grow {floor:.1} times ({floor_at}): it is the table's memory that the caches miss"
         ),
         _ => "only a full run fills the tables so far".to_owned(),
     };
