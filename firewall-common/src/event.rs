@@ -170,9 +170,10 @@ impl Bucket {
     #[inline(always)]
     pub fn admit(&mut self, now: u64) -> Option<u64> {
         const INTERVAL: u64 = 1_000_000_000 / Bucket::RATE;
-        let refill = now.saturating_sub(self.refilled) / INTERVAL;
-        if refill > 0 {
-            self.used = self.used.saturating_sub(refill);
+        let elapsed = now.saturating_sub(self.refilled);
+        // A flood asks far more often: it is spared the division.
+        if elapsed >= INTERVAL {
+            self.used = self.used.saturating_sub(elapsed / INTERVAL);
             self.refilled = now;
         }
         if self.used >= Self::BURST {
