@@ -78,7 +78,10 @@ fn with_header(work: &mut Work) -> Decision {
 #[inline(always)]
 fn moves_on(work: &mut Work, flow: &mut Flow) -> bool {
     let unread = work.packet.payload_len > 0;
-    if work.packet.protocol != ip_protocol::TCP || flow.child != 0 || unread && flow.protocol != 0 {
+    if work.packet.protocol != ip_protocol::TCP
+        || flow.child != 0
+        || unread && flow.protocol != 0 && filter::is_bound(u32::from(flow.protocol))
+    {
         return false;
     }
     let direction = work.direction;

@@ -13,6 +13,8 @@ use crate::{
     section::{Bound, Chart, ChartKind, Goal, Section, Table},
 };
 
+/// What an established segment may add, as a multiple of the floor.
+const ESTABLISHED_GOAL: f64 = 2.0;
 /// What a packet may cost with a million flows, as a multiple of what it does with a thousand.
 const GROWTH_GOAL: f64 = 3.0;
 const GROWTH_BETWEEN: [u32; 2] = [1_000, 1_000_000];
@@ -42,7 +44,7 @@ pub(super) fn packets(plan: &Plan, costs: &[Cost], counts: Result<(), String>) -
         method: method(plan, counts.err()),
         tables,
         charts: bars.map(|(hook, _, costs)| chart(plan, *hook, costs)).collect(),
-        goals: vec![growth_goal(costs)],
+        goals: vec![established_goal(plan, costs), growth_goal(costs)],
     }
 }
 
@@ -137,6 +139,26 @@ fn chart(plan: &Plan, hook: Hook, costs: &[&Cost]) -> Chart {
         ),
         value: "ns a packet, median".to_owned(),
         kind: ChartKind::Bars(bars.map(|cost| (cost.subject.name().to_owned(), cost.ns)).collect()),
+    }
+}
+
+/// The worst of all hooks and families counts, with and without payload.
+fn established_goal(plan: &Plan, costs: &[Cost]) -> Goal {
+    let is_meant = |cost: &&Cost| {
+        matches!(cost.subject, Subject::Ack | Subject::Data | Subject::DataUnbound)
+            && Some(&cost.flows) == plan.table_sizes.first()
+    };
+    let worst = costs.iter().filter(is_meant).max_by(|a, b| a.ratio.total_cmp(&b.ratio));
+    Goal {
+        what: "What an established TCP segment adds with all of its tracking, against parsing and one lookup"
+            .to_owned(),
+        wanted: Bound::AtMost(ESTABLISHED_GOAL),
+        figure: worst.map(|cost| cost.ratio),
+        unit: "times",
+        remark: worst.map_or(String::new(), |worst| {
+            let Cost { hook, family, subject, .. } = worst;
+            format!("the worst: {}, {}, {}", subject.name(), hook.name(), family.name())
+        }),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::{GOAL_COLUMNS, Report, goal_row};
-use crate::section::{Section, Table};
+use super::{Report, goal_row};
+use crate::section::{Goal, Section, Table};
 
 /// Columns that running text has.
 const WIDTH: usize = 110;
@@ -11,12 +11,30 @@ const WIDTH: usize = 110;
 pub(super) fn write(report: &Report, to: &mut impl Write) -> io::Result<()> {
     let Report { date, mode, machine, note, sections } = report;
     writeln!(to, "{machine}\n{date}, {mode}\n{note}")?;
-    let goals: Vec<_> = report.goals().map(|goal| goal_row(goal).to_vec()).collect();
-    if !goals.is_empty() {
-        writeln!(to, "\nGOALS\n")?;
-        rows(&GOAL_COLUMNS.map(str::to_owned), &goals, to)?;
+    for (index, goal) in report.goals().enumerate() {
+        if index == 0 {
+            writeln!(to, "\nGOALS")?;
+        }
+        self::goal(goal, to)?;
     }
     sections.iter().try_for_each(|section| self::section(section, to))
+}
+
+/// A goal, whose remark may be long.
+fn goal(goal: &Goal, to: &mut impl Write) -> io::Result<()> {
+    const INDENT: usize = 4;
+    let [what, wanted, figure, met, remark] = goal_row(goal);
+    let met = match met.as_str() {
+        "yes" => "met",
+        "no" => "missed",
+        other => other,
+    };
+    writeln!(to, "\n  {what}")?;
+    writeln!(to, "    {met}: {figure}, wanted {wanted}")?;
+    for line in wrapped(&remark, WIDTH - INDENT).iter().filter(|line| !line.is_empty()) {
+        writeln!(to, "    {line}")?;
+    }
+    Ok(())
 }
 
 fn section(section: &Section, to: &mut impl Write) -> io::Result<()> {

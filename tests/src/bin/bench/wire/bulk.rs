@@ -180,7 +180,7 @@ fn goal(
     let ratios: Option<Vec<f64>> = ratios.into_iter().collect();
     Ok(Goal {
         what: format!(
-            "bulk TCP with fwx in the mode it picks, compared with {other_name}: the least of all numbers of streams and \
+            "Bulk TCP with fwx in the mode it picks, compared with {other_name}: the least of all numbers of streams and \
              both directions"
         ),
         wanted: Bound::AtLeast(wanted),

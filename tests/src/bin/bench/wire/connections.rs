@@ -68,7 +68,7 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
             kind: ChartKind::Bars(bars.collect()),
         }],
         goals: vec![Goal {
-            what: "new connections with fwx in the mode it picks, compared with nftables with conntrack"
+            what: "New connections with fwx in the mode it picks, compared with nftables with conntrack"
                 .to_owned(),
             wanted: Bound::AtLeast(1.0),
             figure: fwx.against(nft, |fwx, nft| fwx / nft),

@@ -93,7 +93,7 @@ fn goal(sites: &[&Site<'_>], all: &[Series<f64>]) -> Result<Goal> {
         None => trouble(&[floor, fwx, nft]),
     };
     Ok(Goal {
-        what: "what fwx adds in native XDP to a packet of no connection that is dropped, as a share of what nftables \
+        what: "What fwx adds in native XDP to a packet of no connection that is dropped, as a share of what nftables \
                with conntrack adds"
             .to_owned(),
         wanted: Bound::AtMost(SHARE),

@@ -87,7 +87,7 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
         let (fwx, nft) = (&all[fwx], &all[nft]);
         Ok::<_, anyhow::Error>(Goal {
             what: format!(
-                "packets of a connection that a gateway could forward with fwx {with}, compared with nftables with \
+                "Packets of a connection that a gateway could forward with fwx {with}, compared with nftables with \
                  conntrack"
             ),
             wanted: Bound::AtLeast(least),
