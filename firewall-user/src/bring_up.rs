@@ -22,7 +22,7 @@ use crate::{
     flows::FlowTable,
     instance::{Instance, InterfaceState, ProtocolState, State},
     link::{self, Interface},
-    memory,
+    memory, namespace,
     object::{self, BENCH_PREFIX, Purpose},
     policy::{Compiled, Policy, TableSizes},
     renumber::keep_numbers,
@@ -94,6 +94,8 @@ pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
 /// Takes the instance down: ends its controller, detaches and unpins everything. Returns whether there was
 /// anything to take down.
 pub fn take_down(instance: &Instance) -> Result<bool> {
+    // Before anything is done: what is attached may be out of reach.
+    namespace::check(&instance.links())?;
     let ended = end_controller(instance)?;
     let _change = instance.lock_for_change()?;
     let others = instance.pins_of_other_layouts()?;

@@ -16,14 +16,21 @@ use anyhow::{Context as _, Result, bail};
 const MARK: &str = "netns_";
 
 /// Notes in `directory`, of the BPF file system, that its instance has filters in this namespace.
+///
+/// # Errors
+///
+/// As [`check`].
 pub(crate) fn note(directory: &Path) -> Result<()> {
-    let mark = directory.join(format!("{MARK}{}", current()?));
-    match fs::create_dir(&mark) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("cannot make {}", mark.display()))
-        }
-        _ => Ok(()),
+    check(directory)?;
+    let mark = |number: u64| directory.join(format!("{MARK}{number}"));
+    let current = current()?;
+    match noted(directory)? {
+        Some(noted) if noted == current => return Ok(()),
+        Some(gone) => fs::remove_dir(mark(gone)),
+        None => Ok(()),
     }
+    .and_then(|()| fs::create_dir(mark(current)))
+    .with_context(|| format!("cannot note the network namespace in {}", directory.display()))
 }
 
 /// Whether this is the namespace that `directory` notes, if it notes one.
@@ -93,8 +100,10 @@ mod tests {
 
         let gone = tempfile::tempdir().unwrap();
         fs::create_dir(gone.path().join(format!("{MARK}1"))).unwrap();
-        check(gone.path()).unwrap();
         assert_eq!(find(1), None);
+        check(gone.path()).unwrap();
+        note(gone.path()).unwrap();
+        assert_eq!(noted(gone.path()).unwrap(), Some(current().unwrap()));
         assert!(find(current().unwrap()).is_some());
     }
 }

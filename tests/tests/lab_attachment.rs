@@ -60,9 +60,7 @@ fn programs_outlive_their_process_are_exchanged_and_leave_nothing() {
     let mut ids = attached(&lab);
     assert_eq!(ids.len(), 2, "{ids:?}");
 
-    for (mode, ingress) in
-        [(Mode::Tc, "tc"), (Mode::Generic, "generic"), (Mode::Native, "native"), (Mode::Tc, "tc")]
-    {
+    for (mode, ingress) in [(Mode::Tc, "tc"), (Mode::Generic, "generic"), (Mode::Tc, "tc")] {
         fwx.up(&open, mode).unwrap();
         let status = fwx.status().unwrap();
         for interface in &status.interfaces {

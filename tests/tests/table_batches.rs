@@ -1,9 +1,7 @@
-//! Reading the kernel's tables in batches, and what they take of its memory.
+//! Reading the kernel's tables in batches.
 
 use std::{
     collections::HashSet,
-    fs,
-    os::fd::{AsFd as _, AsRawFd as _},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Instant,
@@ -14,7 +12,6 @@ use firewall_common::flow::{Flow, KeyV4, KeyV6};
 use firewall_user::{
     batch,
     flows::FlowTable,
-    memory,
     object::{self, PINNED_MAPS, Purpose},
     policy::TableSizes,
     tables::Tables,
@@ -94,27 +91,6 @@ fn what_stays_is_read_while_other_entries_come_and_go() {
         }
         over.store(true, Ordering::Relaxed);
     });
-}
-
-/// What the kernel says that a table takes.
-fn memory_of(tables: &Tables, table: FlowTable) -> u64 {
-    let data = tables.data(table.map()).unwrap();
-    let fd = data.fd().as_fd().as_raw_fd();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
-    let line =
-        info.lines().find_map(|line| line.strip_prefix("memlock:")).expect("since Linux 6.4");
-    line.trim().parse().unwrap()
-}
-
-#[test]
-fn the_memory_that_is_told_is_what_the_kernel_takes() {
-    for sizes in [SIZES, TableSizes { completed: 300_000, half_open: 65_536 }] {
-        let tables = tables(sizes);
-        let taken: u64 = FlowTable::ALL.iter().map(|table| memory_of(&tables, *table)).sum();
-        let told = memory::flow_tables(sizes);
-        let difference = taken.abs_diff(told);
-        assert!(difference * 100 < taken, "{told} told, {taken} taken");
-    }
 }
 
 /// Not a limit that a busy machine could miss: it prints what it took.

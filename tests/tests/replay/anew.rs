@@ -71,7 +71,7 @@ fn nothing_is_left_of_what_came_before() {
     let mut first_cpu = CpuSet::new();
     first_cpu.set(0).unwrap();
     sched_setaffinity(Pid::from_raw(0), &first_cpu).unwrap();
-    for hook in [Hook::Xdp, Hook::Tc, Hook::Egress] {
+    for hook in [Hook::Xdp, Hook::Egress] {
         let policy = policy();
         let mut replay = Replay::new(Some(&policy), None, hook).unwrap();
         let first = told(&mut replay);

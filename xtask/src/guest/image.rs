@@ -33,8 +33,6 @@ pub(super) struct Content<'a> {
     pub(super) programs: &'a [(&'a str, PathBuf)],
     /// Tools that they call by name.
     pub(super) tools: &'a [PathBuf],
-    /// Directories that they read, under the path that they have here.
-    pub(super) directories: &'a [PathBuf],
     /// Script that runs the programs.
     pub(super) script: &'a str,
 }
@@ -72,10 +70,6 @@ pub(super) fn build(
         content.programs.iter().map(|(_, program)| program.clone()).collect();
     for library in libraries(&[programs, content.tools.to_vec()].concat())? {
         copy(&library, &below(&root, &library))?;
-    }
-    for directory in content.directories {
-        let mut cp = Command::new("cp");
-        process::run(cp.args(["--recursive", "--parents"]).arg(directory).arg(&root))?;
     }
     write_program(&root.join("init"), INIT)?;
     write_program(&root.join("guest/tests"), content.script)?;
