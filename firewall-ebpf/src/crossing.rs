@@ -85,7 +85,7 @@ extern "C" fn known_again(
     same: u32,
 ) -> u32 {
     // SAFETY: the caller passes references, or so the verifier will not believe: hence the check.
-    if let (Some(work), Some(crossing)) = unsafe { (work.as_mut(), crossing.as_ref()) } {
+    if let (Some(work), Some(crossing)) = (Work::passed(work), unsafe { crossing.as_ref() }) {
         tell_flow(work, crossing, came_in_by, same != 0);
     }
     0

@@ -51,7 +51,7 @@ const NOT_PROVEN: u32 = 0;
 #[inline(never)]
 extern "C" fn prove(work: *mut Work, flow: *const Flow, leaves_by: u32) -> u32 {
     // SAFETY: the caller passes references, or so the verifier will not believe: hence the check.
-    let (Some(work), Some(flow)) = (unsafe { (work.as_mut(), flow.as_ref()) }) else {
+    let (Some(work), Some(flow)) = (Work::passed(work), unsafe { flow.as_ref() }) else {
         return Decision::Pass as u32;
     };
     if !may(work, flow) {
@@ -84,8 +84,7 @@ fn may(work: &Work, flow: &Flow) -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn forward(context: *mut xdp_md, work: *mut Work) -> u32 {
-    // SAFETY: the caller passes a reference, or so the verifier will not believe: hence the check.
-    let Some(work) = (unsafe { work.as_mut() }) else {
+    let Some(work) = Work::passed(work) else {
         return xdp_action::XDP_PASS;
     };
     match forwarded(context, work) {
