@@ -79,7 +79,7 @@ pub struct Record {
     pub ack: u32,
     /// Interface index.
     pub interface: u32,
-    /// Rule that let the flow in, counted from 1; 0: the default.
+    /// Number of the rule that let the flow in; 0: the default.
     pub rule: u32,
     /// Source port in host order.
     pub source_port: u16,
@@ -101,8 +101,8 @@ pub struct Record {
     pub ip_protocol: u8,
     /// TCP flags.
     pub tcp_flags: u8,
-    /// Protocol by the policy; 0: none.
-    pub protocol: u8,
+    /// Must be 0.
+    pub reserved: u8,
     /// Number of the filter; 0: none took part.
     pub filter: u8,
     /// The filter's [`crate::policy::Mode`].
@@ -121,8 +121,8 @@ pub struct Record {
     pub flow_flags: u16,
     /// Bytes of the packet that follow this record.
     pub captured: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// Number of the protocol by the policy; 0: none.
+    pub protocol: u32,
     /// What the finding objects to.
     pub excerpt: [u8; EXCERPT_MAX],
 }

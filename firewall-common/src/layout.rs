@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every type that lives in a pinned map. It is part of the pins' path: raise it with any change
 /// to a map's key, value or meaning, and a new controller will not adopt tables that it would misread.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Most filters that can be loaded, number 0 ("none") included.
 pub const FILTERS_MAX: usize = 16;

@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod bound;
+pub mod classifier;
 pub mod cookie;
 pub mod crossing;
 pub mod datagram;

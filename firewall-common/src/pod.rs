@@ -14,6 +14,7 @@ macro_rules! pod {
 }
 
 pod!(
+    crate::classifier::Line,
     crate::cookie::Secret,
     crate::datagram::Datagram,
     crate::event::Bucket,
@@ -35,6 +36,5 @@ pod!(
     crate::layout::ReplayInput,
     crate::layout::ReplayOutput,
     crate::policy::Binding,
-    crate::policy::PolicyHead,
-    crate::policy::Rule,
+    crate::policy::InForce,
 );

@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// A bit of [`crate::policy::PolicyHead::shortcut`]: UDP may take it.
-pub const FOR_UDP: u8 = 1;
+pub const FOR_UDP: u32 = 1;
 /// Another: TCP may.
-pub const FOR_TCP: u8 = 2;
+pub const FOR_TCP: u32 = 2;
 
 /// Length of an Ethernet header without tags.
 pub const ETHERNET_LEN: u16 = 14;
@@ -69,7 +69,7 @@ impl LongWay {
 /// Whether the policy, whose bits are `shortcut`, lets packets like this one: TCP and UDP, but none that begins or
 /// ends a connection.
 #[inline(always)]
-pub const fn is_meant(shortcut: u8, packet: &Packet) -> bool {
+pub const fn is_meant(shortcut: u32, packet: &Packet) -> bool {
     const CONTROL: u8 = tcp_flags::SYN | tcp_flags::FIN | tcp_flags::RST;
     match packet.protocol {
         ip_protocol::TCP => shortcut & FOR_TCP != 0 && packet.flags & CONTROL == 0,

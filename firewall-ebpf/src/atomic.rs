@@ -19,12 +19,12 @@ const ATTEMPTS: u32 = 4;
 #[inline(always)]
 pub fn change_state(flow: &mut Flow, from: State, to: State) -> bool {
     const { assert!(core::mem::offset_of!(Flow, state) % 4 == 0) };
-    // The state's word holds three bytes more, which never change in the life of a flow.
-    let rest = [0, flow.originator_is_second, flow.protocol, flow.ip_protocol];
-    let with = |state: State| {
-        let [_, a, b, c] = rest;
-        u32::from_ne_bytes([state as u8, a, b, c])
-    };
+    const { assert!(core::mem::offset_of!(Flow, protocol) == core::mem::offset_of!(Flow, state) + 4) };
+    // The state's word holds more, which never changes in the life of a flow.
+    let (originator_is_second, [rule, rule_end]) =
+        (flow.originator_is_second, flow.rule.to_ne_bytes());
+    let with =
+        |state: State| u32::from_ne_bytes([state as u8, originator_is_second, rule, rule_end]);
     let word = core::ptr::from_mut(&mut flow.state).cast::<u32>();
     // SAFETY: the state begins an aligned word of the flow.
     let (_, changed) =

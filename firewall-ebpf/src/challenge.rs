@@ -2,9 +2,10 @@
 //! [`firewall_common::cookie`] says how.
 
 use firewall_common::{
+    classifier::Head,
     cookie,
     layout::{Counter, Hook},
-    policy::{PolicyHead, SynAuthentication},
+    policy::SynAuthentication,
     reason::Reason,
     wire::tcp_flags,
 };
@@ -26,7 +27,7 @@ const BELIEVED_NS: u64 = 300_000_000_000;
 /// Only one that comes in has: what this machine itself sends is from addresses of its own, and an answer that is
 /// put in its way comes by the ingress hook, where it belongs to no connection.
 #[inline(always)]
-pub fn is_due(work: &Work, head: &PolicyHead) -> bool {
+pub fn is_due(work: &Work, head: &Head) -> bool {
     if !matches!(work.hook, Hook::Ingress) {
         return false;
     }
@@ -42,7 +43,7 @@ pub fn is_due(work: &Work, head: &PolicyHead) -> bool {
 
 /// Answers the SYN on the desk by a challenge.
 #[inline(always)]
-pub fn challenge(work: &mut Work, head: &PolicyHead) -> Decision {
+pub fn challenge(work: &mut Work, head: &Head) -> Decision {
     let Some(secret) = SECRET.get(0) else {
         return work.refuse(Reason::Internal);
     };
@@ -55,7 +56,7 @@ pub fn challenge(work: &mut Work, head: &PolicyHead) -> Decision {
 
 /// Whether the segment on the desk, of no known flow, answers a challenge. Its source is believed from now on.
 #[inline(always)]
-pub fn is_answer(work: &Work, head: &PolicyHead) -> bool {
+pub fn is_answer(work: &Work, head: &Head) -> bool {
     let asks = head.syn_authentication != SynAuthentication::Off as u8;
     let is_reset = work.packet.flags & tcp_flags::RST != 0;
     if !asks || !is_reset || work.packet.payload_len != 0 {

@@ -12,7 +12,7 @@ use firewall_common::{
 use crate::{
     filter,
     frame::{Frame, TcFrame},
-    maps::{CROSSINGS, POLICY, TIMEOUTS},
+    maps::{CROSSINGS, SHORTCUT, TIMEOUTS},
     report,
     tables::{self, Key},
     work::Work,
@@ -68,7 +68,7 @@ pub fn leaves(frame: &TcFrame, work: &mut Work) {
     let here = work.key();
     let same =
         if here.version == 4 { crossing.key_v4 == *here.v4 } else { crossing.key_v6 == *here.v6 };
-    if same && POLICY.get(0).is_none_or(|head| head.shortcut == 0) {
+    if same && SHORTCUT.get(0).is_none_or(|allowed| *allowed == 0) {
         return;
     }
     known_again(work, crossing, frame.came_in_by(), u32::from(same));

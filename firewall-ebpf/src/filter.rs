@@ -1,6 +1,10 @@
 //! Handing a segment over to the filter that is bound to its protocol.
 
-use firewall_common::{policy::Mode, reason::Reason, wire::Fragment};
+use firewall_common::{
+    policy::{Binding, Mode, PROTOCOLS_MAX},
+    reason::Reason,
+    wire::Fragment,
+};
 
 use crate::{
     frame::Frame,
@@ -16,7 +20,7 @@ pub fn wants(work: &mut Work) -> bool {
     if work.protocol == 0 {
         return false;
     }
-    let Some(binding) = BINDINGS.get(u32::from(work.protocol)) else {
+    let Some(binding) = binding(work, u32::from(work.protocol)) else {
         return false;
     };
     work.binding = *binding;
@@ -25,10 +29,15 @@ pub fn wants(work: &mut Work) -> bool {
 
 /// Whether a filter is bound to a protocol.
 #[inline(always)]
-pub fn is_bound(protocol: u32) -> bool {
-    BINDINGS
-        .get(protocol)
+pub fn is_bound(work: &Work, protocol: u32) -> bool {
+    binding(work, protocol)
         .is_some_and(|binding| binding.filter != 0 && binding.mode != Mode::Off as u8)
+}
+
+/// How a protocol is bound by the policy that the packet on the desk is judged by.
+#[inline(always)]
+fn binding(work: &Work, protocol: u32) -> Option<&'static Binding> {
+    BINDINGS.get(work.slot * PROTOCOLS_MAX as u32 + protocol)
 }
 
 /// Whether the filter whose binding lies on the desk is to enforce.

@@ -1,101 +1,112 @@
 //! What the policy says about a new flow.
 
-use core::ffi::c_void;
-
-use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::bpf_loop};
 use firewall_common::{
-    policy::{self, ASYMMETRIC, Action, Candidate, NetworkSet, PolicyHead, RULES_MAX},
-    wire::{Packet, ip_protocol},
+    classifier::{self, ASYMMETRIC, BLOCK_RULES, Dimension, Head, Judgement, Line, Lines},
+    policy::Action,
 };
 
-use crate::maps::{NETWORKS_V4, NETWORKS_V6, PROTOCOL_BY_PORT, RULES};
+use crate::{
+    maps::{IMAGES, Image, POLICY},
+    work::Work,
+};
 
-/// What was decided, and by what.
-pub struct Judgement {
-    pub action: Action,
-    /// Rule, counted from 1; 0: the default.
-    pub rule: u32,
-    /// Protocol by the policy; 0: none.
-    pub protocol: u8,
+/// The policy that a packet is judged by, from its first question to its last.
+#[derive(Clone, Copy)]
+pub struct Policy(&'static Image);
+
+impl Policy {
+    /// The policy of the packet on the desk. `None`: there is none.
+    #[inline(always)]
+    pub fn of(work: &Work) -> Option<Self> {
+        IMAGES.get(work.slot).map(Self)
+    }
 }
 
-/// Judges the first packet of a flow.
+impl Lines for Policy {
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.0.get(index)
+    }
+
+    #[inline(always)]
+    fn first_common(&self, a: &Line, b: &Line, c: &Line) -> u32 {
+        first_common(a, b, c)
+    }
+}
+
+/// Notes which policy the packet on the desk is judged by. The number is read here only: what is in force may
+/// change at any time. Nearly every packet needs none and is not asked to.
 #[inline(always)]
-pub fn new_flow(packet: &Packet, head: &PolicyHead) -> Judgement {
-    let protocol = protocol(packet);
-    let candidate = Candidate {
-        from: networks(packet.version, &packet.source),
-        to: networks(packet.version, &packet.destination),
-        protocol,
+pub fn note_policy(work: &mut Work) {
+    work.slot = POLICY.get(0).map_or(0, |in_force| in_force.slot);
+}
+
+/// Judges the first packet of a flow: the one on the desk, or what it quotes. The desk then has rule and protocol.
+#[inline(always)]
+pub fn new_flow(work: &mut Work, quoted: bool) -> Action {
+    let quoted = u32::from(quoted);
+    work.classes = [
+        class(work, quoted, Dimension::Source as u32),
+        class(work, quoted, Dimension::Destination as u32),
+        class(work, quoted, Dimension::Service as u32),
+    ];
+    Action::from_raw(judged(work))
+}
+
+/// What [`new_flow`] calls once the classes lie on the desk, as a function that the verifier knows by its signature
+/// alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judged(work: *mut Work) -> u32 {
+    let Some(work) = Work::passed(work) else {
+        return Action::Deny as u32;
     };
-    let rule = first_match(candidate, head.rule_count);
-    let raw_action = match rule.checked_sub(1).and_then(|index| RULES.get(index)) {
-        Some(rule) => rule.action,
-        None => head.default_action,
+    let Some(policy) = Policy::of(work) else {
+        return Action::Deny as u32;
     };
-    Judgement { action: Action::from_raw(raw_action), rule, protocol }
+    match classifier::judge_classes(&policy, &work.classes) {
+        Some(Judgement { action, rule, protocol }) => {
+            work.rule = u32::from(rule);
+            work.protocol = protocol;
+            action as u32
+        }
+        None => Action::Deny as u32,
+    }
+}
+
+/// [`classifier::class`] as a function of its own; 0: there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn class(work: *mut Work, quoted: u32, dimension: u32) -> u32 {
+    let Some(work) = Work::passed(work) else {
+        return 0;
+    };
+    let Some(policy) = Policy::of(work) else {
+        return 0;
+    };
+    let packet = if quoted == 0 { &work.packet } else { &work.quoted };
+    let dimension = match dimension {
+        0 => Dimension::Source,
+        1 => Dimension::Destination,
+        _ => Dimension::Service,
+    };
+    classifier::class(&policy, packet, dimension).unwrap_or(0)
+}
+
+/// [`classifier::first_common`] as a function of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_common(a: *const Line, b: *const Line, c: *const Line) -> u32 {
+    // SAFETY: the caller passes references, or so the verifier will not believe: hence the check.
+    match unsafe { (a.as_ref(), b.as_ref(), c.as_ref()) } {
+        (Some(a), Some(b), Some(c)) => classifier::first_common(a, b, c),
+        _ => BLOCK_RULES as u32,
+    }
 }
 
 /// Whether one of the packet's ends lies in a prefix that the policy declares asymmetric.
 #[inline(always)]
-pub fn is_asymmetric(packet: &Packet, head: &PolicyHead) -> bool {
-    head.has_asymmetric != 0
-        && (networks(packet.version, &packet.source)
-            | networks(packet.version, &packet.destination))
-            & ASYMMETRIC
-            != 0
-}
-
-/// Number of the first rule that speaks about the flow, counted from 1; 0: none does.
-#[inline(always)]
-fn first_match(flow: Candidate, rule_count: u32) -> u32 {
-    let mut walk = Walk { flow, matched: 0 };
-    let rounds = if rule_count < RULES_MAX as u32 { rule_count } else { RULES_MAX as u32 };
-    // SAFETY: the callback has the signature that the helper wants and gets the context that it expects.
-    unsafe { bpf_loop(rounds, try_rule as *mut c_void, (&raw mut walk).cast(), 0) };
-    walk.matched
-}
-
-/// The walk over the rules.
-struct Walk {
-    flow: Candidate,
-    matched: u32,
-}
-
-/// One round of the walk. The verifier looks at it once, however many rules there are.
-extern "C" fn try_rule(index: u64, walk: *mut c_void) -> u64 {
-    const GO_ON: u64 = 0;
-    const STOP: u64 = 1;
-    // SAFETY: `first_match` passes its own walk.
-    let walk = unsafe { &mut *walk.cast::<Walk>() };
-    match RULES.get(index as u32) {
-        Some(rule) if rule.matches(&walk.flow) => {
-            walk.matched = index as u32 + 1;
-            STOP
-        }
-        _ => GO_ON,
-    }
-}
-
-#[inline(always)]
-fn protocol(packet: &Packet) -> u8 {
-    let transport = match packet.protocol {
-        ip_protocol::TCP => 0,
-        ip_protocol::UDP => 1 << 16,
-        _ => return 0,
-    };
-    PROTOCOL_BY_PORT.get(transport | u32::from(packet.destination_port)).copied().unwrap_or(0)
-}
-
-#[inline(always)]
-fn networks(version: u8, address: &[u32; 4]) -> NetworkSet {
-    let networks = if version == 4 {
-        let [word, ..] = *address;
-        NETWORKS_V4.get(&Key::new(32, word.to_ne_bytes())).copied()
-    } else {
-        // SAFETY: four words are sixteen bytes, and bytes have no alignment.
-        let bytes = unsafe { *core::ptr::from_ref(address).cast::<[u8; 16]>() };
-        NETWORKS_V6.get(&Key::new(128, bytes)).copied()
-    };
-    networks.map_or(0, policy::from_words)
+pub fn is_asymmetric(work: &mut Work, head: &Head) -> bool {
+    let mut is = |dimension: Dimension| class(work, 0, dimension as u32) & ASYMMETRIC != 0;
+    head.has_asymmetric != 0 && (is(Dimension::Source) || is(Dimension::Destination))
 }

@@ -1,16 +1,17 @@
 //! Limits on new flows, of each source and of each rule, and whether a SYN attack is on.
 
 use firewall_common::{
+    classifier::{Head, Lines as _, Terms},
     layout::SourceLimits,
     limit::{Bucket, SECOND},
-    policy::{PolicyHead, Rule},
     reason::Reason,
     wire::ip_protocol,
 };
 
 use crate::{
     atomic::change_bucket,
-    maps::{ATTACK, RULE_LIMITS, RULES, SOURCES, UNANSWERED},
+    judge::Policy,
+    maps::{ATTACK, RULE_LIMITS, SOURCES, UNANSWERED},
     work::Work,
 };
 
@@ -25,11 +26,11 @@ const BATCH: i64 = 16;
 
 /// Whether the new flow on the desk is within its source's and its rule's limits. It is counted if it is.
 #[inline(always)]
-pub fn admit(work: &Work, head: &PolicyHead) -> Result<(), Reason> {
+pub fn admit(work: &Work, policy: &Policy, head: &Head) -> Result<(), Reason> {
     if head.source_half_open_max != 0 || head.source_new_per_second != 0 {
         admit_source(work, head)?;
     }
-    if let Some(rule) = rule(work)
+    if let Some(rule) = rule(work, policy)
         && (rule.half_open_max != 0 || rule.new_per_second != 0)
         && let Some(limits) = RULE_LIMITS.get_ptr_mut(work.rule)
     {
@@ -54,7 +55,7 @@ pub fn admit(work: &Work, head: &PolicyHead) -> Result<(), Reason> {
 }
 
 #[inline(never)]
-fn admit_source(work: &Work, head: &PolicyHead) -> Result<(), Reason> {
+fn admit_source(work: &Work, head: &Head) -> Result<(), Reason> {
     let Some(limits) = source(work) else {
         let fresh = SourceLimits::default();
         let _ = SOURCES.insert(work.packet.source, fresh, BPF_ANY);
@@ -68,7 +69,7 @@ fn admit_source(work: &Work, head: &PolicyHead) -> Result<(), Reason> {
 }
 
 #[inline(always)]
-fn admit_by(limits: &mut SourceLimits, now: u64, head: &PolicyHead) -> Result<(), Reason> {
+fn admit_by(limits: &mut SourceLimits, now: u64, head: &Head) -> Result<(), Reason> {
     let rate = head.source_new_per_second;
     admitted(&mut limits.rate, now, rate, SECOND, Reason::RateQuotaExceeded)?;
     admitted(&mut limits.half_open, now, head.source_half_open_max, HALF_OPEN_NS, Reason::NoBacklog)
@@ -85,14 +86,14 @@ fn admitted(word: &mut u64, now: u64, max: u32, drain: u64, reason: Reason) -> R
 /// The flow on the desk, whose originator lies there too, got its answer: it counts no more among those
 /// without.
 #[inline(always)]
-pub fn answered(work: &Work, head: &PolicyHead) {
+pub fn answered(work: &Work, policy: &Policy, head: &Head) {
     if head.source_half_open_max != 0
         && let Some(limits) = SOURCES.get_ptr_mut(&work.originator)
     {
         // SAFETY: as above.
         release(unsafe { &mut (*limits).half_open }, work.now, head.source_half_open_max);
     }
-    if let Some(rule) = rule(work)
+    if let Some(rule) = rule(work, policy)
         && rule.half_open_max != 0
         && let Some(limits) = RULE_LIMITS.get_ptr_mut(work.rule)
     {
@@ -111,7 +112,7 @@ fn release(word: &mut u64, now: u64, max: u32) {
 
 /// One TCP flow more, or one less, that has no answer.
 #[inline(always)]
-pub fn note_unanswered(now: u64, head: &PolicyHead, by: i64) {
+pub fn note_unanswered(now: u64, head: &Head, by: i64) {
     if head.syn_attack_per_second == 0 {
         return;
     }
@@ -133,7 +134,7 @@ pub fn note_unanswered(now: u64, head: &PolicyHead, by: i64) {
 
 /// Adds a batch to the level of all CPUs. What runs over is an attack, and one that has run empty is over.
 #[inline(never)]
-fn tell_unanswered(now: u64, head: &PolicyHead) {
+fn tell_unanswered(now: u64, head: &Head) {
     let Some(attack) = ATTACK.get_ptr_mut(0) else {
         return;
     };
@@ -172,6 +173,6 @@ fn source(work: &Work) -> Option<&'static mut SourceLimits> {
 }
 
 #[inline(always)]
-fn rule(work: &Work) -> Option<&'static Rule> {
-    RULES.get(work.rule.checked_sub(1)?)
+fn rule<'a>(work: &Work, policy: &'a Policy) -> Option<&'a Terms> {
+    if work.rule == 0 { None } else { policy.terms(work.rule as u16) }
 }

@@ -5,12 +5,13 @@
 
 use aya_ebpf::{
     btf_maps::{
-        Array, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerfEventByteArray,
+        Array, ArrayOfMaps, DevMapHash, HashMap, LruHashMap, PerCpuArray, PerfEventByteArray,
         ProgramArray,
     },
     macros::btf_map,
 };
 use firewall_common::{
+    classifier::Line,
     cookie::Secret,
     crossing::Crossing,
     datagram::Datagram,
@@ -24,7 +25,7 @@ use firewall_common::{
         Attack, CONNECTIONS_MAX, CROSSINGS_MAX, Counter, FILTERS_MAX, FilterCounters,
         INTERFACES_MAX, PINHOLES_MAX, Port, ReplayInput, ReplayOutput, SESSIONS_MAX, SourceLimits,
     },
-    policy::{Binding, NetworkWords, PREFIXES_MAX, PROTOCOLS_MAX, PolicyHead, RULES_MAX, Rule},
+    policy::{Binding, InForce, PROTOCOLS_MAX, RULE_NUMBERS, SLOTS},
     reason::Reason,
     shortcut::LongWay,
 };
@@ -33,6 +34,11 @@ use crate::work::Work;
 
 /// Elements are allocated as they are needed.
 const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
+/// Maps of this kind may differ in size and yet take each other's place.
+const INNER_MAP: usize = aya_ebpf::bindings::BPF_F_INNER_MAP as usize;
+
+/// A policy as [`firewall_common::classifier`] reads it. User space makes each as large as it has to be.
+pub type Image = Array<Line, 1, INNER_MAP>;
 
 /// Flows with an answer. Never evicts: when it is full, a new flow is refused with
 /// [`Reason::OutOfResources`].
@@ -68,9 +74,9 @@ pub static CROSSINGS: Array<Crossing, { CROSSINGS_MAX as usize }> = Array::new()
 /// makes room and begins anew.
 #[btf_map]
 pub static SOURCES: LruHashMap<[u32; 4], SourceLimits, 65_536> = LruHashMap::new();
-/// New flows by each rule lately, where it limits them; number 0 is not used.
+/// New flows by each rule lately, where it limits them, by the rule's number; 0 is not used.
 #[btf_map]
-pub static RULE_LIMITS: Array<SourceLimits, { RULES_MAX + 1 }> = Array::new();
+pub static RULE_LIMITS: Array<SourceLimits, RULE_NUMBERS> = Array::new();
 /// Flows without an answer, of all sources.
 #[btf_map]
 pub static ATTACK: Array<Attack, 1> = Array::new();
@@ -103,28 +109,20 @@ pub static FAMILIES: HashMap<u64, Family, CONNECTIONS_MAX, NO_PREALLOC> = HashMa
 /// 1 once a pinhole was opened.
 #[btf_map]
 pub static PINHOLES_USED: Array<u32, 1> = Array::new();
-/// The commands that the policy allows, by filter: see [`firewall_common::filter::FilterInfo::commands`].
-#[btf_map]
-pub static FILTER_COMMANDS: Array<u64, FILTERS_MAX> = Array::new();
 
-/// The policy's head.
+/// Which policy is in force.
 #[btf_map]
-pub static POLICY: Array<PolicyHead, 1> = Array::new();
-/// The rules, of which the head says how many count.
+pub static POLICY: Array<InForce, 1> = Array::new();
+/// The images of policies, by slot.
 #[btf_map]
-pub static RULES: Array<Rule, RULES_MAX> = Array::new();
-/// The networks that an IPv4 address lies in.
+pub static IMAGES: ArrayOfMaps<Image, SLOTS> = ArrayOfMaps::new();
+/// The filter that is bound to each protocol, slot by slot.
 #[btf_map]
-pub static NETWORKS_V4: LpmTrie<[u8; 4], NetworkWords, PREFIXES_MAX> = LpmTrie::new();
-/// The networks that an IPv6 address lies in.
+pub static BINDINGS: Array<Binding, { SLOTS * PROTOCOLS_MAX }> = Array::new();
+/// The commands that a policy allows, by filter, slot by slot: see
+/// [`firewall_common::filter::FilterInfo::commands`].
 #[btf_map]
-pub static NETWORKS_V6: LpmTrie<[u8; 16], NetworkWords, PREFIXES_MAX> = LpmTrie::new();
-/// The protocol by destination port: TCP's 65,536 ports, then UDP's.
-#[btf_map]
-pub static PROTOCOL_BY_PORT: Array<u8, 131_072> = Array::new();
-/// The filter that is bound to each protocol.
-#[btf_map]
-pub static BINDINGS: Array<Binding, PROTOCOLS_MAX> = Array::new();
+pub static FILTER_COMMANDS: Array<u64, { SLOTS * FILTERS_MAX }> = Array::new();
 /// The filters for XDP, by number.
 #[btf_map]
 pub static FILTERS_XDP: ProgramArray<FILTERS_MAX> = ProgramArray::new();
@@ -138,6 +136,11 @@ pub static INTERFACES: HashMap<u32, Port, INTERFACES_MAX> = HashMap::new();
 #[btf_map]
 pub static DEVICES: DevMapHash<INTERFACES_MAX> = DevMapHash::new();
 
+/// What may take the shortcut past the kernel's stack: bit set of [`firewall_common::shortcut::FOR_UDP`] and
+/// [`firewall_common::shortcut::FOR_TCP`]. It is no part of the policy's image nor of what is in force with it: what
+/// can be had of the policy's wish changes at any time.
+#[btf_map]
+pub static SHORTCUT: Array<u32, 1> = Array::new();
 /// Packets of proven flows that went the long way, by [`LongWay`].
 #[btf_map]
 pub static LONG_WAYS: PerCpuArray<u64, { LongWay::COUNT }> = PerCpuArray::new();

@@ -274,7 +274,7 @@ extern "C" fn announced(work: *mut Work) -> u32 {
         return 0;
     };
     // Where no filter is bound any more, only rules count.
-    if !filter::is_bound(session.protocol) {
+    if !filter::is_bound(work, session.protocol) {
         return 0;
     }
     work.kin = pinhole.session;
@@ -317,7 +317,7 @@ fn lay_out_key(work: &mut Work) {
 /// Whether the flow was announced, and what it belongs to has ended.
 #[inline(always)]
 pub fn is_left_behind(flow: &Flow, now: u64) -> bool {
-    flow.child != 0
+    flow.is_child()
         && flow.state() != State::Killed
         && session(flow.kin).is_none_or(|session| session.is_over(now))
 }

@@ -13,7 +13,7 @@ use firewall_common::{
         stream::Cursor,
     },
     flow::{Direction, Flow, Half, State},
-    layout::{Counter, FilterCounters, Verdict},
+    layout::{Counter, FILTERS_MAX, FilterCounters, Verdict},
     policy::{Mode, Profile},
     reason::Reason,
     wire::tcp_flags,
@@ -181,7 +181,9 @@ fn begin_anew<P: Filter>(work: &Work, stream: &mut Stream, parser: &mut P) {
 /// Lays out what parsers may know besides the bytes.
 #[inline(always)]
 fn set_scene(work: &mut Work) {
-    let commands = FILTER_COMMANDS.get(u32::from(work.binding.filter)).copied();
+    let commands = FILTER_COMMANDS
+        .get(work.slot * FILTERS_MAX as u32 + u32::from(work.binding.filter))
+        .copied();
     let speaker_is_second =
         work.originator_is_second == matches!(work.direction, Direction::Original);
     let scene = &mut work.scene;
@@ -478,7 +480,7 @@ fn quote<P: Filter>(work: &mut Work, parser: &P, code: u16) {
 }
 
 #[inline(always)]
-fn count(protocol: u8, add: impl FnOnce(&mut FilterCounters)) {
+fn count(protocol: u16, add: impl FnOnce(&mut FilterCounters)) {
     if let Some(counters) = FILTER_COUNTERS.get_ptr_mut(u32::from(protocol)) {
         // SAFETY: the entry is this CPU's alone.
         add(unsafe { &mut *counters })

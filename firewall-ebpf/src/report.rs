@@ -198,7 +198,7 @@ fn begin(work: &mut Work, kind: u8) {
     record.kind = kind;
     record.reason = work.told.reason;
     record.direction = work.direction as u8;
-    record.protocol = work.protocol;
+    record.protocol = u32::from(work.protocol);
     record.state = work.state as u8;
     record.fault = work.told.fault;
     record.expected = work.expected;

@@ -20,8 +20,8 @@ use firewall_common::{
 };
 
 use crate::{
-    filter,
-    maps::{DEVICES, INTERFACES, LONG_WAYS, POLICY},
+    filter, judge,
+    maps::{DEVICES, INTERFACES, LONG_WAYS, SHORTCUT},
     report,
     work::{Decision, Work},
 };
@@ -69,14 +69,22 @@ extern "C" fn prove(work: *mut Work, flow: *const Flow, leaves_by: u32) -> u32 {
 
 /// Whether the policy and the flow let the packet on the desk.
 #[inline(always)]
-fn may(work: &Work, flow: &Flow) -> bool {
+fn may(work: &mut Work, flow: &Flow) -> bool {
     // What follows a first fragment follows what is decided about it.
     matches!(work.hook, Hook::Ingress)
         && work.packet.fragment == Fragment::Whole
-        && POLICY.get(0).is_some_and(|head| is_meant(head.shortcut, &work.packet))
+        && SHORTCUT.get(0).is_some_and(|allowed| is_meant(*allowed, &work.packet))
         && flow.may_be_short_cut(flow.state())
         && !work.by_alias
-        && !filter::is_bound(u32::from(flow.protocol))
+        && !is_read(work, flow)
+}
+
+/// Whether a filter reads the flow. That the packet passes is decided, so a policy that is put in force just now may
+/// have its say.
+#[inline(always)]
+fn is_read(work: &mut Work, flow: &Flow) -> bool {
+    judge::note_policy(work);
+    filter::is_bound(work, u32::from(flow.protocol))
 }
 
 /// Sends the frame on, or returns `XDP_PASS`, with nothing of it changed. A function of its own for the

@@ -6,10 +6,11 @@
 //! flow was found in. The third is nearly every packet's, short, and goes without a call.
 
 use firewall_common::{
+    classifier::{Head, Lines as _},
     event::EventKind,
     flow::{self, Direction, Fault, Flow, Half, Segment, State, Step},
     layout::{Counter, Hook},
-    policy::{Action, NewFlow, PolicyHead},
+    policy::{Action, NewFlow},
     reason::Reason,
     wire::{Fragment, Packet, ip_protocol, tcp_flags},
     words::clear,
@@ -17,7 +18,7 @@ use firewall_common::{
 
 use crate::{
     atomic, challenge, clock, filter, fragments,
-    judge::{self, Judgement},
+    judge::{self, Policy},
     limits,
     maps::{POLICY, TIMEOUTS},
     pinholes, related, report, shortcut, tables,
@@ -59,16 +60,21 @@ fn with_header(work: &mut Work) -> Decision {
         return work.refuse(Reason::NoPolicy);
     };
     if let Some(flow) = tables::find(work) {
-        if !flow.expired(work.now, timeouts) {
-            if moves_on(work, flow) {
-                return shortcut::onward(work, flow);
-            }
-            let decision = known_flow(work, flow);
-            if decision != REOPEN {
-                return Decision::from_raw(decision);
+        let lives = !flow.expired(work.now, timeouts);
+        if lives && moves_on(work, flow) {
+            return shortcut::onward(work, flow);
+        }
+        judge::note_policy(work);
+        if lives {
+            match known_flow(work, flow) {
+                REOPEN => {}
+                RENEW => return Decision::from_raw(renewed(work, flow)),
+                decision => return Decision::from_raw(decision),
             }
         }
         forget(work, flow);
+    } else {
+        judge::note_policy(work);
     }
     Decision::from_raw(new_flow(work))
 }
@@ -79,8 +85,8 @@ fn with_header(work: &mut Work) -> Decision {
 fn moves_on(work: &mut Work, flow: &mut Flow) -> bool {
     let unread = work.packet.payload_len > 0;
     if work.packet.protocol != ip_protocol::TCP
-        || flow.child != 0
-        || unread && flow.protocol != 0 && filter::is_bound(u32::from(flow.protocol))
+        || flow.is_child()
+        || unread && flow.protocol != 0 && filter::is_bound(work, u32::from(flow.protocol))
     {
         return false;
     }
@@ -102,6 +108,9 @@ fn moves_on(work: &mut Work, flow: &mut Flow) -> bool {
 
 /// What [`known_flow`] returns for a packet that begins a new flow in place of the one it was found in.
 const REOPEN: u32 = u32::MAX;
+/// What it returns for one by which the flow begins anew. It is not done there: the policy may have to be asked, and
+/// all functions that call each other share one small stack.
+const RENEW: u32 = u32::MAX - 1;
 
 /// [`of_known_flow`] as a function of its own.
 #[unsafe(no_mangle)]
@@ -109,7 +118,22 @@ const REOPEN: u32 = u32::MAX;
 extern "C" fn known_flow(work: *mut Work, flow: *mut Flow) -> u32 {
     // SAFETY: the callers pass a reference, or so the verifier will not believe: hence the check.
     match (Work::passed(work), unsafe { flow.as_mut() }) {
-        (Some(work), Some(flow)) => of_known_flow(work, flow).map_or(REOPEN, |known| known as u32),
+        (Some(work), Some(flow)) => match of_known_flow(work, flow) {
+            Known::Decided(decision) => decision as u32,
+            Known::Reopen => REOPEN,
+            Known::Renew => RENEW,
+        },
+        _ => Decision::Drop as u32,
+    }
+}
+
+/// [`renew`] as a function of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn renewed(work: *mut Work, flow: *mut Flow) -> u32 {
+    // SAFETY: as above.
+    match (Work::passed(work), unsafe { flow.as_mut() }) {
+        (Some(work), Some(flow)) => renew(work, flow) as u32,
         _ => Decision::Drop as u32,
     }
 }
@@ -139,12 +163,22 @@ fn first_fragment(work: &mut Work, decision: Decision) -> Decision {
     decision
 }
 
-/// A packet of a flow in the table. `None`: the flow is over, and the packet begins another.
+/// What a packet of a flow in the table comes to.
+enum Known {
+    /// This.
+    Decided(Decision),
+    /// The flow is over, and the packet begins another.
+    Reopen,
+    /// The flow begins anew.
+    Renew,
+}
+
+/// A packet of a flow in the table.
 #[inline(always)]
-fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
+fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
     // A tombstone stays one.
-    if flow.child != 0 && flow.state() != State::Killed && !pinholes::goes_on(work, flow) {
-        return None;
+    if flow.is_child() && flow.state() != State::Killed && !pinholes::goes_on(work, flow) {
+        return Known::Reopen;
     }
     let direction = work.direction;
     let before = flow.state();
@@ -152,26 +186,18 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
         let segment = Segment::of(&work.packet);
         match flow::judge(flow, direction, &segment) {
             Step::Pass => {}
-            Step::Reopen => return None,
-            Step::Renew => {
-                let was = flow.id;
-                let decision = renew(work, flow, &segment);
-                if decision == Decision::Pass {
-                    // Here and not further down: all that call each other share the stack.
-                    filter::forget(was, work.now, 0);
-                }
-                return Some(decision);
-            }
+            Step::Reopen => return Known::Reopen,
+            Step::Renew => return Known::Renew,
             Step::Refuse(reason, fault) => {
                 work.note_flow(flow);
-                return Some(refuse(work, flow, &segment, reason, fault));
+                return Known::Decided(refuse(work, flow, &segment, reason, fault));
             }
         }
         flow::note(flow, direction, &segment)
     } else if before == State::Killed {
         work.note_flow(flow);
         work.caused_by = flow.killed_by();
-        return Some(work.refuse(Reason::KilledFlow));
+        return Known::Decided(work.refuse(Reason::KilledFlow));
     } else if direction == Direction::Reply {
         State::Assured
     } else {
@@ -185,16 +211,16 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Option<Decision> {
     let is_read = brings_payload(&work.packet) && !is_discarded(before, &work.packet);
     work.note_flow(flow);
     if next == before && !is_read && !before.is_half_open() {
-        return Some(shortcut::onward(work, flow));
+        return Known::Decided(shortcut::onward(work, flow));
     }
     work.told.crosses = u8::from(before.is_half_open());
     if next != before && !change(work, flow, before, next) {
-        return Some(Decision::Drop);
+        return Known::Decided(Decision::Drop);
     }
     if is_read {
-        return Some(read_or_pass(work, flow));
+        return Known::Decided(read_or_pass(work, flow));
     }
-    Some(Decision::Pass)
+    Known::Decided(Decision::Pass)
 }
 
 /// The flow moves from one state to the next. `false`: it cannot, and why lies on the desk.
@@ -234,9 +260,11 @@ fn complete(work: &mut Work, flow: &mut Flow) -> bool {
     if !tables::promote(&work.key(), &work.flow) {
         return false;
     }
-    if let Some(head) = POLICY.get(0) {
+    if let Some(policy) = Policy::of(work)
+        && let Some(head) = policy.head()
+    {
         note_originator(work, flow.originator_is_second != 0);
-        limits::answered(work, head);
+        limits::answered(work, &policy, head);
     }
     true
 }
@@ -256,14 +284,15 @@ fn note_originator(work: &mut Work, is_second: bool) {
     }
 }
 
-/// Whether what the windows do not allow passes for now: see [`PolicyHead::relaxed_until`].
+/// Whether what the windows do not allow passes for now: see
+/// [`InForce::relaxed_until`](firewall_common::policy::InForce::relaxed_until).
 #[inline(always)]
 fn is_relaxed(work: &Work, fault: Fault) -> bool {
     let is_plain = work.packet.flags & (tcp_flags::SYN | tcp_flags::RST) == 0;
     fault != Fault::None
         && is_plain
         && work.state.is_completed()
-        && POLICY.get(0).is_some_and(|head| work.now < head.relaxed_until)
+        && POLICY.get(0).is_some_and(|in_force| work.now < in_force.relaxed_until)
 }
 
 /// A segment passes whose place is not known to be wrong. Its flow is learnt about anew, from the next one on.
@@ -315,23 +344,21 @@ fn refuse(
 
 /// One of the ends began the connection anew, and the other agrees: what lies in the table is the new one from
 /// here on, if the packet passes.
-#[inline(never)]
-fn renew(work: &mut Work, flow: &mut Flow, answer: &Segment) -> Decision {
+#[inline(always)]
+fn renew(work: &mut Work, flow: &mut Flow) -> Decision {
     work.note_flow(flow);
+    let answer = Segment::of(&work.packet);
     if flow::renewed_by(flow) == Direction::Reply {
         // It goes the other way than the one that was let in.
-        let Some(head) = POLICY.get(0) else {
-            return work.refuse(Reason::NoPolicy);
-        };
         work.packet.turn(&mut work.quoted);
-        let judgement = judge::new_flow(&work.quoted, head);
-        if judgement.action != Action::Allow {
+        if judge::new_flow(work, true) != Action::Allow {
             return work.refuse(Reason::PolicyRulesDenied);
         }
-        flow.rule = judgement.rule as u16;
-        flow.protocol = judgement.protocol;
+        flow.rule = work.rule as u16;
+        flow.protocol = work.protocol;
     }
-    let next = flow::renew(flow, answer);
+    filter::forget(flow.id, work.now, 0);
+    let next = flow::renew(flow, &answer);
     flow.id = report::next_flow_number();
     if work.by_alias
         && let Some(alias) = tables::entry(&work.alias())
@@ -360,7 +387,10 @@ fn of_new_flow(work: &mut Work) -> Decision {
     if work.packet.is_to_itself() {
         return work.refuse(Reason::LandAttack);
     }
-    let Some(head) = POLICY.get(0) else {
+    let Some(policy) = Policy::of(work) else {
+        return work.refuse(Reason::NoPolicy);
+    };
+    let Some(head) = policy.head() else {
         return work.refuse(Reason::NoPolicy);
     };
     let begins = match work.packet.protocol {
@@ -373,14 +403,8 @@ fn of_new_flow(work: &mut Work) -> Decision {
         }
         _ => Begins::Datagram,
     };
-    let judgement = if pinholes::let_in(work) {
-        Judgement { action: Action::Allow, rule: work.rule, protocol: 0 }
-    } else {
-        judge::new_flow(&work.packet, head)
-    };
-    work.rule = judgement.rule;
-    work.protocol = judgement.protocol;
-    match judgement.action {
+    let action = if pinholes::let_in(work) { Action::Allow } else { judge::new_flow(work, false) };
+    match action {
         Action::Allow => {}
         Action::Reject if work.packet.protocol == ip_protocol::TCP => {
             if matches!(work.hook, Hook::Egress) {
@@ -399,7 +423,7 @@ fn of_new_flow(work: &mut Work) -> Decision {
         // Data in a SYN (RFC 7413) would reach the server unread. A client repeats the SYN without it.
         return work.refuse(Reason::FilterSegmentHeld);
     }
-    if let Err(reason) = limits::admit(work, head) {
+    if let Err(reason) = limits::admit(work, &policy, head) {
         return work.refuse(reason);
     }
     if begins == Begins::Syn {
@@ -425,12 +449,12 @@ enum Begins {
 
 /// How the TCP segment on the desk, of no known connection, begins one; or why it must not.
 #[inline(never)]
-fn begins(work: &mut Work, head: &PolicyHead) -> Result<Begins, Reason> {
+fn begins(work: &mut Work, head: &Head) -> Result<Begins, Reason> {
     let opens = flow::opens(work.packet.flags);
     if opens == Err(Reason::IpHalfScan) {
         return Err(Reason::IpHalfScan);
     }
-    if judge::is_asymmetric(&work.packet, head) {
+    if judge::is_asymmetric(work, head) {
         return Ok(Begins::Asymmetric);
     }
     let Err(reason) = opens else {
@@ -441,7 +465,7 @@ fn begins(work: &mut Work, head: &PolicyHead) -> Result<Begins, Reason> {
     }
     // A RST ends a connection, and there is none.
     let is_reset = work.packet.flags & tcp_flags::RST != 0;
-    if !is_reset && work.now < head.adopt_until {
+    if !is_reset && POLICY.get(0).is_some_and(|in_force| work.now < in_force.adopt_until) {
         return Ok(Begins::Midstream);
     }
     if NewFlow::from_raw(head.new_flow) == NewFlow::Monitor {
@@ -475,7 +499,7 @@ fn lay_out(work: &mut Work, id: u64, state: State) {
     flow.interface = work.interface;
     flow.rule = work.rule as u16;
     flow.kin = work.kin;
-    flow.child = u8::from(work.kin != 0);
+    flow.flags = if work.kin != 0 { Flow::CHILD } else { 0 };
 }
 
 /// Enters the flow that the packet on the desk begins.

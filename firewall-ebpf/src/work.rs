@@ -95,6 +95,8 @@ pub struct Work {
     pub interface: u32,
     /// Where it was caught.
     pub hook: Hook,
+    /// The slot of the policy that it is judged by.
+    pub slot: u32,
     /// Its key, if it is IPv4.
     pub key_v4: KeyV4,
     /// Its key, if it is IPv6.
@@ -120,14 +122,16 @@ pub struct Work {
     /// The flow's [`Flow::flags`].
     pub flow_flags: u8,
 
-    /// Rule that let the flow in or refused it, counted from 1; 0: the default.
+    /// Its class in each dimension, as the policy has them: see [`firewall_common::classifier`].
+    pub classes: [u32; 3],
+    /// Number of the rule that let the flow in or refused it; 0: the default.
     pub rule: u32,
     /// Its direction in its flow.
     pub direction: Direction,
     /// The flow's state after it.
     pub state: State,
-    /// Protocol by the policy; 0: none.
-    pub protocol: u8,
+    /// Number of the protocol by the policy; 0: none.
+    pub protocol: u16,
     /// Number of the flow; 0: none.
     pub flow_id: u64,
     /// Number of the kill event that explains a drop; 0: none.
@@ -219,7 +223,7 @@ impl Work {
         self.protocol = flow.protocol;
         self.state = flow.state();
         self.flow_flags = flow.flags;
-        if flow.child == 0 {
+        if !flow.is_child() {
             clear(&mut self.parent);
         }
         clear(&mut self.caused_by);

@@ -1,4 +1,4 @@
-//! Reading a hash table of the kernel many entries at a time.
+//! Reading a hash table of the kernel, and writing an array, many entries at a time.
 //!
 //! A look at one key after the other costs two system calls an entry, and begins anew when the key that was
 //! read last is removed meanwhile. `BPF_MAP_LOOKUP_BATCH` (bpf(2), `__htab_map_lookup_and_delete_batch` in the
@@ -18,8 +18,9 @@ use bytemuck::Pod;
 const ROOM: u32 = 4096;
 /// Most that are: no bucket of a table with at most this many entries is larger.
 const ROOM_MAX: u32 = 1 << 24;
-/// The command (`enum bpf_cmd` in `include/uapi/linux/bpf.h`).
+/// The commands (`enum bpf_cmd` in `include/uapi/linux/bpf.h`).
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 
 /// What bpf(2) takes for the commands on batches (`union bpf_attr`, its member `batch`).
 #[repr(C)]
@@ -107,14 +108,58 @@ fn read<K: Pod, V: Pod>(
     };
     // SAFETY: the kernel writes at most `count` keys and values of the sizes that the caller compared with the
     // table's, a bucket's number, and `count` in the attributes; any bytes are a key or a value.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_MAP_LOOKUP_BATCH,
-            std::ptr::from_mut(&mut attributes),
-            size_of::<Attributes>(),
-        )
-    };
-    let result = if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    let result = unsafe { call(BPF_MAP_LOOKUP_BATCH, &mut attributes) };
     (result, (attributes.count as usize).min(room), next)
+}
+
+/// Writes `values` into an array of the kernel's, from entry `first` on.
+///
+/// # Errors
+///
+/// The array's values are not of the size of `V`, it has no room for all, or the kernel refuses.
+pub fn write<V: Pod>(array: &MapData, first: u32, values: &[V]) -> Result<()> {
+    let info = array.info()?;
+    let value_size = info.value_size() as usize;
+    ensure!(
+        value_size == size_of::<V>()
+            && first as usize + values.len() <= info.max_entries() as usize,
+        "an array of the kernel's has {} values of {value_size} bytes: {} of {} bytes from {first} on do not fit",
+        info.max_entries(),
+        values.len(),
+        size_of::<V>()
+    );
+    let keys: Vec<u32> = (first..).take(values.len()).collect();
+    let mut written = 0;
+    while written < keys.len() {
+        let (keys, values) = (&keys[written..], &values[written..]);
+        let mut attributes = Attributes {
+            in_batch: 0,
+            out_batch: 0,
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: keys.len() as u32,
+            map_fd: array.fd().as_fd().as_raw_fd().cast_unsigned(),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the kernel reads `count` keys and values of the array's sizes, and writes `count`.
+        let result = unsafe { call(BPF_MAP_UPDATE_BATCH, &mut attributes) };
+        written += (attributes.count as usize).min(keys.len());
+        match result.map_err(|error| (error.raw_os_error(), error)) {
+            Ok(()) | Err((Some(libc::EINTR | libc::EAGAIN), _)) => {}
+            Err((_, error)) => return Err(error).context("cannot write a table of the kernel's"),
+        }
+    }
+    Ok(())
+}
+
+/// # Safety
+///
+/// What the attributes point to is what the command takes.
+unsafe fn call(command: libc::c_int, attributes: &mut Attributes) -> io::Result<()> {
+    let attributes = std::ptr::from_mut(attributes);
+    // SAFETY: the caller's to see to.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<Attributes>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -10,26 +9,26 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::Ebpf;
-use firewall_common::{cookie::Secret, flow::Timeout};
+use firewall_common::cookie::Secret;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use crate::{
+    apply::Change,
     attach::{self, Mode},
     bad_input, bpffs, devices,
     flows::FlowTable,
-    instance::{Instance, InterfaceState, ProtocolState, State},
+    instance::{Instance, InterfaceState, State},
     link::{self, Interface},
     memory, namespace,
     object::{self, BENCH_PREFIX, Purpose},
-    policy::{Compiled, Policy, TableSizes},
-    renumber::keep_numbers,
+    policy::{Policy, TableSizes},
     resize::Resize,
     ring::monotonic_ns,
     shortcut::Shortcut,
-    tables::{Over, Tables},
+    tables::Tables,
     takeover::{TakenOver, take_over},
 };
 
@@ -148,11 +147,6 @@ fn build(
             .with_context(|| format!("cannot make {}", directory.display()))?;
     }
     let before = instance.state()?.filter(|_| adopted);
-    let mut compiled = wanted.policy.compile();
-    let digest = digest(&compiled);
-    let numbered = before.as_ref().map(|before| before.protocols.as_slice()).unwrap_or_default();
-    let protocols = keep_numbers(&mut compiled, protocols(&wanted.policy), numbered)?;
-
     let sizes = wanted.policy.tables();
     let mut resize = if adopted { Resize::begin(&instance.maps(), sizes)? } else { None };
     let purpose = Purpose::Live { maps: &instance.maps(), log: wanted.log_kernel };
@@ -165,16 +159,11 @@ fn build(
         resize.fill()?;
     }
     say_memory(&tables)?;
-    let same_policy = before.as_ref().is_some_and(|before| before.policy_digest == digest);
-    let over = match (adopted, same_policy) {
-        (false, _) => Over::Nothing,
-        (true, false) => Over::Policy,
-        // A filter that was switched by hand stays so until the policy says something new.
-        (true, true) => Over::PolicyKeepingBindings,
-    };
-    // What can be had of it is known once the programs are attached.
-    compiled.head.shortcut = 0;
-    tables.write_policy(&compiled, over).context("cannot write the policy")?;
+    let policy_file = wanted.policy_file.clone();
+    let change = Change::new(&wanted.policy, policy_file, before.as_ref(), &tables, adopted)?;
+    change
+        .put_in_force(instance, before.as_ref(), &tables)
+        .context("cannot put the policy in force")?;
     tables.set_secret(random_secret()?)?;
     if let Some(adopt) = wanted.adopt {
         let until = monotonic_ns().saturating_add(u64::try_from(adopt.as_nanos())?);
@@ -182,7 +171,7 @@ fn build(
     }
     pin_programs(&mut ebpf, instance)?;
     // Before the programs see a packet, and again for what begins until all of them do.
-    let first = if adopted { None } else { Some(take_over(&tables, &compiled)?) };
+    let first = if adopted { None } else { Some(take_over(&tables, change.compiled())?) };
 
     let old = before.map(|before| before.interfaces).unwrap_or_default();
     let addresses = devices::addresses()?;
@@ -222,7 +211,7 @@ fn build(
         return Err(error);
     }
     if let Some(first) = first {
-        let second = take_over(&tables, &compiled)?;
+        let second = take_over(&tables, change.compiled())?;
         tell_taken_over(&first, &second, wanted.adopt.is_some());
     }
     for index in attach::attached(instance)? {
@@ -233,18 +222,7 @@ fn build(
         }
     }
     set_up_shortcut(&tables, wanted.policy.shortcut(), &states)?;
-    let state = State {
-        policy_file: wanted.policy_file.clone(),
-        policy_digest: digest,
-        protocols,
-        rules: compiled.names.rules().to_vec(),
-        interfaces: states,
-        timeouts_ns: Timeout::ALL
-            .iter()
-            .map(|(timeout, name)| ((*name).to_owned(), compiled.timeouts.get(*timeout)))
-            .collect(),
-        shortcut: wanted.policy.shortcut(),
-    };
+    let state = change.done(State { interfaces: states, ..State::default() });
     instance.write_state(&state)?;
     Ok(Up { ebpf, state, adopted })
 }
@@ -376,29 +354,4 @@ fn end_controller(instance: &Instance) -> Result<bool> {
         }
     }
     bail!("the controller (process {pid}) does not end; end it and try again")
-}
-
-fn protocols(policy: &Policy) -> Vec<ProtocolState> {
-    policy
-        .protocols()
-        .iter()
-        .map(|protocol| ProtocolState {
-            name: protocol.name.clone(),
-            transport: protocol.transport.name().to_owned(),
-            ports: protocol
-                .ports
-                .iter()
-                .map(|range| match (range.start(), range.end()) {
-                    (first, last) if first == last => first.to_string(),
-                    (first, last) => format!("{first}-{last}"),
-                })
-                .collect(),
-        })
-        .collect()
-}
-
-fn digest(policy: &Compiled) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    format!("{policy:?}").hash(&mut hasher);
-    hasher.finish()
 }

@@ -23,7 +23,7 @@ use crate::{
     bring_up::{Wanted, bring_up},
     event::{CONTROLLER_CPU, Event, Names, rfc3339},
     housekeeping::{Housekeeping, Notice},
-    instance::{ControllerLock, Instance, State},
+    instance::{ControllerLock, Instance, State, Written},
     link,
     ring::{Rings, Watch, monotonic_epoch_ns},
     subscribe::{self, Hub},
@@ -104,6 +104,8 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
 
 struct Controller {
     instance: Instance,
+    /// Which writing of the state is known.
+    written: Option<Written>,
     tables: Tables,
     rings: Rings,
     names: Names,
@@ -132,6 +134,7 @@ impl Controller {
         let housekeeping = Housekeeping::new(instance, &state, timeouts)?;
         let mut controller = Self {
             instance: instance.clone(),
+            written: instance.written(),
             tables,
             rings,
             names,
@@ -188,6 +191,9 @@ impl Controller {
                         log.flush();
                     }
                     // A look that fails (too many files are open, say) is made again in a moment.
+                    if let Err(error) = self.look_at_state() {
+                        tracing::warn!("cannot look at the instance's state: {error:#}");
+                    }
                     if let Err(error) = self.look_at_bindings() {
                         tracing::warn!("cannot look at the bindings: {error:#}");
                     }
@@ -209,7 +215,10 @@ impl Controller {
 
     fn publish_settled(&mut self) -> Result<()> {
         let epoch = monotonic_epoch_ns();
-        for record in self.rings.settled() {
+        let settled = self.rings.settled();
+        // What the numbers of a new policy are called is written down before the first packet has one.
+        self.look_at_state()?;
+        for record in settled {
             match Event::of(&record, &self.names, epoch) {
                 Ok(event) => self.publish(&event)?,
                 Err(error) => tracing::warn!("{error}"),
@@ -221,6 +230,28 @@ impl Controller {
         }
         if malformed > 0 {
             self.tell(format!("{malformed} records of the ring were none"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what was written down about the instance since the last look: another policy, say.
+    fn look_at_state(&mut self) -> Result<()> {
+        let written = self.instance.written();
+        if written == self.written {
+            return Ok(());
+        }
+        let Some(state) = self.instance.state()? else { return Ok(()) };
+        self.written = written;
+        self.names = Names::of(&self.instance, &state);
+        let before = std::mem::replace(&mut self.state, state);
+        if before.policy_digest != self.state.policy_digest {
+            self.housekeeping.take_policy(self.state.timeouts(), self.state.shortcut);
+            let file = self.state.policy_file.as_ref().map(|file| file.display().to_string());
+            self.tell(format!(
+                "the policy {} is in force, {} rules",
+                file.as_deref().unwrap_or("built in"),
+                self.state.rules_in_force.len()
+            ))?;
         }
         Ok(())
     }
@@ -261,7 +292,7 @@ impl Controller {
 
     fn read_bindings(&self) -> Result<Vec<Binding>> {
         (1..=self.state.protocols.len())
-            .map(|number| self.tables.binding(u8::try_from(number)?))
+            .map(|number| self.tables.binding(u16::try_from(number)?))
             .collect()
     }
 

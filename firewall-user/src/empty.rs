@@ -41,10 +41,8 @@ pub fn empty(ebpf: &Ebpf) -> Result<()> {
             Map::Array(_) if name.starts_with(".data") => bail!("nobody knows how it began"),
             Map::Array(data) => zero_array(data),
             Map::PerCpuArray(data) => zero_per_cpu_array(data),
-            Map::HashMap(data)
-            | Map::LruHashMap(data)
-            | Map::LpmTrie(data)
-            | Map::DevMapHash(data) => remove_all(data),
+            Map::HashMap(data) | Map::LruHashMap(data) | Map::DevMapHash(data) => remove_all(data),
+            Map::ArrayOfMaps(data) => forget_inner_maps(data),
             Map::PerfEventArray(_) | Map::ProgramArray(_) | Map::RingBuf(_) => Ok(()),
             other => bail!("the table {name} is of a type that cannot be emptied: {other:?}"),
         }
@@ -94,7 +92,25 @@ fn zero_per_cpu_array(data: &MapData) -> Result<()> {
     Ok(())
 }
 
-/// Removes every entry of a hash table or a trie: each after the next one is known.
+/// Lets go of every map that an array of maps refers to.
+fn forget_inner_maps(data: &MapData) -> Result<()> {
+    for key in 0..data.info()?.max_entries() {
+        let mut attributes = Element {
+            map_fd: raw(data.fd().as_fd()),
+            key: ptr::from_ref(&key) as u64,
+            ..Element::default()
+        };
+        // SAFETY: the kernel reads a key of four bytes.
+        match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attributes) } {
+            // There was none.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes every entry of a hash table: each after the next one is known.
 fn remove_all(data: &MapData) -> Result<()> {
     let fd = raw(data.fd().as_fd());
     let mut key = vec![0_u8; data.info()?.key_size() as usize];

@@ -136,9 +136,9 @@ pub struct Filter {
 pub struct Names {
     /// The instance.
     pub instance: Option<String>,
-    /// Protocol n at n - 1.
+    /// Protocol n at n - 1, also those that are gone.
     pub protocols: Vec<String>,
-    /// Rule n at n - 1.
+    /// Rule n at n - 1, also those that are gone.
     pub rules: Vec<String>,
     /// Interface indices and names.
     pub interfaces: Vec<(u32, String)>,
@@ -190,7 +190,7 @@ impl Event {
             parent: (record.parent != 0).then_some(record.parent),
             interface: names.interface(record.interface),
             direction: (record.flow_id != 0).then(|| direction(record.direction).name().to_owned()),
-            protocol: named(&names.protocols, usize::from(record.protocol)),
+            protocol: named(&names.protocols, record.protocol as usize),
             transport: parsed.then(|| transport(record.ip_protocol)),
             src_ip: parsed.then(|| address(record.version, record.source)),
             src_port: has_ports.then_some(record.source_port),

@@ -120,7 +120,7 @@ impl Entry {
 
     /// Whether another connection announced it, and it goes on as long as that lets it.
     pub const fn is_announced(&self) -> bool {
-        self.flow.child != 0 && !self.flow.state().is_over()
+        self.flow.is_child() && !self.flow.state().is_over()
     }
 
     /// The endpoints, the originator first, also of an alias.

@@ -69,6 +69,13 @@ impl Housekeeping {
         })
     }
 
+    /// Another policy is in force, with these timeouts; it wants the shortcut or does not. What can be had of that is
+    /// looked at with the next sweep.
+    pub fn take_policy(&mut self, timeouts: Timeouts, shortcut_wanted: bool) {
+        self.pressure = Pressure::new(timeouts);
+        self.shortcut_wanted = shortcut_wanted;
+    }
+
     /// The next sweep's report. Never ends if there will be none.
     pub async fn swept(&mut self) -> Result<Report, String> {
         match self.sweeps.reports.recv().await {

@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use firewall_common::layout;
+use firewall_common::{
+    flow::{Timeout, Timeouts},
+    layout,
+};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +123,12 @@ impl Instance {
         }
     }
 
+    /// Which writing of the state lies there. `None`: none does.
+    pub fn written(&self) -> Option<Written> {
+        let there = fs::metadata(self.run_directory().join("state.json")).ok()?;
+        Some(Written { file: there.ino(), at: (there.mtime(), there.mtime_nsec()) })
+    }
+
     /// Writes the state down, all of it or none.
     pub fn write_state(&self, state: &State) -> Result<()> {
         let path = self.run_directory().join("state.json");
@@ -218,6 +227,13 @@ pub struct ControllerLock {
     _file: Flock<File>,
 }
 
+/// A writing of an instance's state: each makes a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    file: u64,
+    at: (i64, i64),
+}
+
 /// What commands need to know about an instance besides what lies in the kernel's tables.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
@@ -225,10 +241,12 @@ pub struct State {
     pub policy_file: Option<PathBuf>,
     /// The policy as it was compiled, to tell whether the next one differs.
     pub policy_digest: u64,
-    /// Protocols; number n stands at n - 1.
+    /// Protocols; number n stands at n - 1. Those that are gone are there too: flows may still have them.
     pub protocols: Vec<ProtocolState>,
-    /// Names of the rules; rule n of an event stands at n - 1.
+    /// Names of the rules; rule n of an event stands at n - 1. Those that are gone are there too.
     pub rules: Vec<String>,
+    /// Numbers of the rules in force, in their order.
+    pub rules_in_force: Vec<u16>,
     /// Interfaces.
     pub interfaces: Vec<InterfaceState>,
     /// The policy's timeouts by name, nanoseconds; what lies in the kernel's table may be shorter.
@@ -239,8 +257,21 @@ pub struct State {
     pub shortcut: bool,
 }
 
+impl State {
+    /// The policy's timeouts.
+    pub fn timeouts(&self) -> Timeouts {
+        let mut timeouts = Timeouts::default();
+        for (timeout, name) in Timeout::ALL {
+            if let Some(nanoseconds) = self.timeouts_ns.get(name) {
+                timeouts.set(timeout, *nanoseconds);
+            }
+        }
+        timeouts
+    }
+}
+
 /// A protocol of the policy.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ProtocolState {
     /// Its name.
     pub name: String,
@@ -248,6 +279,9 @@ pub struct ProtocolState {
     pub transport: String,
     /// Its ports: `554` or `8000-8010`.
     pub ports: Vec<String>,
+    /// The policy in force has no such protocol any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
 }
 
 /// An interface with programs on it.

@@ -4,6 +4,7 @@
 //! pinned, [`attach`] how they get to an interface, [`tables`] how one talks to them, [`event`] what they
 //! say, [`controller`] the process that listens, and [`replay`] the way to run them on a capture.
 
+pub mod apply;
 pub mod attach;
 pub mod attack;
 pub mod batch;
@@ -20,6 +21,7 @@ pub mod error;
 pub mod event;
 pub mod existing;
 pub mod flows;
+pub mod generation;
 pub mod housekeeping;
 pub mod instance;
 pub mod link;

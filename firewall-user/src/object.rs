@@ -26,7 +26,7 @@ pub const TC_EGRESS: &str = "fwx_egress";
 pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
-pub const PINNED_MAPS: [&str; 36] = [
+pub const PINNED_MAPS: [&str; 34] = [
     "FLOWS_V4",
     "FLOWS_V6",
     "HALF_OPEN_V4",
@@ -47,15 +47,13 @@ pub const PINNED_MAPS: [&str; 36] = [
     "PINHOLES_USED",
     "FILTER_COMMANDS",
     "POLICY",
-    "RULES",
-    "NETWORKS_V4",
-    "NETWORKS_V6",
-    "PROTOCOL_BY_PORT",
+    "IMAGES",
     "BINDINGS",
     "FILTERS_XDP",
     "FILTERS_TC",
     "INTERFACES",
     "DEVICES",
+    "SHORTCUT",
     "LONG_WAYS",
     "REASONS",
     "COUNTERS",

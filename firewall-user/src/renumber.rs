@@ -1,118 +1,155 @@
-//! Keeping a protocol's number when the policy changes.
+//! Numbers of rules and protocols, which outlive policies.
 //!
-//! Live flows remember the number of the protocol they began under, and by it the filter that reads them. A
-//! new policy that counted its protocols anew would hand them another protocol's filter. So a protocol keeps
-//! its number for as long as it keeps its name, and the number of one that is gone stays free while any other
-//! is to be had.
+//! Flows, pinholes and events know the rule that let them in, and the protocol that they are of, by numbers. So a
+//! name keeps its number for as long as the firewall is up, and one that is gone keeps it too: what it let in is
+//! shown under its name. When no number is left that was never used, those of names that are gone are given to
+//! others, but only if nothing in the kernel's tables has them.
+
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
-use firewall_common::policy::PROTOCOLS_MAX;
+use aya::maps::{HashMap as KernelHashMap, MapData};
+use firewall_common::filter::pinhole::{Pinhole, PinholeKey};
 
-use crate::{instance::ProtocolState, policy::Compiled};
+use crate::{flows::FlowTable, pinholes, tables::Tables};
 
-/// Gives the protocols of `policy`, which stand in `protocols` in the order they were numbered, the numbers
-/// that those of the same name have in `old`. Returns the protocols by their new numbers; a number that is
-/// not in use has a protocol without a name.
+/// The numbers of a policy's rules, or of its protocols.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbering {
+    /// In the order of the policy.
+    pub numbers: Vec<u16>,
+    /// What all numbers are called, those included that are in use no more; number n stands at n - 1.
+    pub names: Vec<String>,
+    /// Numbers that meant something else before.
+    pub reused: Vec<u16>,
+}
+
+/// Gives each of `names` the number that it has in `known`, or one that nothing else has, below `limit`.
+///
+/// `in_force` are the numbers of the policy that is in force; flows that have them may begin at any time.
+/// `in_use` finds those that are in use otherwise, and is only asked if numbers are scarce.
 ///
 /// # Errors
 ///
-/// More protocols than numbers.
-pub fn keep_numbers(
-    policy: &mut Compiled,
-    protocols: Vec<ProtocolState>,
-    old: &[ProtocolState],
-) -> Result<Vec<ProtocolState>> {
-    let mut by_number: Vec<Option<ProtocolState>> = vec![None; PROTOCOLS_MAX];
-    let mut new_numbers = vec![0u8; protocols.len() + 1];
-    let position = |name: &str| old.iter().position(|known| known.name == name);
-    // Numbers never used come before those of protocols that are gone.
-    let fresh = (old.len() + 1..PROTOCOLS_MAX).chain(1..=old.len());
-    for (index, protocol) in protocols.iter().enumerate() {
-        if let Some(number) = position(&protocol.name).map(|index| index + 1) {
-            new_numbers[index + 1] = u8::try_from(number)?;
-            by_number[number] = Some(protocol.clone());
-        }
-    }
-    for (index, protocol) in protocols.into_iter().enumerate() {
-        if new_numbers[index + 1] != 0 {
+/// None is left, or `in_use` fails.
+pub fn keep_numbers<'a>(
+    names: impl Iterator<Item = &'a str> + Clone,
+    known: &[String],
+    in_force: &[u16],
+    limit: usize,
+    in_use: impl FnOnce() -> Result<HashSet<u16>>,
+) -> Result<Numbering> {
+    let by_name: HashMap<&str, u16> = known.iter().map(String::as_str).zip(1..).collect();
+    let kept: HashSet<u16> = names.clone().filter_map(|name| by_name.get(name).copied()).collect();
+    let mut numbering = Numbering { names: known.to_vec(), ..Numbering::default() };
+    let mut in_use = Some(in_use);
+    let mut free = Vec::new();
+    for name in names {
+        if let Some(number) = by_name.get(name) {
+            numbering.numbers.push(*number);
             continue;
         }
-        let Some(number) = fresh.clone().find(|number| by_number[*number].is_none()) else {
-            bail!("there are more protocols than {}", PROTOCOLS_MAX - 1);
-        };
-        new_numbers[index + 1] = u8::try_from(number)?;
-        by_number[number] = Some(protocol);
-    }
-    let renumbered = |number: u8| new_numbers.get(usize::from(number)).copied().unwrap_or(0);
-
-    for rule in &mut policy.rules {
-        let before = std::mem::take(&mut rule.protocols);
-        for number in 0..PROTOCOLS_MAX {
-            if before[number / 64] >> (number % 64) & 1 == 1 {
-                let new = usize::from(renumbered(u8::try_from(number)?));
-                rule.protocols[new / 64] |= 1 << (new % 64);
-            }
+        if numbering.names.len() + 1 < limit {
+            numbering.names.push(name.to_owned());
+            numbering.numbers.push(u16::try_from(numbering.names.len())?);
+            continue;
         }
+        if let Some(in_use) = in_use.take() {
+            let used = in_use()?;
+            let is_free = |number: &u16| ![&used, &kept].iter().any(|set| set.contains(number));
+            let in_force: HashSet<_> = in_force.iter().copied().collect();
+            let all = (1..).take(known.len());
+            free = all.filter(|it: &u16| is_free(it) && !in_force.contains(it)).collect();
+        }
+        let Some(number) = free.pop() else {
+            bail!(
+                "no number is left for {name:?}: names that are gone keep theirs while flows have them; take the \
+                 firewall down and bring it up again"
+            );
+        };
+        name.clone_into(&mut numbering.names[usize::from(number) - 1]);
+        numbering.numbers.push(number);
+        numbering.reused.push(number);
     }
-    for entry in &mut policy.protocol_by_port {
-        entry.protocol = renumbered(entry.protocol);
+    Ok(numbering)
+}
+
+/// The numbers that flows, pinholes and sessions have.
+#[derive(Clone, Debug, Default)]
+pub struct InUse {
+    /// Of rules.
+    pub rules: HashSet<u16>,
+    /// Of protocols.
+    pub protocols: HashSet<u16>,
+}
+
+impl InUse {
+    /// Looks through the tables. What begins meanwhile has numbers of the policy in force.
+    pub fn of(tables: &Tables) -> Result<Self> {
+        let mut found = Self::default();
+        // First what flows come from, then the flows, in the order in which they move.
+        let announced: KernelHashMap<MapData, PinholeKey, Pinhole> = tables.open("PINHOLES")?;
+        for entry in announced.iter() {
+            let (_, pinhole) = entry?;
+            found.rules.insert(pinhole.rule as u16);
+        }
+        for entry in pinholes::sessions(tables)?.iter() {
+            let (_, session) = entry?;
+            found.protocols.insert(session.protocol as u16);
+        }
+        for table in FlowTable::ALL {
+            tables.each_entry(table, |entry| {
+                if entry.alias().is_none() {
+                    found.rules.insert(entry.flow.rule);
+                    found.protocols.insert(entry.flow.protocol);
+                }
+            })?;
+        }
+        Ok(found)
     }
-    for (number, _) in &mut policy.bindings {
-        *number = renumbered(*number);
-    }
-    let used = by_number.iter().rposition(Option::is_some).unwrap_or(0);
-    let nameless =
-        || ProtocolState { name: String::new(), transport: String::new(), ports: Vec::new() };
-    Ok(by_number.into_iter().take(used + 1).skip(1).map(|it| it.unwrap_or_else(nameless)).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Policy;
 
-    fn state(names: &[&str]) -> Vec<ProtocolState> {
-        let protocol = |name: &&str| ProtocolState {
-            name: (*name).to_owned(),
-            transport: "tcp".to_owned(),
-            ports: Vec::new(),
-        };
-        names.iter().map(protocol).collect()
+    fn known(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn policy() -> Compiled {
-        let text = "[gateway]\ninterfaces = [\"lan0\"]\n\
-            [protocol.web]\ntransport = \"tcp\"\nports = [80]\n\
-            [protocol.rtsp]\ntransport = \"tcp\"\nports = [554]\nfilter = \"rtsp\"\n\
-            [[rule]]\nname = \"r\"\naction = \"allow\"\nprotocols = [\"rtsp\"]\n";
-        Policy::parse("test", text).expect("a good policy").compile()
-    }
-
-    fn names(protocols: &[ProtocolState]) -> Vec<&str> {
-        protocols.iter().map(|protocol| protocol.name.as_str()).collect()
+    fn nobody_asks() -> Result<HashSet<u16>> {
+        panic!("there are numbers that were never used")
     }
 
     #[test]
-    fn a_protocol_keeps_its_number_and_what_hangs_on_it() {
-        let mut compiled = policy();
-        let protocols = state(&["web", "rtsp"]);
-        let kept = keep_numbers(&mut compiled, protocols, &state(&["rtsp", "gone"])).unwrap();
-        // rtsp was 1 and stays so; web gets 3, because flows may still have the 2 of what is gone.
-        assert_eq!(names(&kept), ["rtsp", "", "web"]);
-        let port =
-            |port| compiled.protocol_by_port.iter().find(|e| e.port == port).unwrap().protocol;
-        assert_eq!((port(554), port(80)), (1, 3));
-        assert_eq!(compiled.rules[0].protocols[0], 1 << 1);
-        let bound: Vec<_> =
-            compiled.bindings.iter().filter(|(_, b)| b.filter != 0).map(|(n, _)| *n).collect();
-        assert_eq!(bound, [1]);
+    fn without_a_policy_before_numbers_are_those_of_the_order() {
+        let names = ["web", "rtsp"];
+        let numbering = keep_numbers(names.into_iter(), &[], &[], 10, nobody_asks).unwrap();
+        assert_eq!((&numbering.numbers[..], &numbering.reused[..]), (&[1, 2][..], &[][..]));
+        assert_eq!(numbering.names, names);
     }
 
     #[test]
-    fn without_an_old_policy_nothing_changes() {
-        let (mut compiled, before) = (policy(), policy());
-        let kept = keep_numbers(&mut compiled, state(&["web", "rtsp"]), &[]).unwrap();
-        assert_eq!(names(&kept), ["web", "rtsp"]);
-        assert_eq!(format!("{compiled:?}"), format!("{before:?}"));
+    fn a_name_keeps_its_number_and_one_that_is_gone_too() {
+        let known = known(&["rtsp", "gone", "back"]);
+        let names = ["web", "back", "rtsp"];
+        let numbering = keep_numbers(names.into_iter(), &known, &[1, 2], 10, nobody_asks).unwrap();
+        assert_eq!(numbering.numbers, [4, 3, 1]);
+        assert_eq!(numbering.names, ["rtsp", "gone", "back", "web"]);
+        assert!(numbering.reused.is_empty());
+    }
+
+    #[test]
+    fn a_number_is_given_to_another_only_when_nothing_has_it() {
+        let known = known(&["in force", "gone", "in use", "kept"]);
+        let in_use = || Ok(HashSet::from([0, 3]));
+        let names = ["kept", "new"];
+        let numbering = keep_numbers(names.into_iter(), &known, &[1, 4], 5, in_use).unwrap();
+        assert_eq!(numbering.numbers, [4, 2]);
+        assert_eq!(numbering.names, ["in force", "new", "in use", "kept"]);
+        assert_eq!(numbering.reused, [2]);
+        let names = ["kept", "new", "another"];
+        let error = keep_numbers(names.into_iter(), &known, &[1, 4], 5, in_use).unwrap_err();
+        assert!(error.to_string().contains("no number is left for \"another\""), "{error}");
     }
 }

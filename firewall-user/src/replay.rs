@@ -20,10 +20,11 @@ use serde::Serialize;
 use crate::{
     bad_input, empty,
     event::{self, Event, Names},
+    generation::Over,
     object::{self, Purpose, TC_EGRESS, TC_INGRESS, XDP_INGRESS},
     policy::{Policy, TableSizes},
     ring::Rings,
-    tables::{Over, Tables},
+    tables::Tables,
 };
 
 /// The kernel's test-run wants a whole Ethernet header, and to make an skb also the IP header that the
@@ -148,17 +149,18 @@ impl Replay {
 
     fn begin(&mut self, policy: Option<&Policy>, interface: Option<&str>) -> Result<()> {
         let open = Policy::builtin();
-        let mut compiled = policy.unwrap_or(&open).compile();
-        if policy.is_none() {
+        let given = policy.is_some();
+        let policy = policy.unwrap_or(&open);
+        let mut compiled = policy.compile();
+        if !given {
             compiled.bindings.clear();
         }
         self.tables.write_policy(&compiled, Over::Nothing)?;
-        let interfaces: Vec<_> =
-            (1..).zip(policy.map(Policy::interfaces).unwrap_or_default().iter().cloned()).collect();
+        let interfaces: Vec<_> = (1..).zip(policy.interfaces().iter().cloned()).collect();
         self.names = Names {
             instance: None,
-            protocols: compiled.names.protocols().to_vec(),
-            rules: compiled.names.rules().to_vec(),
+            protocols: policy.protocols().iter().map(|it| it.name.clone()).collect(),
+            rules: policy.rules().iter().map(|it| it.name.clone()).collect(),
             interfaces,
         };
         let interfaces = &self.names.interfaces;

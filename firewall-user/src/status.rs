@@ -341,11 +341,11 @@ pub fn open(instance: &Instance) -> Result<(State, Tables)> {
 fn filters(state: &State, tables: &Tables) -> Result<Vec<FilterStatus>> {
     let mut list = Vec::new();
     for (index, protocol) in state.protocols.iter().enumerate() {
-        if protocol.name.is_empty() {
-            // A number that is kept free, see `renumber`.
+        if protocol.gone {
+            // A number that is kept for flows, see `renumber`.
             continue;
         }
-        let number = u8::try_from(index + 1)?;
+        let number = u16::try_from(index + 1)?;
         let binding = tables.binding(number)?;
         let counters = tables.filter_counters(number)?;
         let ports = protocol

@@ -1,36 +1,19 @@
 //! The kernel's tables, reached through their pins: no controller is needed to read or change them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{
-    Array, HashMap, Map, MapData, MapError, PerCpuArray,
-    lpm_trie::{Key, LpmTrie},
-};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use firewall_common::{
     cookie::Secret,
     flow::{Flow, KeyV4, KeyV6, Timeouts},
     layout::{Counter, FilterCounters, Port},
-    policy::{Binding, NetworkWords, PROTOCOLS_MAX, PolicyHead, RULES_MAX, Rule, to_words},
+    policy::{Binding, InForce, PROTOCOLS_MAX},
     reason::Reason,
     shortcut::LongWay,
 };
 
-use crate::{devices::Address, object::os_error, policy::Compiled};
-
-/// UDP's ports stand behind TCP's in the table of ports.
-const UDP_PORTS: u32 = 1 << 16;
-
-/// What a policy is written over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// Empty tables.
-    Nothing,
-    /// Another policy.
-    Policy,
-    /// The same policy, whose bindings may have been changed by hand and stay as they are.
-    PolicyKeepingBindings,
-}
+use crate::{devices::Address, object::os_error};
 
 /// The tables of one instance.
 #[derive(Debug)]
@@ -61,44 +44,6 @@ impl Tables {
         Ok(Self { source: Source::Loaded(maps) })
     }
 
-    /// Writes a compiled policy. New flows that begin meanwhile may be judged by parts of both.
-    pub fn write_policy(&self, policy: &Compiled, over: Over) -> Result<()> {
-        let mut rules: Array<_, Rule> = self.open("RULES")?;
-        for index in 0..RULES_MAX {
-            let rule = policy.rules.get(index).copied().unwrap_or_default();
-            rules.set(index as u32, rule, 0)?;
-        }
-        write_trie(
-            self.open("NETWORKS_V4")?,
-            policy.prefixes_v4.iter().map(|p| (p.prefix_len, p.address, to_words(p.networks))),
-        )?;
-        write_trie(
-            self.open("NETWORKS_V6")?,
-            policy.prefixes_v6.iter().map(|p| (p.prefix_len, p.address, to_words(p.networks))),
-        )?;
-        self.write_ports(policy, over)?;
-        if over != Over::PolicyKeepingBindings {
-            let mut table: Array<_, Binding> = self.open("BINDINGS")?;
-            for number in 0..PROTOCOLS_MAX {
-                let bound =
-                    policy.bindings.iter().find(|(protocol, _)| usize::from(*protocol) == number);
-                let old = table.get(&(number as u32), 0)?;
-                let mut new = bound.map_or_else(Binding::default, |(_, binding)| *binding);
-                new.generation = old.generation.wrapping_add(1);
-                table.set(number as u32, new, 0)?;
-            }
-        }
-        let mut commands: Array<_, u64> = self.open("FILTER_COMMANDS")?;
-        for (filter, allowed) in &policy.commands {
-            commands.set(u32::from(*filter), *allowed, 0)?;
-        }
-        self.set_timeouts(policy.timeouts)?;
-        let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
-        let PolicyHead { adopt_until, relaxed_until, .. } = head.get(&0, 0)?;
-        head.set(0, PolicyHead { adopt_until, relaxed_until, ..policy.head }, 0)?;
-        Ok(())
-    }
-
     /// How long flows may be silent.
     pub fn timeouts(&self) -> Result<Timeouts> {
         let table: Array<_, Timeouts> = self.open("TIMEOUTS")?;
@@ -113,16 +58,16 @@ impl Tables {
 
     /// Lets TCP segments that belong to no flow begin one, until `until`: nanoseconds of the monotonic clock.
     pub fn adopt_until(&self, until: u64) -> Result<()> {
-        let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
-        let now = head.get(&0, 0)?;
-        Ok(head.set(0, PolicyHead { adopt_until: until, ..now }, 0)?)
+        let mut in_force: Array<_, InForce> = self.open("POLICY")?;
+        let now = in_force.get(&0, 0)?;
+        Ok(in_force.set(0, InForce { adopt_until: until, ..now }, 0)?)
     }
 
     /// Lets windows be learnt anew, until `until`: nanoseconds of the monotonic clock.
     pub fn relax_until(&self, until: u64) -> Result<()> {
-        let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
-        let now = head.get(&0, 0)?;
-        Ok(head.set(0, PolicyHead { relaxed_until: until, ..now }, 0)?)
+        let mut in_force: Array<_, InForce> = self.open("POLICY")?;
+        let now = in_force.get(&0, 0)?;
+        Ok(in_force.set(0, InForce { relaxed_until: until, ..now }, 0)?)
     }
 
     /// Sets what SYN challenges are made with. One that is there stays, and with it the challenges that are on
@@ -135,47 +80,32 @@ impl Tables {
         Ok(())
     }
 
-    fn write_ports(&self, policy: &Compiled, over: Over) -> Result<()> {
-        const TCP: u8 = 6;
-        let mut wanted = BTreeMap::new();
-        for entry in &policy.protocol_by_port {
-            let base = if entry.transport == TCP { 0 } else { UDP_PORTS };
-            wanted.insert(base + u32::from(entry.port), entry.protocol);
-        }
-        let mut table: Array<_, u8> = self.open("PROTOCOL_BY_PORT")?;
-        if over == Over::Nothing {
-            for (index, protocol) in wanted {
-                table.set(index, protocol, 0)?;
-            }
-            return Ok(());
-        }
-        for index in 0..2 * UDP_PORTS {
-            let new = wanted.get(&index).copied().unwrap_or(0);
-            if table.get(&index, 0)? != new {
-                table.set(index, new, 0)?;
-            }
-        }
-        Ok(())
-    }
-
     /// How filters are bound, by protocol number.
-    pub fn binding(&self, protocol: u8) -> Result<Binding> {
+    pub fn binding(&self, protocol: u16) -> Result<Binding> {
         let table: Array<_, Binding> = self.open("BINDINGS")?;
-        Ok(table.get(&u32::from(protocol), 0)?)
+        Ok(table.get(&self.binding_of(protocol)?, 0)?)
     }
 
-    /// Changes how a filter is bound: one write, which the next packet of live flows obeys.
-    pub fn bind(&self, protocol: u8, change: impl FnOnce(Binding) -> Binding) -> Result<Binding> {
+    /// Changes how a filter is bound: one write, which the next packet of live flows obeys. Who calls it keeps
+    /// others from putting another policy in force meanwhile.
+    pub fn bind(&self, protocol: u16, change: impl FnOnce(Binding) -> Binding) -> Result<Binding> {
         let mut table: Array<_, Binding> = self.open("BINDINGS")?;
-        let old = table.get(&u32::from(protocol), 0)?;
+        let index = self.binding_of(protocol)?;
+        let old = table.get(&index, 0)?;
         let mut new = change(old);
         new.generation = old.generation.wrapping_add(1);
-        table.set(u32::from(protocol), new, 0)?;
+        table.set(index, new, 0)?;
         Ok(new)
     }
 
+    /// Where the policy in force has a protocol's binding.
+    fn binding_of(&self, protocol: u16) -> Result<u32> {
+        let in_force: Array<_, InForce> = self.open("POLICY")?;
+        Ok(in_force.get(&0, 0)?.slot * PROTOCOLS_MAX as u32 + u32::from(protocol))
+    }
+
     /// What filters did on a protocol, all CPUs together.
-    pub fn filter_counters(&self, protocol: u8) -> Result<FilterCounters> {
+    pub fn filter_counters(&self, protocol: u16) -> Result<FilterCounters> {
         let table: PerCpuArray<_, FilterCounters> = self.open("FILTER_COUNTERS")?;
         let mut sum = FilterCounters::default();
         for cpu in table.get(&u32::from(protocol), 0)?.iter() {
@@ -199,14 +129,11 @@ impl Tables {
         Ok(table.get(&(reason as u32), 0)?.iter().sum())
     }
 
-    /// Lets packets take the shortcut past the kernel's stack: bits of [`PolicyHead::shortcut`].
-    pub fn set_shortcut(&self, shortcut: u8) -> Result<()> {
-        let mut head: Array<_, PolicyHead> = self.open("POLICY")?;
-        let now = head.get(&0, 0)?;
-        if now.shortcut != shortcut {
-            head.set(0, PolicyHead { shortcut, ..now }, 0)?;
-        }
-        Ok(())
+    /// Lets packets take the shortcut past the kernel's stack: bit set of [`firewall_common::shortcut::FOR_UDP`] and
+    /// [`firewall_common::shortcut::FOR_TCP`].
+    pub fn set_shortcut(&self, shortcut: u32) -> Result<()> {
+        let mut table: Array<_, u32> = self.open("SHORTCUT")?;
+        Ok(table.set(0, shortcut, 0)?)
     }
 
     /// How many packets of proven flows went the long way for `why`, all CPUs together.
@@ -284,9 +211,9 @@ pub fn ignore_missing(removed: Result<(), MapError>) -> Result<()> {
 fn duplicate(map: &Map) -> Result<MapData> {
     let data = match map {
         Map::Array(data)
+        | Map::ArrayOfMaps(data)
         | Map::HashMap(data)
         | Map::LruHashMap(data)
-        | Map::LpmTrie(data)
         | Map::PerCpuArray(data)
         | Map::PerfEventArray(data)
         | Map::DevMapHash(data)
@@ -295,23 +222,4 @@ fn duplicate(map: &Map) -> Result<MapData> {
     };
     let fd = std::os::fd::AsFd::as_fd(&data.fd()).try_clone_to_owned()?;
     Ok(MapData::from_fd(fd)?)
-}
-
-/// Makes the trie hold `entries` and nothing else.
-fn write_trie<const N: usize>(
-    mut trie: LpmTrie<MapData, [u8; N], NetworkWords>,
-    entries: impl Iterator<Item = (u32, [u8; N], NetworkWords)>,
-) -> Result<()>
-where
-    [u8; N]: aya::Pod,
-{
-    let mut stale: Vec<Key<[u8; N]>> = trie.keys().collect::<Result<_, _>>()?;
-    for (prefix_len, address, networks) in entries {
-        stale.retain(|key| (key.prefix_len(), key.data()) != (prefix_len, address));
-        trie.insert(&Key::new(prefix_len, address), networks, 0)?;
-    }
-    for key in stale {
-        trie.remove(&key)?;
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use aya::maps::{HashMap, MapData, MapError};
 use firewall_common::{
+    classifier,
     flow::{Alias, Flow, Half, KeyV4, KeyV6, Oriented, State},
     wire::{ECHO_PORT, Packet, ip_protocol},
 };
@@ -131,7 +132,7 @@ fn enter(
         last_seen: now,
         id,
         state: state as u8,
-        protocol: protocol(policy, &original),
+        protocol: classifier::protocol(&policy.image[..], &original),
         ip_protocol: connection.protocol,
         created: now,
         flags: Flow::ADOPTED,
@@ -251,14 +252,6 @@ fn words(address: IpAddr) -> [u32; 4] {
         IpAddr::V4(address) => [u32::from_ne_bytes(address.octets()), 0, 0, 0],
         IpAddr::V6(address) => bytemuck::cast(address.octets()),
     }
-}
-
-/// Number of the policy's protocol that a packet of the original direction belongs to.
-fn protocol(policy: &Compiled, packet: &Packet) -> u8 {
-    let of = |entry: &&crate::policy::PortEntry| {
-        (entry.transport, entry.port) == (packet.protocol, packet.destination_port)
-    };
-    policy.protocol_by_port.iter().find(of).map_or(0, |entry| entry.protocol)
 }
 
 #[cfg(test)]

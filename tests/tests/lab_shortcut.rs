@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::ensure;
-use firewall_common::layout::Counter;
+use firewall_common::{
+    layout::Counter,
+    shortcut::{FOR_TCP, FOR_UDP},
+};
 use lab::{
     Fwx, Host, Lab, Mode, Options,
     flows::{self, Flows},
@@ -331,9 +334,8 @@ fn a_strict_conntrack_keeps_tcp_on_the_long_way() {
     lab.gateway().sysctl("netfilter/nf_conntrack_tcp_be_liberal", "1").unwrap();
     wait::until_within(1000, "TCP may", || {
         let tables = flows::tables(&fwx)?;
-        let head: aya::maps::Array<_, firewall_common::policy::PolicyHead> =
-            tables.open("POLICY")?;
-        ensure!(head.get(&0, 0)?.shortcut == 3);
+        let allowed: aya::maps::Array<_, u32> = tables.open("SHORTCUT")?;
+        ensure!(allowed.get(&0, 0)? == FOR_UDP | FOR_TCP);
         Ok(())
     })
     .unwrap();

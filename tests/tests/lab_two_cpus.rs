@@ -23,9 +23,10 @@ use firewall_common::{
     wire::{self, Parsed},
 };
 use firewall_user::{
+    generation::Over,
     object::{self, Purpose, TC_INGRESS, XDP_INGRESS},
     policy::{Policy, TableSizes},
-    tables::{Over, Tables},
+    tables::Tables,
 };
 use lab::{
     Packet,

@@ -41,7 +41,7 @@ macro_rules! registry {
     ($($(#[$doc:meta])* $id:ident = $number:literal in $module:ident;)*) => {
         /// The filters there are. The numbers stand in pinned maps: they are never used again for another.
         #[repr(u8)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum FilterId {
             $($(#[$doc])* $id = $number,)*
         }

@@ -323,7 +323,7 @@ impl Session {
 
     /// Makes it the session that `wish` begins, of the connection `parent`.
     #[inline(always)]
-    pub fn begin(&mut self, wish: &Wish, parent: u64, protocol: u8, now: u64) {
+    pub fn begin(&mut self, wish: &Wish, parent: u64, protocol: u16, now: u64) {
         clear(self);
         self.parent = parent;
         self.created = now;

@@ -33,7 +33,14 @@ pub struct Alias {
     pub reserved2: [u64; 6],
 }
 
-const _: () = assert!(size_of::<Alias>() == size_of::<Flow>());
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Alias>() == size_of::<Flow>());
+    assert!(offset_of!(Alias, last_seen) == offset_of!(Flow, last_seen));
+    assert!(offset_of!(Alias, id) == offset_of!(Flow, id));
+    assert!(offset_of!(Alias, state) == offset_of!(Flow, state));
+    assert!(offset_of!(Alias, originator_is_second) == offset_of!(Flow, originator_is_second));
+};
 
 impl Alias {
     /// The alias in `entry`; `None` if that is a flow.

@@ -77,19 +77,17 @@ pub struct Flow {
     pub last_seen: u64,
     /// Unique number, never 0.
     pub id: u64,
-    /// A [`State`]. Together with the next three one word, which a compare-exchange changes.
+    /// A [`State`]. Together with the next two one word, which a compare-exchange changes.
     pub state: u8,
     /// 1: the originator is the key's second endpoint.
     pub originator_is_second: u8,
-    /// Protocol by the policy; 0 if it names none.
-    pub protocol: u8,
+    /// Number of the rule that let the flow in, or the connection that announced it; 0: the default.
+    pub rule: u16,
+    /// Number of the protocol by the policy; 0 if it names none.
+    pub protocol: u16,
     /// IP protocol.
     pub ip_protocol: u8,
-    /// Rule that let the flow in, or the connection that announced it; counted from 1; 0: the default.
-    pub rule: u16,
-    /// 1: another connection announced it, see [`crate::filter::pinhole`].
-    pub child: u8,
-    /// Bit set of [`Flow::ADOPTED`] and [`Flow::TRANSLATED`].
+    /// Bit set of [`Flow::ADOPTED`] and the like.
     pub flags: u8,
     /// TCP: what the originator said, then the responder.
     pub halves: [Half; 2],
@@ -117,6 +115,14 @@ impl Flow {
     pub const ADOPTED: u8 = 1;
     /// The kernel translates its addresses: it has an alias.
     pub const TRANSLATED: u8 = 2;
+    /// Another connection announced it, see [`crate::filter::pinhole`].
+    pub const CHILD: u8 = 4;
+
+    /// Whether another connection announced it.
+    #[inline(always)]
+    pub const fn is_child(&self) -> bool {
+        self.flags & Self::CHILD != 0
+    }
 
     /// The flow's state.
     #[inline(always)]

@@ -82,7 +82,7 @@ impl Timeout {
 
 /// All timeouts, in nanoseconds.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct Timeouts([u64; 16]);
 
 impl Timeouts {

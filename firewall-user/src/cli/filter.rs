@@ -9,7 +9,7 @@ use firewall_common::{
 use firewall_user::{
     bad_input,
     event::Names,
-    instance::{Instance, State},
+    instance::{ControllerLock, Instance, ProtocolState, State},
     pinholes,
     ring::monotonic_ns,
     status,
@@ -121,8 +121,6 @@ pub(super) fn run(instance: &Instance, command: Filter) -> Result<()> {
         // What a filter is like is known without an instance.
         return findings::print(filter_named(&filter)?, output);
     }
-    let (state, tables) = status::open(instance)?;
-    let bound = Bound { state: &state, tables: &tables };
     match command {
         Filter::Findings { .. } => Ok(()),
         Filter::List { output } => {
@@ -130,29 +128,44 @@ pub(super) fn run(instance: &Instance, command: Filter) -> Result<()> {
             output.print(&filters, || status::filter_table(&filters))
         }
         Filter::Pinholes { output } => {
+            let (state, tables) = status::open(instance)?;
             let names = Names::of(instance, &state);
             let open = pinholes::open(&tables, &names, monotonic_ns())?;
             output.print(&open, || pinholes::table(&open))
         }
-        Filter::Bind { protocol, filter, mode, profile } => {
-            bound.bind(&protocol, filter_named(&filter)?, mode.into(), profile.into())
+        Filter::Bind { protocol, filter, mode, profile } => Bound::of(instance)?.bind(
+            &protocol,
+            filter_named(&filter)?,
+            mode.into(),
+            profile.into(),
+        ),
+        Filter::Unbind { protocol } => {
+            Bound::of(instance)?.change(&protocol, |_| Binding::default())
         }
-        Filter::Unbind { protocol } => bound.change(&protocol, |_| Binding::default()),
         Filter::Mode { protocol, mode, profile } => {
-            bound.set_mode(&protocol, mode.into(), profile.map(Profile::from))
+            Bound::of(instance)?.set_mode(&protocol, mode.into(), profile.map(Profile::from))
         }
     }
 }
 
-/// The bindings of an instance that is up.
-struct Bound<'a> {
-    state: &'a State,
-    tables: &'a Tables,
+/// The bindings of an instance that is up. Nobody else changes them, nor the policy, until this is dropped.
+struct Bound {
+    state: State,
+    tables: Tables,
+    _change: ControllerLock,
 }
 
-impl Bound<'_> {
+impl Bound {
+    fn of(instance: &Instance) -> Result<Self> {
+        // Else the lock would be made for an instance that there is not.
+        status::open(instance)?;
+        let change = instance.lock_for_change()?;
+        let (state, tables) = status::open(instance)?;
+        Ok(Self { state, tables, _change: change })
+    }
+
     fn bind(&self, protocol: &str, filter: FilterId, mode: Mode, profile: Profile) -> Result<()> {
-        let known = self.state.protocols.iter().find(|known| known.name == protocol);
+        let known = self.state.protocols.iter().find(|known| known.name == protocol && !known.gone);
         if known.is_some_and(|known| known.transport != "tcp") {
             bad_input!("the filter {} reads TCP, and {protocol} is not", filter.name());
         }
@@ -195,13 +208,15 @@ impl Bound<'_> {
     }
 
     /// The number of a protocol of the policy.
-    fn number(&self, protocol: &str) -> Result<u8> {
+    fn number(&self, protocol: &str) -> Result<u16> {
         let protocols = &self.state.protocols;
-        let Some(index) = protocols.iter().position(|known| known.name == protocol) else {
-            let known: Vec<_> = protocols.iter().map(|known| known.name.as_str()).collect();
+        let is = |known: &ProtocolState| known.name == protocol && !known.gone;
+        let Some(index) = protocols.iter().position(is) else {
+            let known = protocols.iter().filter(|known| !known.gone);
+            let known: Vec<_> = known.map(|known| known.name.as_str()).collect();
             bad_input!("the policy has no protocol {protocol:?}; it has: {}", known.join(", "));
         };
-        Ok(u8::try_from(index + 1)?)
+        Ok(u16::try_from(index + 1)?)
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use firewall_user::{
-    attach,
+    apply, attach,
     bring_up::{Wanted, bring_up, take_down},
     controller,
     instance::Instance,
@@ -64,6 +64,16 @@ enum Command {
     /// Attach or adopt, and leave: nobody hears events, nobody sweeps expired flows out of the tables
     #[command(after_help = "Example:\n  fwx up --policy /etc/fwx/policy.toml --mode native")]
     Up(Bring),
+    /// Put another policy in force at once and as a whole; flows and the controller go on
+    #[command(
+        after_help = "Example:\n  fwx apply /etc/fwx/policy.toml\n\nInterfaces and the size \
+                            of the flow tables change with `fwx up` and `fwx run` only."
+    )]
+    Apply {
+        /// The policy
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Take everything down: controller, programs, tables
     #[command(after_help = "Example:\n  fwx --instance branch down")]
     Down,
@@ -207,6 +217,11 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             need_root()?;
             up(&instance, &wanted).await?;
         }
+        Command::Apply { file } => {
+            let policy = Policy::load(&file)?;
+            need_root()?;
+            apply(&instance, &policy, &file)?;
+        }
         Command::Down => {
             need_root()?;
             let was_up = take_down(&instance)?;
@@ -289,6 +304,19 @@ async fn up(instance: &Instance, wanted: &Wanted) -> Result<()> {
         "fwx: instance {} is up{}",
         instance.name(),
         if up.adopted { ", adopted what was pinned" } else { "" }
+    );
+    Ok(())
+}
+
+fn apply(instance: &Instance, policy: &Policy, file: &Path) -> Result<()> {
+    for left in apply::apply(instance, policy, file)? {
+        eprintln!("fwx: until the firewall is brought up again {left}");
+    }
+    eprintln!(
+        "fwx: instance {}: {} is in force, {} rules",
+        instance.name(),
+        file.display(),
+        policy.rules().len()
     );
     Ok(())
 }

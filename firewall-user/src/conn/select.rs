@@ -39,7 +39,7 @@ pub struct Selection {
 #[derive(Clone, Debug)]
 enum Protocol {
     /// Number of a protocol of the policy.
-    Policy(u8),
+    Policy(u16),
     /// IP protocols.
     Ip(Vec<u8>),
 }
@@ -115,7 +115,7 @@ fn network(text: &str) -> Result<IpNet> {
 fn protocol(text: &str, names: &Names) -> Result<Protocol> {
     let named = names.protocols.iter().position(|name| name == text && !name.is_empty());
     if let Some(index) = named {
-        return Ok(Protocol::Policy(u8::try_from(index + 1)?));
+        return Ok(Protocol::Policy(u16::try_from(index + 1)?));
     }
     let Some(numbers) = ip_protocols(text) else {
         let known: Vec<_> =
@@ -157,7 +157,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn entry(state: State, ip_protocol: u8, protocol: u8) -> Entry {
+    fn entry(state: State, ip_protocol: u8, protocol: u16) -> Entry {
         let address = |bytes: [u8; 4]| u32::from_ne_bytes(bytes);
         let key = KeyV4 {
             addresses: [address([10, 1, 0, 2]), address([10, 2, 0, 2])],

@@ -6,7 +6,7 @@
 //! 1. the TOML document with the place of every value (`document`),
 //! 2. the [`Policy`], in which each name is an index and each prefix and port is a checked number
 //!    (`parse`),
-//! 3. the [`Compiled`] tables, plain data for the kernel's maps (`compile`).
+//! 3. the [`Compiled`] tables, plain data for the kernel's maps (`compile`, `image`).
 //!
 //! Whoever holds a [`Policy`] holds a sound one: it compiles, and nothing has to be checked again.
 //! Everything wrong with a file is in one [`PolicyError`], each [`Problem`] with its place.
@@ -17,6 +17,7 @@ mod compile;
 mod document;
 mod duration;
 mod error;
+mod image;
 mod model;
 mod number;
 mod parse;
@@ -28,7 +29,7 @@ mod summary;
 mod tracker;
 mod value;
 
-pub use compile::{Compiled, Names, PortEntry, Prefix};
+pub use compile::{Compiled, Numbers};
 pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind};
 pub use model::{
     Asymmetric, FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes,

@@ -14,7 +14,7 @@ use super::{PolicyError, builtin, parse, source};
 /// A policy that can be put into force.
 ///
 /// Networks, protocols, filters and rules refer to each other by their index in this policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     pub(super) interfaces: Vec<String>,
     pub(super) default_action: Action,
@@ -97,12 +97,12 @@ impl Policy {
         &self.limits
     }
 
-    /// Networks; the index is the bit in a [`firewall_common::policy::NetworkSet`].
+    /// Networks in the order of the file.
     pub fn networks(&self) -> &[Network] {
         &self.networks
     }
 
-    /// Protocols; the index plus one is the number in the kernel's tables.
+    /// Protocols in the order of the file.
     pub fn protocols(&self) -> &[Protocol] {
         &self.protocols
     }
@@ -137,7 +137,7 @@ impl Policy {
 }
 
 /// How much room there is for flows, in flows of one address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TableSizes {
     /// Flows with an answer, 1,024 to 16,777,216.
     pub completed: u32,
@@ -152,7 +152,7 @@ impl Default for TableSizes {
 }
 
 /// What may begin, beside what the rules allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Most flows without an answer of one source address at a time; 0: no limit.
     pub half_open_per_source: u32,
@@ -176,7 +176,7 @@ impl Default for Limits {
 }
 
 /// A named set of prefixes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     /// The name in the policy.
     pub name: String,
@@ -185,7 +185,7 @@ pub struct Network {
 }
 
 /// Addresses of whose connections only one direction may come by here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Asymmetric {
     /// Prefixes without host bits.
     pub prefixes: Vec<IpNet>,
@@ -226,7 +226,7 @@ impl Transport {
 }
 
 /// A named set of ports, and the filter that reads what is sent to them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Protocol {
     /// The name in the policy.
     pub name: String,
@@ -239,7 +239,7 @@ pub struct Protocol {
 }
 
 /// How a filter behaves wherever it is bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FilterSettings {
     /// The filter.
     pub filter: FilterId,
@@ -254,7 +254,7 @@ pub struct FilterSettings {
 }
 
 /// One rule. An empty list stands for "any".
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyRule {
     /// The name in events; no two rules share one.
     pub name: String,

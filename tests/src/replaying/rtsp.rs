@@ -3,7 +3,7 @@
 /// The port that the policy binds the filter to.
 pub const RTSP_PORT: u16 = 554;
 /// The number of the policy's first protocol, `rtsp`.
-pub const RTSP_PROTOCOL: u8 = 1;
+pub const RTSP_PROTOCOL: u16 = 1;
 
 /// A request.
 pub const OPTIONS: &[u8] = b"OPTIONS rtsp://10.2.0.2/track1 RTSP/1.0\r\nCSeq: 1\r\n\r\n";

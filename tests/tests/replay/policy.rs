@@ -191,11 +191,13 @@ fn only_tcp_is_told_of_a_reject() {
 #[test]
 fn without_a_policy_in_the_tables_nothing_passes() {
     use aya::maps::{Array, MapData};
-    use firewall_common::policy::PolicyHead;
+    use firewall_common::policy::InForce;
     let mut rig = Rig::open(Hook::Xdp);
-    let mut head: Array<MapData, PolicyHead> = rig.tables().open("POLICY").expect("the table");
-    head.set(0, PolicyHead::default(), 0).expect("a write");
+    let mut in_force: Array<MapData, InForce> = rig.tables().open("POLICY").expect("the table");
+    let there = in_force.get(&0, 0).expect("a read");
+    in_force.set(0, InForce { slot: 1 - there.slot, ..there }, 0).expect("a write");
     for family in FAMILIES {
-        rig.expect("a head of zeros denies", &family.tcp(40_000, 80), denied());
+        let syn = family.tcp(40_000, 80);
+        rig.expect("a slot without a policy", &syn, drops(Reason::NoPolicy));
     }
 }

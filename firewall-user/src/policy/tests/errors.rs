@@ -551,19 +551,19 @@ fn interfaces() {
 
 #[test]
 fn too_many() {
-    let networks: String = (0..64).map(|n| format!("[network.n{n}]\nprefixes = []\n")).collect();
-    let message = "too many networks: 64, and 63 is the most";
-    assert_told(&networks, (127, 10), "n63", message, "");
+    let networks: String = (0..4097).map(|n| format!("[network.n{n}]\nprefixes = []\n")).collect();
+    let message = "too many networks: 4097, and 4096 is the most";
+    assert_told(&networks, (8193, 10), "n4096", message, "");
 
     let rules: String =
-        (0..257).map(|n| format!("[[rule]]\nname = 'r{n}'\naction = 'deny'\n")).collect();
-    let message = "too many rules: 257, and 256 is the most";
-    assert_told(&rules, (769, 1), "[[rule]]", message, "");
+        (0..16_385).map(|n| format!("[[rule]]\nname = 'r{n}'\naction = 'deny'\n")).collect();
+    let message = "too many rules: 16385, and 16384 is the most";
+    assert_told(&rules, (49_153, 1), "[[rule]]", message, "");
 
     let protocols: String =
-        (1..257).map(|n| format!("[protocol.p{n}]\ntransport = 'tcp'\nports = [{n}]\n")).collect();
-    let message = "too many protocols: 256, and 255 is the most";
-    assert_told(&protocols, (766, 11), "p256", message, "");
+        (1..4097).map(|n| format!("[protocol.p{n}]\ntransport = 'tcp'\nports = [{n}]\n")).collect();
+    let message = "too many protocols: 4096, and 4095 is the most";
+    assert_told(&protocols, (12_286, 11), "p4096", message, "");
 
     let prefixes: String =
         (0..16_385).map(|n| format!("'10.{}.{}.0/24',\n", n / 256, n % 256)).collect();

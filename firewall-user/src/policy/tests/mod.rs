@@ -6,9 +6,11 @@ mod files;
 mod properties;
 
 use firewall_common::{
+    classifier,
     filter::FilterId,
     flow::{Timeout, Timeouts},
     policy::{Action, Mode, NewFlow, Profile, SynAuthentication},
+    wire::Packet,
 };
 
 use super::*;
@@ -164,7 +166,6 @@ fn what_is_left_out_takes_the_safe_default() {
 fn assert_default_tracking(policy: &Policy) {
     assert_eq!(policy.new_flow(), NewFlow::Enforce);
     assert!(!policy.shortcut());
-    assert_eq!(policy.compile().head.shortcut, 0);
     assert_eq!(policy.timeouts(), &Timeouts::default());
     assert_eq!(policy.tables(), TableSizes { completed: 1_048_576, half_open: 262_144 });
     let limits = Limits {
@@ -174,13 +175,13 @@ fn assert_default_tracking(policy: &Policy) {
         syn_authentication: SynAuthentication::Off,
     };
     assert_eq!(policy.limits(), &limits);
-    assert_eq!((policy.asymmetric().len(), policy.compile().head.has_asymmetric), (0, 0));
+    assert!(policy.asymmetric().is_empty());
 }
 
 #[test]
 fn a_network_may_have_no_prefixes_yet() {
     let policy = parsed("[gateway]\ninterfaces = [\"lan0\"]\n[network.blocked]\nprefixes = []\n");
-    assert!(policy.compile().prefixes_v4.is_empty());
+    assert!(policy.networks()[0].prefixes.is_empty());
 }
 
 #[test]
@@ -194,15 +195,20 @@ fn the_builtin_policy_allows_and_monitors() {
     assert_eq!(policy.interfaces(), ["lan0"]);
     assert_default_tracking(&policy);
     let compiled = policy.compile();
-    assert_eq!(compiled.head.default_action, Action::Allow as u32);
-    assert_eq!(compiled.head.rule_count, 0);
+    let allows = |packet: &Packet| {
+        let judged = classifier::judge(&compiled.image[..], packet).expect("a whole image");
+        assert_eq!((judged.action, judged.rule), (Action::Allow, 0));
+        judged.protocol
+    };
+    assert_eq!(allows(&Packet { version: 4, ..Packet::default() }), 0);
     assert_eq!(compiled.bindings.len(), FilterId::ALL.len());
     for (filter, (number, binding)) in FilterId::ALL.into_iter().zip(&compiled.bindings) {
         assert_eq!(binding.filter, filter as u8);
         assert_eq!((binding.mode, binding.profile), (Mode::Monitor as u8, Profile::Standard as u8));
         for &port in filter.usual_ports() {
-            let entry = PortEntry { transport: 6, port, protocol: *number };
-            assert!(compiled.protocol_by_port.contains(&entry), "{entry:?}");
+            let packet =
+                Packet { version: 6, protocol: 6, destination_port: port, ..Packet::default() };
+            assert_eq!(allows(&packet), *number);
         }
     }
 }

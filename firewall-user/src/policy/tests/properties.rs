@@ -2,31 +2,25 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use firewall_common::policy::{ASYMMETRIC, NetworkSet};
+use firewall_common::classifier::{ASYMMETRIC, Dimension};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::*;
 
-/// The networks of the longest prefix around `address`, as the kernel's lookup finds them.
-fn lookup<const N: usize>(prefixes: &[Prefix<N>], address: [u8; N]) -> NetworkSet {
-    let covers = |prefix: &&Prefix<N>| {
-        (0..prefix.prefix_len as usize)
-            .all(|bit| (prefix.address[bit / 8] ^ address[bit / 8]) >> (7 - bit % 8) & 1 == 0)
-    };
-    let longest = prefixes.iter().filter(covers).max_by_key(|prefix| prefix.prefix_len);
-    longest.map_or(0, |prefix| prefix.networks)
-}
-
-/// The networks of `policy` that hold `address`, and whether it is asymmetric, by looking at each.
-fn networks_of(policy: &Policy, address: IpAddr) -> NetworkSet {
+/// Whether `address` is asymmetric, by looking at each prefix.
+fn is_asymmetric(policy: &Policy, address: IpAddr) -> bool {
     let holds = |prefixes: &[IpNet]| prefixes.iter().any(|prefix| prefix.contains(&address));
     let network_holds = |index: usize| holds(&policy.networks()[index].prefixes);
-    let networks = (0..policy.networks().len()).filter(|&index| network_holds(index));
-    let is_asymmetric = policy.asymmetric().iter().any(|declared| {
+    policy.asymmetric().iter().any(|declared| {
         holds(&declared.prefixes) || declared.networks.iter().any(|&index| network_holds(index))
-    });
-    networks.fold(if is_asymmetric { ASYMMETRIC } else { 0 }, |set, index| set | 1 << index)
+    })
+}
+
+/// The rule whose only network is that of `address` in `policy`, of which each network has one, by looking at each.
+fn first_rule(policy: &Policy, address: IpAddr) -> u16 {
+    let holds = |network: &Network| network.prefixes.iter().any(|it| it.contains(&address));
+    policy.networks().iter().position(holds).map_or(0, |index| index as u16 + 1)
 }
 
 /// Addresses with few different bits, so that prefixes often lie in each other.
@@ -48,11 +42,12 @@ fn prefix() -> impl Strategy<Value = IpNet> {
     })
 }
 
-/// A policy with `networks`. Asymmetric are those at the places `named`, and `prefixes`.
+/// A policy with `networks`, for each of which there is a rule. Asymmetric are those at the places `named`, and `prefixes`.
 fn policy_text(networks: &[Vec<IpNet>], prefixes: &[IpNet], named: &[usize]) -> String {
     let mut text = "[gateway]\ninterfaces = ['lan0']\n".to_owned();
     for (index, prefixes) in networks.iter().enumerate() {
         text += &format!("[network.n{index}]\nprefixes = [{}]\n", quoted(prefixes));
+        text += &format!("[[rule]]\nname = 'r{index}'\naction = 'allow'\nto = ['n{index}']\n");
     }
     if !prefixes.is_empty() {
         text += &format!("[[asymmetric]]\nprefixes = [{}]\n", quoted(prefixes));
@@ -69,11 +64,16 @@ fn quoted(prefixes: &[IpNet]) -> String {
 }
 
 fn assert_lookup_agrees(policy: &Policy, compiled: &Compiled, address: IpAddr) {
-    let found = match address {
-        IpAddr::V4(address) => lookup(&compiled.prefixes_v4, address.octets()),
-        IpAddr::V6(address) => lookup(&compiled.prefixes_v6, address.octets()),
+    let (version, words) = match address {
+        IpAddr::V4(address) => (4, [u32::from_ne_bytes(address.octets()), 0, 0, 0]),
+        IpAddr::V6(address) => (6, bytemuck::cast(address.octets())),
     };
-    assert_eq!(found, networks_of(policy, address), "{address}");
+    let packet = Packet { version, source: words, destination: words, ..Packet::default() };
+    let class = classifier::class(&compiled.image[..], &packet, Dimension::Destination);
+    let class = class.expect("a whole image");
+    assert_eq!(class & ASYMMETRIC != 0, is_asymmetric(policy, address), "{address}");
+    let judged = classifier::judge(&compiled.image[..], &packet).expect("a whole image");
+    assert_eq!(judged.rule, first_rule(policy, address), "{address}");
 }
 
 /// Words of the policy language, so that random text gets beyond the TOML parser.
@@ -169,7 +169,7 @@ fn assert_told(text: &str) {
 
 proptest! {
     #[test]
-    fn one_lookup_finds_all_networks_of_an_address(
+    fn an_address_is_in_the_networks_around_it(
         networks in prop::collection::vec(prop::collection::vec(prefix(), 0..6), 1..10),
         asymmetric in prop::collection::vec(prefix(), 0..4),
         asymmetric_networks in prop::collection::vec(any::<usize>(), 0..3),
@@ -184,10 +184,6 @@ proptest! {
         for address in addresses.into_iter().chain(random).chain(edges) {
             assert_lookup_agrees(&policy, &compiled, address);
         }
-        let v4 = compiled.prefixes_v4.iter().map(|prefix| prefix.networks);
-        let v6 = compiled.prefixes_v6.iter().map(|prefix| prefix.networks);
-        let is_any_asymmetric = v4.chain(v6).any(|networks| networks & ASYMMETRIC != 0);
-        prop_assert_eq!(compiled.head.has_asymmetric, u8::from(is_any_asymmetric));
     }
 
     #[test]

@@ -8,9 +8,10 @@ use aya::{
     programs::{Program as Loadable, TestRun as _, TestRunOptions},
 };
 use firewall_user::{
+    generation::Over,
     object::{self, Purpose},
     policy::{Policy, TableSizes},
-    tables::{Over, Tables},
+    tables::Tables,
 };
 use nix::time::{ClockId, clock_gettime};
 

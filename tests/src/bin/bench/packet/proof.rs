@@ -10,7 +10,7 @@ use firewall_user::tables::Tables;
 use super::subject::{Outcome, Program, Subject};
 
 /// Protocols of the policy that the programs have.
-const PROTOCOLS: std::ops::RangeInclusive<u8> = 1..=3;
+const PROTOCOLS: std::ops::RangeInclusive<u16> = 1..=3;
 
 /// The counters that tell.
 #[derive(Clone, Debug, PartialEq, Eq)]

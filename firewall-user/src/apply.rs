@@ -1,0 +1,217 @@
+//! Putting another policy in force while the firewall runs, and what has to be written down for it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use firewall_common::{
+    flow::Timeout,
+    policy::{PROTOCOLS_MAX, RULE_NUMBERS},
+};
+
+use crate::{
+    flows::FlowTable,
+    generation::Over,
+    instance::{Instance, ProtocolState, State},
+    policy::{Compiled, Numbers, Policy, TableSizes},
+    renumber::{InUse, Numbering, keep_numbers},
+    shortcut::Shortcut,
+    status,
+    tables::Tables,
+};
+
+/// A policy that is about to be put in force.
+#[derive(Debug)]
+pub struct Change {
+    policy_file: Option<PathBuf>,
+    digest: u64,
+    rules: Numbering,
+    protocols: Numbering,
+    /// By number, those that are gone included.
+    protocol_states: Vec<ProtocolState>,
+    compiled: Compiled,
+    shortcut: bool,
+    over: Over,
+}
+
+impl Change {
+    /// From what was written down when the last policy was put in force, if the firewall is up, to `policy`.
+    ///
+    /// # Errors
+    ///
+    /// There is no number for a rule or a protocol that is new.
+    pub fn new(
+        policy: &Policy,
+        policy_file: Option<PathBuf>,
+        before: Option<&State>,
+        tables: &Tables,
+        is_up: bool,
+    ) -> Result<Self> {
+        let nothing = State::default();
+        let known = before.unwrap_or(&nothing);
+        let rules = keep_numbers(
+            policy.rules().iter().map(|rule| rule.name.as_str()),
+            &known.rules,
+            &known.rules_in_force,
+            RULE_NUMBERS,
+            || Ok(InUse::of(tables)?.rules),
+        )?;
+        let names: Vec<_> = known.protocols.iter().map(|known| known.name.clone()).collect();
+        let in_force: Vec<u16> =
+            (1..).zip(&known.protocols).filter(|(_, it)| !it.gone).map(|(it, _)| it).collect();
+        let protocols = keep_numbers(
+            policy.protocols().iter().map(|protocol| protocol.name.as_str()),
+            &names,
+            &in_force,
+            PROTOCOLS_MAX,
+            || Ok(InUse::of(tables)?.protocols),
+        )?;
+        let numbers =
+            Numbers { rules: rules.numbers.clone(), protocols: protocols.numbers.clone() };
+        let digest = policy.digest();
+        let over = match before {
+            _ if !is_up => Over::Nothing,
+            // A filter that was switched by hand stays so until the policy says something new.
+            Some(before) if before.policy_digest == digest => Over::PolicyKeepingBindings,
+            _ => Over::Policy,
+        };
+        Ok(Self {
+            policy_file,
+            digest,
+            protocol_states: protocol_states(policy, &protocols, &known.protocols),
+            rules,
+            protocols,
+            compiled: policy.compile_with(&numbers),
+            shortcut: policy.shortcut(),
+            over,
+        })
+    }
+
+    /// The policy as the kernel gets it.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// Puts the policy in force. What its numbers are called is written down before, if the firewall is up: a
+    /// packet may be told of at once.
+    pub fn put_in_force(
+        &self,
+        instance: &Instance,
+        before: Option<&State>,
+        tables: &Tables,
+    ) -> Result<()> {
+        if let Some(before) = before {
+            instance.write_state(&self.announced(before))?;
+        }
+        tables.forget_counts(&self.rules, &self.protocols)?;
+        tables.write_policy(&self.compiled, self.over)?;
+        match before {
+            Some(before) => instance.write_state(&self.done(before.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// What is written down before the policy is in force: that of before, and all names.
+    fn announced(&self, before: &State) -> State {
+        let mut announced = before.clone();
+        announced.rules.clone_from(&self.rules.names);
+        let new = self.protocol_states.iter().enumerate();
+        announced.protocols = new
+            .map(|(index, new)| match before.protocols.get(index) {
+                Some(before) if before.name == new.name => before.clone(),
+                _ => ProtocolState { gone: true, ..new.clone() },
+            })
+            .collect();
+        announced
+    }
+
+    /// What is written down once the policy is in force on the interfaces that `state` has.
+    pub fn done(&self, state: State) -> State {
+        State {
+            policy_file: self.policy_file.clone(),
+            policy_digest: self.digest,
+            protocols: self.protocol_states.clone(),
+            rules: self.rules.names.clone(),
+            rules_in_force: self.rules.numbers.clone(),
+            timeouts_ns: Timeout::ALL
+                .iter()
+                .map(|(timeout, name)| ((*name).to_owned(), self.compiled.timeouts.get(*timeout)))
+                .collect(),
+            shortcut: self.shortcut,
+            ..state
+        }
+    }
+}
+
+/// Puts `policy`, which came from `file`, in force on an instance that is up, at once and as a whole. Flows go on
+/// as they are. Returns what of it takes effect only when the firewall is brought up again.
+///
+/// # Errors
+///
+/// The policy before stays in force.
+pub fn apply(instance: &Instance, policy: &Policy, file: &Path) -> Result<Vec<String>> {
+    // Else the lock would be made for an instance that there is not.
+    status::open(instance)?;
+    let _change = instance.lock_for_change()?;
+    let (before, tables) = status::open(instance)?;
+    let change = Change::new(policy, Some(file.to_owned()), Some(&before), &tables, true)?;
+    let left = left_for_bring_up(policy, &before, &tables)?;
+    change.put_in_force(instance, Some(&before), &tables)?;
+    // A controller that runs does so again, as often as what can be had of it changes.
+    Shortcut::look(policy.shortcut())?
+        .put_into_force(&tables, &before.interfaces)
+        .context("the policy is in force, but the shortcut cannot be set up")?;
+    Ok(left)
+}
+
+/// What cannot be changed without attaching and loading anew.
+fn left_for_bring_up(policy: &Policy, before: &State, tables: &Tables) -> Result<Vec<String>> {
+    let mut left = Vec::new();
+    let mut there: Vec<_> = before.interfaces.iter().map(|it| it.name.as_str()).collect();
+    let mut wanted: Vec<_> = policy.interfaces().iter().map(String::as_str).collect();
+    there.sort_unstable();
+    wanted.sort_unstable();
+    if there != wanted {
+        left.push(format!(
+            "interfaces stay as they are, {}; the policy has {}",
+            there.join(", "),
+            wanted.join(", ")
+        ));
+    }
+    let sizes = TableSizes {
+        completed: tables.size(FlowTable::CompletedV4)?,
+        half_open: tables.size(FlowTable::HalfOpenV4)?,
+    };
+    if sizes != policy.tables() {
+        left.push("the flow tables keep their size".to_owned());
+    }
+    Ok(left)
+}
+
+/// The protocols by number: those of the policy, and those that are gone.
+fn protocol_states(
+    policy: &Policy,
+    numbering: &Numbering,
+    known: &[ProtocolState],
+) -> Vec<ProtocolState> {
+    let gone = |(index, name): (usize, &String)| {
+        let known = known.get(index).filter(|known| known.name == *name).cloned();
+        ProtocolState { name: name.clone(), gone: true, ..known.unwrap_or_default() }
+    };
+    let mut states: Vec<_> = numbering.names.iter().enumerate().map(gone).collect();
+    for (protocol, number) in policy.protocols().iter().zip(&numbering.numbers) {
+        states[usize::from(*number) - 1] = ProtocolState {
+            name: protocol.name.clone(),
+            transport: protocol.transport.name().to_owned(),
+            ports: protocol
+                .ports
+                .iter()
+                .map(|range| match (range.start(), range.end()) {
+                    (first, last) if first == last => first.to_string(),
+                    (first, last) => format!("{first}-{last}"),
+                })
+                .collect(),
+            gone: false,
+        };
+    }
+    states
+}

@@ -1,0 +1,107 @@
+//! Which bit of the blocks each rule is, and the sets of rules that classes have.
+
+use firewall_common::classifier::{BLOCK_RULES, BLOCKS_MAX, Line};
+
+use super::Builder;
+use crate::policy::PolicyRule;
+
+/// The rules in blocks. Rules that ask for the same networks and protocols share a block as far as it goes, so
+/// that a packet has few blocks to look at; within a block they stand in the order of the file, and the blocks
+/// in that of their first rules.
+pub(super) struct Arrangement {
+    /// The rules of each block, by their places in the file.
+    pub(super) blocks: Vec<Vec<usize>>,
+}
+
+impl Arrangement {
+    pub(super) fn of(rules: &[PolicyRule]) -> Self {
+        let mut sorted: Vec<usize> = (0..rules.len()).collect();
+        let alike = |rule: &usize| {
+            let PolicyRule { from, to, protocols, .. } = &rules[*rule];
+            (from, to, protocols)
+        };
+        sorted.sort_by(|a, b| alike(a).cmp(&alike(b)));
+        let mut blocks: Vec<Vec<usize>> =
+            sorted.chunks(BLOCK_RULES).map(<[usize]>::to_vec).collect();
+        for block in &mut blocks {
+            block.sort_unstable();
+        }
+        blocks.sort_unstable();
+        Self { blocks }
+    }
+
+    /// The rule of each bit; a block that is not full has bits without one.
+    pub(super) fn bits(&self) -> impl Iterator<Item = Option<usize>> {
+        let padded = |block: &Vec<usize>| {
+            let mut bits: Vec<_> = block.iter().copied().map(Some).collect();
+            bits.resize(BLOCK_RULES, None);
+            bits
+        };
+        self.blocks.iter().flat_map(padded)
+    }
+
+    /// For each of `count` values of a dimension the rules that ask for it. `wanted` lists those that a rule
+    /// asks for; none: any.
+    pub(super) fn sets<'a>(
+        &self,
+        count: usize,
+        wanted: impl Fn(usize) -> &'a Vec<usize>,
+        builder: &mut Builder,
+    ) -> RuleSets {
+        let mut any = [Line::default(); BLOCKS_MAX];
+        let mut asking: Vec<Vec<(usize, Line)>> = vec![Vec::new(); count];
+        for (block, rules) in self.blocks.iter().enumerate() {
+            for (bit, rule) in rules.iter().enumerate() {
+                let values = wanted(*rule);
+                if values.is_empty() {
+                    set(&mut any[block], bit);
+                }
+                for value in values {
+                    let blocks = &mut asking[*value];
+                    if blocks.last().is_none_or(|(last, _)| *last != block) {
+                        blocks.push((block, Line::default()));
+                    }
+                    if let Some((_, line)) = blocks.last_mut() {
+                        set(line, bit);
+                    }
+                }
+            }
+        }
+        let shared = any.map(|block| builder.block(block));
+        RuleSets { any, shared, asking }
+    }
+}
+
+/// The rules that ask for each value of a dimension.
+pub(super) struct RuleSets {
+    /// Those that ask for none, so that any will do.
+    any: [Line; BLOCKS_MAX],
+    /// Where the blocks of those lie.
+    shared: [u32; BLOCKS_MAX],
+    /// For each value the blocks that have rules which ask for it.
+    asking: Vec<Vec<(usize, Line)>>,
+}
+
+impl RuleSets {
+    /// The rules that a class with these values does not exclude: where each block of them lies.
+    pub(super) fn class(&self, values: &[usize], builder: &mut Builder) -> [u32; BLOCKS_MAX] {
+        let mut own: [Option<Line>; BLOCKS_MAX] = [None; BLOCKS_MAX];
+        for (block, asking) in values.iter().flat_map(|value| &self.asking[*value]) {
+            let Line(words) = own[*block].get_or_insert(self.any[*block]);
+            for (word, more) in words.iter_mut().zip(asking.0) {
+                *word |= more;
+            }
+        }
+        let mut blocks = self.shared;
+        for (place, block) in blocks.iter_mut().zip(own) {
+            if let Some(block) = block {
+                *place = builder.block(block);
+            }
+        }
+        blocks
+    }
+}
+
+fn set(Line(words): &mut Line, bit: usize) {
+    words[bit / 64] |= 1 << (bit % 64);
+}

@@ -1,0 +1,208 @@
+//! From a policy's rules, networks and protocols to the image that the kernel's programs classify by:
+//! [`firewall_common::classifier`] says what it is.
+
+mod arrangement;
+mod ranges;
+mod tree;
+
+use std::collections::HashMap;
+
+use firewall_common::classifier::{
+    AS_DESTINATION, AS_SERVICE, AS_SOURCE, ASYMMETRIC, BLOCKS_MAX, Head, Line, PROTOCOL, Place,
+    TERMS_PER_LINE, Terms, Tree, WORDS, service,
+};
+use ipnet::IpNet;
+
+use self::{
+    arrangement::{Arrangement, RuleSets},
+    ranges::{Listed, Membership, Ranges},
+};
+use super::{Numbers, Policy};
+
+/// An image in the making.
+struct Builder {
+    lines: Vec<Line>,
+    /// Where lines that are referred to lie: equal ones are there once.
+    known: HashMap<Line, u32>,
+}
+
+impl Builder {
+    /// Puts lines at the end and says where they begin.
+    fn append(&mut self, lines: impl IntoIterator<Item = Line>) -> u32 {
+        let first = self.lines.len() as u32;
+        self.lines.extend(lines);
+        first
+    }
+
+    /// The place of a line that anybody may refer to.
+    fn intern(&mut self, line: Line) -> u32 {
+        *self.known.entry(line).or_insert_with(|| {
+            self.lines.push(line);
+            self.lines.len() as u32 - 1
+        })
+    }
+
+    /// The place of a block; 0 for one without a rule.
+    fn block(&mut self, block: Line) -> u32 {
+        if block == Line::default() { 0 } else { self.intern(block) }
+    }
+
+    /// Puts words at the end, in lines of their own, and says which word of the image is the first.
+    fn append_words(&mut self, words: &[u32]) -> u32 {
+        let lines = words.chunks(WORDS).map(|chunk| {
+            let mut line = [0; WORDS];
+            line[..chunk.len()].copy_from_slice(chunk);
+            Line::of(line)
+        });
+        self.append(lines.collect::<Vec<_>>()) * WORDS as u32
+    }
+}
+
+/// The image of a policy whose rules and protocols have these numbers.
+pub(super) fn image(policy: &Policy, numbers: &Numbers) -> Vec<Line> {
+    let mut builder = Builder { lines: vec![Line::default()], known: HashMap::new() };
+    let arrangement = Arrangement::of(&policy.rules);
+    let addresses = Addresses::new(policy, &arrangement, &mut builder);
+    let [addresses_v4, addresses_v6] = addresses.trees(policy, &mut builder);
+    let mut head = Head {
+        default_action: policy.default_action as u32,
+        source_half_open_max: policy.limits.half_open_per_source,
+        source_new_per_second: policy.limits.new_per_second_per_source,
+        syn_attack_per_second: policy.limits.syn_attack_per_second,
+        syn_authentication: policy.limits.syn_authentication as u8,
+        new_flow: policy.new_flow as u8,
+        has_asymmetric: policy.asymmetric_prefixes().next().is_some().into(),
+        addresses_v4,
+        addresses_v6,
+        services: services(policy, numbers, &arrangement, &mut builder),
+        firsts: [u16::MAX; BLOCKS_MAX],
+        ..Head::default()
+    };
+    for (first, block) in head.firsts.iter_mut().zip(&arrangement.blocks) {
+        *first = block.first().map_or(0, |rule| *rule as u16);
+    }
+    let places: Vec<u32> = arrangement.bits().map(|rule| place(rule, numbers)).collect();
+    head.places = builder.append_words(&places);
+    let terms = terms(policy, numbers);
+    head.terms_count = terms.len() as u32;
+    head.terms = builder.append(lines_of_terms(&terms));
+    builder.lines[0] = Line(bytemuck::cast(head));
+    builder.lines
+}
+
+/// What a bit of the blocks stands for; 0: for nothing.
+fn place(rule: Option<usize>, numbers: &Numbers) -> u32 {
+    rule.map_or(0, |rule| Place { order: rule as u16, number: numbers.rules[rule] }.to_word())
+}
+
+/// What the rules do, by number.
+fn terms(policy: &Policy, numbers: &Numbers) -> Vec<Terms> {
+    let count = numbers.rules.iter().max().map_or(0, |highest| usize::from(*highest) + 1);
+    let mut terms = vec![Terms::default(); count];
+    for (rule, number) in policy.rules.iter().zip(&numbers.rules) {
+        terms[usize::from(*number)] = Terms {
+            action: rule.action as u32,
+            half_open_max: rule.half_open_max,
+            new_per_second: rule.new_per_second,
+            reserved: 0,
+        };
+    }
+    terms
+}
+
+fn lines_of_terms(terms: &[Terms]) -> Vec<Line> {
+    let line = |chunk: &[Terms]| {
+        let mut line = [Terms::default(); TERMS_PER_LINE as usize];
+        line[..chunk.len()].copy_from_slice(chunk);
+        Line(bytemuck::cast(line))
+    };
+    terms.chunks(TERMS_PER_LINE as usize).map(line).collect()
+}
+
+/// The two dimensions that are addresses: a class is what an address is as a source and as a destination.
+struct Addresses {
+    from: RuleSets,
+    to: RuleSets,
+    classes: HashMap<Membership, u32>,
+}
+
+impl Addresses {
+    fn new(policy: &Policy, arrangement: &Arrangement, builder: &mut Builder) -> Self {
+        let networks = policy.networks.len();
+        let of = |rule: usize| &policy.rules[rule];
+        Self {
+            from: arrangement.sets(networks, |rule| &of(rule).from, builder),
+            to: arrangement.sets(networks, |rule| &of(rule).to, builder),
+            classes: HashMap::new(),
+        }
+    }
+
+    /// The trees of IPv4 and IPv6.
+    fn trees(mut self, policy: &Policy, builder: &mut Builder) -> [Tree; 2] {
+        let [mut v4, mut v6] = [Listed::default(), Listed::default()];
+        let networks = policy.networks.iter().enumerate();
+        let of_networks = networks
+            .flat_map(|(index, network)| network.prefixes.iter().map(move |it| (it, Some(index))));
+        let asymmetric = policy.asymmetric_prefixes().map(|prefix| (prefix, None));
+        for (prefix, network) in of_networks.chain(asymmetric) {
+            match prefix {
+                // To the left, so that prefixes of both families compare alike.
+                IpNet::V4(net) => {
+                    v4.add(u128::from(net.network().to_bits()) << 96, net.prefix_len(), network);
+                }
+                IpNet::V6(net) => v6.add(net.network().to_bits(), net.prefix_len(), network),
+            }
+        }
+        let v4 = v4.ranges(|membership| self.class(membership, builder));
+        let v6 = v6.ranges(|membership| self.class(membership, builder));
+        let narrow = v4.into_iter().map(|(start, class)| ((start >> 96) as u32, class));
+        [tree::build(builder, &narrow.collect::<Vec<_>>()), tree::build(builder, &v6)]
+    }
+
+    fn class(&mut self, membership: &Membership, builder: &mut Builder) -> u32 {
+        if let Some(class) = self.classes.get(membership) {
+            return *class;
+        }
+        let mut line = [0; WORDS];
+        for (at, sets) in [(AS_SOURCE, &self.from), (AS_DESTINATION, &self.to)] {
+            let blocks = sets.class(&membership.networks, builder);
+            line[at..at + BLOCKS_MAX].copy_from_slice(&blocks);
+        }
+        let asymmetric = if membership.asymmetric { ASYMMETRIC } else { 0 };
+        let class = builder.intern(Line::of(line)) | asymmetric;
+        self.classes.insert(membership.clone(), class);
+        class
+    }
+}
+
+/// The tree of services.
+fn services(
+    policy: &Policy,
+    numbers: &Numbers,
+    arrangement: &Arrangement,
+    builder: &mut Builder,
+) -> Tree {
+    let of = |rule: usize| &policy.rules[rule].protocols;
+    let sets = arrangement.sets(policy.protocols.len(), of, builder);
+    let mut class = |protocols: &[usize], number: u16| {
+        let mut line = [0; WORDS];
+        line[AS_SERVICE..AS_SERVICE + BLOCKS_MAX].copy_from_slice(&sets.class(protocols, builder));
+        line[PROTOCOL] = number.into();
+        builder.intern(Line::of(line))
+    };
+    let none = class(&[], 0);
+    let mut listed = Vec::new();
+    for (index, (protocol, number)) in policy.protocols.iter().zip(&numbers.protocols).enumerate() {
+        let class = class(&[index], *number);
+        let of = |port| service(protocol.transport.number(), port);
+        listed.extend(protocol.ports.iter().map(|it| (of(*it.start()), of(*it.end()), class)));
+    }
+    listed.sort_unstable();
+    let mut ranges = Ranges::new(0, none);
+    for (first, last, class) in listed {
+        ranges.begin(first, class);
+        // No service has the highest number, for no IP protocol that has ports has.
+        ranges.begin(last + 1, none);
+    }
+    tree::build(builder, &ranges.finish())
+}
