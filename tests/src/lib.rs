@@ -23,6 +23,7 @@ pub mod flows;
 pub mod loss;
 pub mod peers;
 pub mod policy;
+pub mod reference;
 pub mod replaying;
 pub mod traces;
 pub mod wait;
