@@ -109,6 +109,8 @@ pub struct Flow {
     pub passage: Passage,
 }
 
+const _: () = assert!(size_of::<Flow>() == 128 && core::mem::offset_of!(Flow, tallies) == 64);
+
 impl Flow {
     /// The flow's beginning was not seen: it was there when the firewall was switched on, or its prefix is
     /// asymmetric.
