@@ -37,7 +37,7 @@ use lab::{
 const SECOND: u64 = 1_000_000_000;
 const SIZES: TableSizes = TableSizes { completed: 1024, half_open: 65_536 };
 /// Flows that each policy is asked about.
-const FLOWS: u16 = 1000;
+const FLOWS: u16 = 500;
 /// The first source port: a flow is known by it, whichever policy let it in.
 const PORT: u16 = 1024;
 

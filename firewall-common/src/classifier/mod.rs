@@ -11,6 +11,8 @@
 //! protocols share a block.
 
 mod line;
+#[cfg(test)]
+mod tests;
 pub mod tree;
 
 pub use line::{
