@@ -67,38 +67,39 @@ impl Arrangement {
                 }
             }
         }
-        let shared = any.map(|block| builder.block(block));
-        RuleSets { any, shared, asking }
+        RuleSets { any: any.map(|block| builder.block(block)), asking }
     }
 }
 
 /// The rules that ask for each value of a dimension.
 pub(super) struct RuleSets {
-    /// Those that ask for none, so that any will do.
-    any: [Line; BLOCKS_MAX],
-    /// Where the blocks of those lie.
-    shared: [u32; BLOCKS_MAX],
+    /// Where the blocks lie of those that ask for none, so that any will do.
+    pub(super) any: [u32; BLOCKS_MAX],
     /// For each value the blocks that have rules which ask for it.
     asking: Vec<Vec<(usize, Line)>>,
 }
 
 impl RuleSets {
-    /// The rules that a class with these values does not exclude: where each block of them lies.
-    pub(super) fn class(&self, values: &[usize], builder: &mut Builder) -> [u32; BLOCKS_MAX] {
-        let mut own: [Option<Line>; BLOCKS_MAX] = [None; BLOCKS_MAX];
+    /// The rules of a class and those that ask for these values: where each block of them lies.
+    pub(super) fn with(
+        &self,
+        mut class: [u32; BLOCKS_MAX],
+        values: &[usize],
+        builder: &mut Builder,
+    ) -> [u32; BLOCKS_MAX] {
+        let mut wider: [Option<Line>; BLOCKS_MAX] = [None; BLOCKS_MAX];
         for (block, asking) in values.iter().flat_map(|value| &self.asking[*value]) {
-            let Line(words) = own[*block].get_or_insert(self.any[*block]);
+            let Line(words) = wider[*block].get_or_insert_with(|| builder.block_at(class[*block]));
             for (word, more) in words.iter_mut().zip(asking.0) {
                 *word |= more;
             }
         }
-        let mut blocks = self.shared;
-        for (place, block) in blocks.iter_mut().zip(own) {
+        for (place, block) in class.iter_mut().zip(wider) {
             if let Some(block) = block {
                 *place = builder.block(block);
             }
         }
-        blocks
+        class
     }
 }
 

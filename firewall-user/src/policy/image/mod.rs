@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 use self::{
     arrangement::{Arrangement, RuleSets},
-    ranges::{Listed, Membership, Ranges},
+    ranges::{Listed, Lists, Ranges},
 };
 use super::{Numbers, Policy};
 
@@ -45,6 +45,11 @@ impl Builder {
     /// The place of a block; 0 for one without a rule.
     fn block(&mut self, block: Line) -> u32 {
         if block == Line::default() { 0 } else { self.intern(block) }
+    }
+
+    /// The block at a place.
+    fn block_at(&self, place: u32) -> Line {
+        if place == 0 { Line::default() } else { self.lines[place as usize] }
     }
 
     /// Puts words at the end, in lines of their own, and says which word of the image is the first.
@@ -123,7 +128,6 @@ fn lines_of_terms(terms: &[Terms]) -> Vec<Line> {
 struct Addresses {
     from: RuleSets,
     to: RuleSets,
-    classes: HashMap<Membership, u32>,
 }
 
 impl Addresses {
@@ -133,12 +137,11 @@ impl Addresses {
         Self {
             from: arrangement.sets(networks, |rule| &of(rule).from, builder),
             to: arrangement.sets(networks, |rule| &of(rule).to, builder),
-            classes: HashMap::new(),
         }
     }
 
     /// The trees of IPv4 and IPv6.
-    fn trees(mut self, policy: &Policy, builder: &mut Builder) -> [Tree; 2] {
+    fn trees(&self, policy: &Policy, builder: &mut Builder) -> [Tree; 2] {
         let [mut v4, mut v6] = [Listed::default(), Listed::default()];
         let networks = policy.networks.iter().enumerate();
         let of_networks = networks
@@ -153,25 +156,28 @@ impl Addresses {
                 IpNet::V6(net) => v6.add(net.network().to_bits(), net.prefix_len(), network),
             }
         }
-        let v4 = v4.ranges(|membership| self.class(membership, builder));
-        let v6 = v6.ranges(|membership| self.class(membership, builder));
+        let outside = Self::class(self.from.any, self.to.any, builder);
+        let v4 = v4.ranges(outside, |around, lists| self.within(around, lists, builder));
+        let v6 = v6.ranges(outside, |around, lists| self.within(around, lists, builder));
         let narrow = v4.into_iter().map(|(start, class)| ((start >> 96) as u32, class));
         [tree::build(builder, &narrow.collect::<Vec<_>>()), tree::build(builder, &v6)]
     }
 
-    fn class(&mut self, membership: &Membership, builder: &mut Builder) -> u32 {
-        if let Some(class) = self.classes.get(membership) {
-            return *class;
-        }
+    /// The class of addresses in a prefix, which lies in one whose addresses are of class `around`.
+    fn within(&self, around: u32, lists: &Lists, builder: &mut Builder) -> u32 {
+        let line = builder.lines[(around & !ASYMMETRIC) as usize];
+        let blocks = |at| std::array::from_fn(|block| line.words()[at + block]);
+        let from = self.from.with(blocks(AS_SOURCE), &lists.networks, builder);
+        let to = self.to.with(blocks(AS_DESTINATION), &lists.networks, builder);
+        let asymmetric = if lists.asymmetric { ASYMMETRIC } else { around & ASYMMETRIC };
+        Self::class(from, to, builder) | asymmetric
+    }
+
+    fn class(from: [u32; BLOCKS_MAX], to: [u32; BLOCKS_MAX], builder: &mut Builder) -> u32 {
         let mut line = [0; WORDS];
-        for (at, sets) in [(AS_SOURCE, &self.from), (AS_DESTINATION, &self.to)] {
-            let blocks = sets.class(&membership.networks, builder);
-            line[at..at + BLOCKS_MAX].copy_from_slice(&blocks);
-        }
-        let asymmetric = if membership.asymmetric { ASYMMETRIC } else { 0 };
-        let class = builder.intern(Line::of(line)) | asymmetric;
-        self.classes.insert(membership.clone(), class);
-        class
+        line[AS_SOURCE..AS_SOURCE + BLOCKS_MAX].copy_from_slice(&from);
+        line[AS_DESTINATION..AS_DESTINATION + BLOCKS_MAX].copy_from_slice(&to);
+        builder.intern(Line::of(line))
     }
 }
 
@@ -186,7 +192,8 @@ fn services(
     let sets = arrangement.sets(policy.protocols.len(), of, builder);
     let mut class = |protocols: &[usize], number: u16| {
         let mut line = [0; WORDS];
-        line[AS_SERVICE..AS_SERVICE + BLOCKS_MAX].copy_from_slice(&sets.class(protocols, builder));
+        let blocks = sets.with(sets.any, protocols, builder);
+        line[AS_SERVICE..AS_SERVICE + BLOCKS_MAX].copy_from_slice(&blocks);
         line[PROTOCOL] = number.into();
         builder.intern(Line::of(line))
     };

@@ -2,63 +2,55 @@
 
 use std::collections::BTreeMap;
 
-/// What an address belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Membership {
-    /// Networks by index, ascending.
+/// What lists a prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lists {
+    /// Networks by index.
     pub(super) networks: Vec<usize>,
-    /// One of the prefixes around the address is declared asymmetric.
+    /// It is declared asymmetric.
     pub(super) asymmetric: bool,
 }
 
-impl Membership {
-    fn with(&self, other: &Self) -> Self {
-        let mut networks = [&self.networks[..], &other.networks].concat();
-        networks.sort_unstable();
-        networks.dedup();
-        Self { networks, asymmetric: self.asymmetric || other.asymmetric }
-    }
-}
-
-/// What lists a prefix, by its address (aligned to the left of the 128 bits) and length. In the order of this
+/// What lists each prefix, by its address (aligned to the left of the 128 bits) and length. In the order of this
 /// key a prefix comes after every prefix that covers it.
 #[derive(Default)]
-pub(super) struct Listed(BTreeMap<(u128, u8), Membership>);
+pub(super) struct Listed(BTreeMap<(u128, u8), Lists>);
 
 impl Listed {
     /// A network lists a prefix. `None`: it is declared asymmetric.
     pub(super) fn add(&mut self, address: u128, prefix_len: u8, network: Option<usize>) {
-        let membership = self.0.entry((address, prefix_len)).or_default();
+        let lists = self.0.entry((address, prefix_len)).or_default();
         match network {
-            Some(network) => membership.networks.push(network),
-            None => membership.asymmetric = true,
+            Some(network) => lists.networks.push(network),
+            None => lists.asymmetric = true,
         }
     }
 
-    /// The ranges of equal class, by the addresses that they begin with.
-    pub(super) fn ranges(self, mut class: impl FnMut(&Membership) -> u32) -> Vec<(u128, u32)> {
-        let nothing = Membership::default();
-        let mut ranges = Ranges::new(0, class(&nothing));
-        // The prefixes around the present address, the longest last: their last addresses, and what an address
-        // belongs to that lies in no longer one.
-        let mut around: Vec<(u128, Membership)> = Vec::new();
-        for ((first, prefix_len), listed) in self.0 {
+    /// The ranges of equal class, by the addresses that they begin with. `outside` is the class of addresses that
+    /// lie in no prefix; `within` makes that of a prefix out of the class of what is around it.
+    pub(super) fn ranges(
+        self,
+        outside: u32,
+        mut within: impl FnMut(u32, &Lists) -> u32,
+    ) -> Vec<(u128, u32)> {
+        let mut ranges = Ranges::new(0, outside);
+        // The prefixes around the present address, the longest last: their last addresses and their classes.
+        let mut around: Vec<(u128, u32)> = Vec::new();
+        let class = |around: &[(u128, u32)]| around.last().map_or(outside, |(_, class)| *class);
+        for ((first, prefix_len), lists) in self.0 {
             while let Some((last, _)) = around.pop_if(|(last, _)| *last < first) {
                 // An address follows: `first`, at the latest.
-                let outer = around.last().map_or(&nothing, |(_, membership)| membership);
-                ranges.begin(last + 1, class(outer));
+                ranges.begin(last + 1, class(&around));
             }
-            let outer = around.last().map_or(&nothing, |(_, membership)| membership);
-            let membership = outer.with(&listed);
-            ranges.begin(first, class(&membership));
-            // A shift by all 128 bits is what a prefix of length 0 would need: it covers everything.
+            let class = within(class(&around), &lists);
+            ranges.begin(first, class);
+            // A shift by all 128 bits is what a prefix of length 128 would need: it has one address.
             let hosts = u128::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
-            around.push((first | hosts, membership));
+            around.push((first | hosts, class));
         }
         while let Some((last, _)) = around.pop() {
-            let outer = around.last().map_or(&nothing, |(_, membership)| membership);
             if let Some(next) = last.checked_add(1) {
-                ranges.begin(next, class(outer));
+                ranges.begin(next, class(&around));
             }
         }
         ranges.finish()
