@@ -217,7 +217,9 @@ impl Controller {
         let epoch = monotonic_epoch_ns();
         let settled = self.rings.settled();
         // What the numbers of a new policy are called is written down before the first packet has one.
-        self.look_at_state()?;
+        if let Err(error) = self.look_at_state() {
+            tracing::warn!("cannot look at the instance's state: {error:#}");
+        }
         for record in settled {
             match Event::of(&record, &self.names, epoch) {
                 Ok(event) => self.publish(&event)?,

@@ -39,7 +39,7 @@ pub fn keep_numbers<'a>(
     limit: usize,
     in_use: impl FnOnce() -> Result<HashSet<u16>>,
 ) -> Result<Numbering> {
-    let by_name: HashMap<&str, u16> = known.iter().map(String::as_str).zip(1..).collect();
+    let by_name: HashMap<&str, u16> = known.iter().map(String::as_str).zip(1..=u16::MAX).collect();
     let kept: HashSet<u16> = names.clone().filter_map(|name| by_name.get(name).copied()).collect();
     let mut numbering = Numbering { names: known.to_vec(), ..Numbering::default() };
     let mut in_use = Some(in_use);
@@ -58,8 +58,8 @@ pub fn keep_numbers<'a>(
             let used = in_use()?;
             let is_free = |number: &u16| ![&used, &kept].iter().any(|set| set.contains(number));
             let in_force: HashSet<_> = in_force.iter().copied().collect();
-            let all = (1..).take(known.len());
-            free = all.filter(|it: &u16| is_free(it) && !in_force.contains(it)).collect();
+            let all = (1..=u16::MAX).take(known.len());
+            free = all.filter(|it| is_free(it) && !in_force.contains(it)).collect();
         }
         let Some(number) = free.pop() else {
             bail!(
@@ -111,6 +111,8 @@ impl InUse {
 
 #[cfg(test)]
 mod tests {
+    use firewall_common::policy::RULE_NUMBERS;
+
     use super::*;
 
     fn known(names: &[&str]) -> Vec<String> {
@@ -151,5 +153,15 @@ mod tests {
         let names = ["kept", "new", "another"];
         let error = keep_numbers(names.into_iter(), &known, &[1, 4], 5, in_use).unwrap_err();
         assert!(error.to_string().contains("no number is left for \"another\""), "{error}");
+    }
+
+    #[test]
+    fn every_number_of_16_bits_can_be_given() {
+        let names: Vec<_> = (1..=RULE_NUMBERS).map(|rule| rule.to_string()).collect();
+        let (last, known) = names.split_last().unwrap();
+        let in_use = || Ok((2..=u16::MAX).collect());
+        let names = [last.as_str(), "65535"];
+        let numbering = keep_numbers(names.into_iter(), known, &[7], RULE_NUMBERS, in_use).unwrap();
+        assert_eq!(numbering.numbers, [1, 65_535]);
     }
 }
