@@ -84,11 +84,14 @@ fn with_header(work: &mut Work) -> Decision {
 #[inline(always)]
 fn moves_on(work: &mut Work, flow: &mut Flow) -> bool {
     let unread = work.packet.payload_len > 0;
-    if work.packet.protocol != ip_protocol::TCP
-        || flow.is_child()
-        || unread && flow.protocol != 0 && filter::is_bound(work, u32::from(flow.protocol))
-    {
+    if work.packet.protocol != ip_protocol::TCP || flow.is_child() {
         return false;
+    }
+    if unread && flow.protocol != 0 {
+        judge::note_policy(work);
+        if filter::is_bound(work, u32::from(flow.protocol)) {
+            return false;
+        }
     }
     let direction = work.direction;
     if !flow::moves_on(flow, direction, &Segment::of(&work.packet)) {
