@@ -25,7 +25,7 @@ impl Policy {
 impl Lines for Policy {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&Line> {
-        self.0.get(index)
+        self.0.get(index).map(bytemuck::cast_ref)
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use firewall_common::{
-    classifier::Line,
+    classifier::LineWords,
     cookie::Secret,
     crossing::Crossing,
     datagram::Datagram,
@@ -37,8 +37,10 @@ const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
 /// Maps of this kind may differ in size and yet take each other's place.
 const INNER_MAP: usize = aya_ebpf::bindings::BPF_F_INNER_MAP as usize;
 
-/// A policy as [`firewall_common::classifier`] reads it. User space makes each as large as it has to be.
-pub type Image = Array<Line, 1, INNER_MAP>;
+/// A policy as [`firewall_common::classifier`] reads it: the words of its lines. User space makes each as large as it
+/// has to be. The value is no structure, and must not be: for Linux 6.1 a map whose BTF shows a structure without a
+/// timer, and one that has no BTF, as user space makes them, differ in where their timers are (`btf_find_timer`).
+pub type Image = Array<LineWords, 1, INNER_MAP>;
 
 /// Flows with an answer. Never evicts: when it is full, a new flow is refused with
 /// [`Reason::OutOfResources`].

@@ -13,10 +13,13 @@ pub const BLOCKS_MAX: usize = 16;
 /// Rules of which one line says what they do.
 pub const TERMS_PER_LINE: u32 = (size_of::<Line>() / size_of::<Terms>()) as u32;
 
+/// A [`Line`] as the kernel's tables have it.
+pub type LineWords = [u64; WORDS / 2];
+
 /// 128 bytes of an image. What they are is said by whoever refers to them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
-pub struct Line(pub [u64; WORDS / 2]);
+pub struct Line(pub LineWords);
 
 impl Line {
     /// The line as 32-bit words.

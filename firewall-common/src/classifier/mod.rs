@@ -16,8 +16,8 @@ mod tests;
 pub mod tree;
 
 pub use line::{
-    BLOCK_RULES, BLOCK_WORDS, BLOCKS_MAX, Head, Line, Lines, Place, TERMS_PER_LINE, Terms, Tree,
-    WORDS,
+    BLOCK_RULES, BLOCK_WORDS, BLOCKS_MAX, Head, Line, LineWords, Lines, Place, TERMS_PER_LINE,
+    Terms, Tree, WORDS,
 };
 
 use crate::{
