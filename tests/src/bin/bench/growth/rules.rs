@@ -12,12 +12,14 @@ use firewall_user::{
 use crate::{
     number::figure,
     packet::{Family, Hook, Programs, Service, Stage, Subject, median, take},
-    section::{Chart, ChartKind, Line, Section, Table},
+    section::{Bound, Chart, ChartKind, Goal, Line, Section, Table},
 };
 
 /// How many rules there are, one policy after the other.
 const COUNTS: [usize; 4] = [10, 100, 1_000, 10_000];
 const _: () = assert!(COUNTS[COUNTS.len() - 1] <= RULES_MAX);
+/// What the first packet of a flow may cost with the most rules, as a multiple of what it does with the fewest.
+const GROWTH_GOAL: f64 = 1.5;
 /// Networks that rules name, each with every protocol.
 const NETWORKS: usize = 50;
 const FIRST_PORT: usize = 20_000;
@@ -83,8 +85,29 @@ pub(super) fn measure(plan: &Plan, progress: &impl Fn(&str)) -> Result<Section> 
             table("The first packet of a flow, decided by the first rule, ns", &first),
             table("The first packet of a flow, decided by the last rule, ns", &last),
         ],
-        goals: Vec::new(),
+        goals: vec![goal(&last)],
     })
+}
+
+/// The worst of all hooks and families counts.
+fn goal(last: &[(usize, Vec<f64>)]) -> Goal {
+    let worst = last.first().zip(last.last()).and_then(|((_, few), (_, many))| {
+        let growth = many.iter().zip(few).map(|(many, few)| many / few);
+        growth.zip(columns()).max_by(|(a, _), (b, _)| a.total_cmp(b))
+    });
+    Goal {
+        what: format!(
+            "What the first packet of a flow costs with {} rules, against {}",
+            figure(COUNTS[COUNTS.len() - 1] as f64),
+            figure(COUNTS[0] as f64)
+        ),
+        wanted: Bound::AtMost(GROWTH_GOAL),
+        figure: worst.map(|(growth, _)| growth),
+        unit: "times",
+        remark: worst.map_or(String::new(), |(_, (hook, family))| {
+            format!("decided by the last rule; the worst: {}, {}", hook.name(), family.name())
+        }),
+    }
 }
 
 fn table(title: &str, lines: &[(usize, Vec<f64>)]) -> Table {
