@@ -8,7 +8,7 @@ use crate::{
     wire::{Fragment, Packet, checksum, ip_protocol, tcp_flags},
 };
 
-/// A bit of [`crate::policy::PolicyHead::shortcut`]: UDP may take it.
+/// A bit of what may take the shortcut: UDP may.
 pub const FOR_UDP: u32 = 1;
 /// Another: TCP may.
 pub const FOR_TCP: u32 = 2;

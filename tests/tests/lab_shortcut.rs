@@ -344,6 +344,38 @@ fn a_strict_conntrack_keeps_tcp_on_the_long_way() {
     assert!(short_cut(&fwx) > before, "{}", fwx.diagnostics());
 }
 
+/// Another policy gives it to flows that there are, and takes it from them.
+#[test]
+fn another_policy_switches_it() {
+    let lab = liberal_lab(WHOLE_CHECKSUMS);
+    let without = policy::open(&INTERFACES);
+    let fwx = start(&lab, &without, Mode::Native);
+    let to = lab.camera.socket_v4(PORT);
+    let _echo = Echo::start(&lab.camera, to).unwrap();
+    let socket = client_socket(&lab, to);
+    ask_often(&fwx, &socket, to, DATAGRAMS);
+    assert_eq!(short_cut(&fwx), 0);
+    fwx.apply(&with_shortcut(&without)).unwrap().success().unwrap();
+    assert!(fwx.status().unwrap().shortcut.wanted);
+    ask_often(&fwx, &socket, to, DATAGRAMS);
+    assert!(short_cut(&fwx) > DATAGRAMS, "{}", fwx.diagnostics());
+    wait::until_within(1000, "the controller tells of it", || {
+        ensure!(fwx.controller_log().contains("shortcut: in tcp and udp"));
+        Ok(())
+    })
+    .unwrap();
+    fwx.apply(&without).unwrap().success().unwrap();
+    assert!(!fwx.status().unwrap().shortcut.wanted);
+    // A controller that was about to look at it does so once more.
+    wait::until_within(1000, "it is not taken", || {
+        let before = short_cut(&fwx);
+        ask_often(&fwx, &socket, to, DATAGRAMS);
+        ensure!(short_cut(&fwx) == before);
+        Ok(())
+    })
+    .unwrap();
+}
+
 /// What the kernel no longer forwards stops within seconds: a flow has to be proven again and again.
 #[test]
 fn a_new_rule_of_the_kernel_ends_it() {

@@ -259,6 +259,11 @@ impl<'lab> Fwx<'lab> {
         .with_context(|| self.diagnostics())
     }
 
+    /// Puts the text of another policy in force (`fwx apply`).
+    pub fn apply(&self, policy: &str) -> Result<Outcome> {
+        self.call(&["apply", &self.write_policy(policy)?])
+    }
+
     /// Runs any command of fwx for this instance to its end.
     pub fn call(&self, arguments: &[&str]) -> Result<Outcome> {
         let mut command: Command = self.host.command("timeout");
@@ -302,12 +307,16 @@ impl<'lab> Fwx<'lab> {
     }
 
     fn set_options(&mut self, policy: &str, mode: Mode) -> Result<()> {
-        let path = self.host.write_file(&format!("{}.toml", self.instance), policy)?;
-        let path = path.into_os_string().into_string();
-        let path = path.map_err(|path| anyhow!("{} is not UTF-8", path.display()))?;
+        let path = self.write_policy(policy)?;
         self.options = vec!["--policy".into(), path, "--mode".into(), mode.to_string()];
         self.options.extend_from_slice(&self.further);
         Ok(())
+    }
+
+    fn write_policy(&self, policy: &str) -> Result<String> {
+        let path = self.host.write_file(&format!("{}.toml", self.instance), policy)?;
+        let path = path.into_os_string().into_string();
+        path.map_err(|path| anyhow!("{} is not UTF-8", path.display()))
     }
 
     /// From now on, the end of this process takes the instance down.

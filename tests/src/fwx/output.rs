@@ -37,6 +37,8 @@ pub struct Status {
 /// The shortcut past the kernel's stack.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Shortcut {
+    /// Whether the policy wants it.
+    pub wanted: bool,
     /// Packets of proven flows that went the long way, by reason.
     pub long_ways: BTreeMap<String, u64>,
 }
