@@ -89,7 +89,11 @@ fn goal(sites: &[&Site<'_>], all: &[Series<f64>]) -> Result<Goal> {
     let share =
         |series: &Series<f64>| series.over(floor).against(&nft.over(floor), |own, nft| own / nft);
     let remark = match share(of(Firewall::BareLookup)?) {
-        Some(lookup) => format!("parsing and one look into a table of flows come to {lookup:.3}"),
+        Some(lookup) => format!(
+            "parsing and one look into a table of flows, whose places the caches do not hold, come to {lookup:.3}; fwx \
+             looks three times, for a flow may be on its way from one table to the other, counts the drop by its reason \
+             and asks whether it may be told of"
+        ),
         None => trouble(&[floor, fwx, nft]),
     };
     Ok(Goal {
