@@ -351,8 +351,7 @@ fn another_policy_switches_it() {
     let without = policy::open(&INTERFACES);
     let fwx = start(&lab, &without, Mode::Native);
     let to = lab.camera.socket_v4(PORT);
-    let _echo = Echo::start(&lab.camera, to).unwrap();
-    let socket = client_socket(&lab, to);
+    let (_echo, socket) = (Echo::start(&lab.camera, to).unwrap(), client_socket(&lab, to));
     ask_often(&fwx, &socket, to, DATAGRAMS);
     assert_eq!(short_cut(&fwx), 0);
     fwx.apply(&with_shortcut(&without)).unwrap().success().unwrap();
