@@ -20,7 +20,7 @@ use aya::{
 };
 
 use crate::{
-    clsact,
+    bpffs, clsact,
     instance::{Instance, InterfaceState},
     link::Interface,
     object::{self, TC_EGRESS, TC_INGRESS, XDP_INGRESS, os_error},
@@ -136,11 +136,7 @@ pub fn detach(instance: &Instance, index: u32) -> Result<()> {
 
 /// Takes the programs off all interfaces that there are links on in `directory`.
 pub fn detach_all(directory: &Path) -> Result<()> {
-    match attached_in(directory) {
-        Ok(indices) => indices.into_iter().try_for_each(|index| detach_from(directory, index)),
-        Err(_) if !directory.exists() => Ok(()),
-        Err(error) => Err(error),
-    }
+    attached_in(directory)?.into_iter().try_for_each(|index| detach_from(directory, index))
 }
 
 fn detach_from(links: &Path, index: u32) -> Result<()> {
@@ -157,15 +153,8 @@ pub fn attached(instance: &Instance) -> Result<Vec<u32>> {
 }
 
 fn attached_in(directory: &Path) -> Result<Vec<u32>> {
-    let entries =
-        fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
-    let mut indices = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name();
-        let index: Option<u32> =
-            name.to_str().and_then(|name| name.split('_').next()?.parse().ok());
-        indices.extend(index);
-    }
+    let index = |name: &String| name.split('_').next()?.parse().ok();
+    let mut indices: Vec<u32> = bpffs::names_in(directory)?.iter().filter_map(index).collect();
     indices.sort_unstable();
     indices.dedup();
     Ok(indices)

@@ -1,6 +1,10 @@
 //! The file system that keeps programs, maps and links alive without a process.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, bail};
 use nix::{
@@ -68,6 +72,24 @@ pub fn in_private_mounts() -> bool {
 fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The names of what is in `directory`, in no order; none if there is no such directory. Names of pins are ASCII: others
+/// are not ours.
+///
+/// # Errors
+///
+/// The directory cannot be read.
+pub(crate) fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries,
+    }
+    .with_context(|| format!("cannot read {}", directory.display()))?;
+    entries
+        .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
+        .collect::<io::Result<_>>()
+        .with_context(|| format!("cannot read {}", directory.display()))
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::bpffs;
+
 /// How the directory is called that says which namespace it was, behind its number.
 const MARK: &str = "netns_";
 
@@ -56,15 +58,8 @@ pub(crate) fn check(directory: &Path) -> Result<()> {
 }
 
 fn noted(directory: &Path) -> Result<Option<u64>> {
-    let entries =
-        fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
-    for entry in entries {
-        let name = entry?.file_name();
-        if let Some(number) = name.to_str().and_then(|name| name.strip_prefix(MARK)) {
-            return Ok(number.parse().ok());
-        }
-    }
-    Ok(None)
+    let names = bpffs::names_in(directory)?;
+    Ok(names.iter().find_map(|name| name.strip_prefix(MARK)?.parse().ok()))
 }
 
 /// The number of this process's namespace.
