@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every type that lives in a pinned map. It is part of the pins' path: raise it with any change
 /// to a map's key, value or meaning, and a new controller will not adopt tables that it would misread.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Most filters that can be loaded, number 0 ("none") included.
 pub const FILTERS_MAX: usize = 16;
@@ -79,8 +79,8 @@ impl Counter {
 pub struct Port {
     /// Its hardware address, as words of a frame; all zeros: not known.
     pub address: [u16; 3],
-    /// Must be 0.
-    pub reserved: u16,
+    /// The number by which policies know it; 0: none does.
+    pub number: u16,
 }
 
 /// What a filter did on one protocol.

@@ -102,6 +102,10 @@ reasons! {
     KilledFlow = (0xc0f0_000c, "FWX_E_KILLED_FLOW_PACKET_DROPPED"),
     /// A pinhole asked for on behalf of another host: nothing is opened.
     AddressNotAllowed = (0xc004_002e, "FWX_E_ADDRESS_NOT_ALLOWED"),
+    /// A source address that cannot come in by this interface.
+    Spoofing = (0xc004_0014, "FWX_E_FWE_SPOOFING_PACKET_DROPPED"),
+    /// A live flow that a change of the policy ended.
+    PolicyConnectionClosed = (0xc004_0039, "FWX_E_POLICY_CONNECTION_CLOSED"),
 }
 
 impl Reason {
@@ -123,6 +127,7 @@ impl Reason {
                 | Self::SynAttackEnd
                 | Self::TcpNoServerReply
                 | Self::IdleTimeout
+                | Self::PolicyConnectionClosed
         )
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use firewall_common::{
     flow::Timeout,
+    layout::INTERFACES_MAX,
     policy::{PROTOCOLS_MAX, RULE_NUMBERS},
 };
 
@@ -26,6 +27,8 @@ pub struct Change {
     digest: u64,
     rules: Numbering,
     protocols: Numbering,
+    /// Of those the list of names is all there is to keep.
+    interfaces: Numbering,
     /// By number, those that are gone included.
     protocol_states: Vec<ProtocolState>,
     compiled: Compiled,
@@ -65,8 +68,18 @@ impl Change {
             PROTOCOLS_MAX,
             || Ok(InUse::of(tables)?.protocols),
         )?;
-        let numbers =
-            Numbers { rules: rules.numbers.clone(), protocols: protocols.numbers.clone() };
+        let interfaces = keep_numbers(
+            policy.interfaces().iter().map(String::as_str),
+            &known.interface_names,
+            &[],
+            INTERFACES_MAX + 1,
+            || Ok(known.interfaces.iter().map(|attached| attached.number).collect()),
+        )?;
+        let numbers = Numbers {
+            rules: rules.numbers.clone(),
+            protocols: protocols.numbers.clone(),
+            interfaces: interfaces.numbers.clone(),
+        };
         let digest = policy.digest();
         let over = match before {
             _ if !is_up => Over::Nothing,
@@ -80,10 +93,17 @@ impl Change {
             protocol_states: protocol_states(policy, &protocols, &known.protocols),
             rules,
             protocols,
+            interfaces,
             compiled: policy.compile_with(&numbers),
             shortcut: policy.shortcut(),
             over,
         })
+    }
+
+    /// The number by which policies know the interface `name`; 0: the policy does not name it.
+    pub fn interface_number(&self, name: &str) -> u16 {
+        let named = self.interfaces.names.iter().position(|known| known == name);
+        named.and_then(|index| u16::try_from(index + 1).ok()).unwrap_or(0)
     }
 
     /// The policy as the kernel gets it.
@@ -114,6 +134,7 @@ impl Change {
     fn announced(&self, before: &State) -> State {
         let mut announced = before.clone();
         announced.rules.clone_from(&self.rules.names);
+        announced.interface_names.clone_from(&self.interfaces.names);
         let new = self.protocol_states.iter().enumerate();
         announced.protocols = new
             .map(|(index, new)| match before.protocols.get(index) {
@@ -131,6 +152,7 @@ impl Change {
             policy_digest: self.digest,
             protocols: self.protocol_states.clone(),
             rules: self.rules.names.clone(),
+            interface_names: self.interfaces.names.clone(),
             rules_in_force: self.rules.numbers.clone(),
             timeouts_ns: Timeout::ALL
                 .iter()

@@ -82,6 +82,8 @@ pub fn attach(
         Ok((ingress, why)) => Ok(InterfaceState {
             name: interface.name.clone(),
             index: interface.index,
+            // Who attaches it knows which policy it is for.
+            number: 0,
             ingress: ingress.name().to_owned(),
             egress: means.to_owned(),
             why,

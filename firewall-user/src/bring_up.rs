@@ -186,8 +186,10 @@ fn build(
         match attached {
             Ok(state) => {
                 // Only now: what came in before was not judged there.
-                tables.note_interface(interface.index, addresses.get(&interface.index).copied())?;
-                states.push(state);
+                let number = change.interface_number(&interface.name);
+                let address = addresses.get(&interface.index).copied();
+                tables.note_interface(interface.index, address, number)?;
+                states.push(InterfaceState { number, ..state });
             }
             // All that were attached before have to use the same tables: on with the others.
             Err(error) if resize.is_some() => {

@@ -249,6 +249,8 @@ pub struct State {
     pub rules_in_force: Vec<u16>,
     /// Interfaces.
     pub interfaces: Vec<InterfaceState>,
+    /// Names of the interfaces that policies spoke of; number n stands at n - 1.
+    pub interface_names: Vec<String>,
     /// The policy's timeouts by name, nanoseconds; what lies in the kernel's table may be shorter.
     #[serde(default)]
     pub timeouts_ns: BTreeMap<String, u64>,
@@ -291,6 +293,8 @@ pub struct InterfaceState {
     pub name: String,
     /// Its index.
     pub index: u32,
+    /// The number by which policies know it.
+    pub number: u16,
     /// How packets that come in are caught: `native`, `generic` or `tc`.
     pub ingress: String,
     /// How packets that go out are caught: `tcx`, or `clsact` where the kernel has no TCX.

@@ -164,6 +164,9 @@ impl Replay {
             interfaces,
         };
         let interfaces = &self.names.interfaces;
+        for (index, number) in interfaces.iter().map(|(index, _)| *index).zip(1..) {
+            self.tables.note_interface(index, None, number)?;
+        }
         self.interface = match interface {
             None => interfaces.first().map_or(0, |(index, _)| *index),
             Some(wanted) => match interfaces.iter().find(|(_, name)| name == wanted) {

@@ -70,8 +70,8 @@ impl Shortcut {
         };
         if self.wanted {
             let addresses = devices::addresses()?;
-            for InterfaceState { index, .. } in interfaces {
-                tables.note_interface(*index, addresses.get(index).copied())?;
+            for InterfaceState { index, number, .. } in interfaces {
+                tables.note_interface(*index, addresses.get(index).copied(), *number)?;
             }
         }
         let is_target = |index: &u32| {
@@ -188,6 +188,7 @@ mod tests {
         InterfaceState {
             name: "lan0".to_owned(),
             index,
+            number: 1,
             ingress: ingress.to_owned(),
             egress: "tcx".to_owned(),
             why: String::new(),

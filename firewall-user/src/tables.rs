@@ -142,11 +142,12 @@ impl Tables {
         Ok(table.get(&(why as u32), 0)?.iter().sum())
     }
 
-    /// Notes an interface as one whose incoming packets are judged, and its hardware address.
-    pub fn note_interface(&self, index: u32, address: Option<Address>) -> Result<()> {
+    /// Notes an interface as one whose incoming packets are judged, its hardware address, and the number by which
+    /// policies know it.
+    pub fn note_interface(&self, index: u32, address: Option<Address>, number: u16) -> Result<()> {
         let mut table: HashMap<_, u32, Port> = self.open("INTERFACES")?;
         let address = bytemuck::cast(address.unwrap_or_default());
-        Ok(table.insert(index, Port { address, reserved: 0 }, 0)?)
+        Ok(table.insert(index, Port { address, number }, 0)?)
     }
 
     /// Takes that note back.

@@ -6,21 +6,27 @@ use firewall_common::{classifier::Line, flow::Timeouts, policy::Binding};
 
 use super::{Policy, TableSizes, image::image};
 
-/// The numbers by which flows and events know a policy's rules and protocols, in the order of the policy. None
-/// is 0, and none is given twice.
+/// The numbers by which the kernel's tables know a policy's rules, protocols and interfaces, in the order of the
+/// policy. None is 0, and none is given twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Numbers {
     /// Those of the rules.
     pub rules: Vec<u16>,
     /// Those of the protocols, below [`PROTOCOLS_MAX`](firewall_common::policy::PROTOCOLS_MAX).
     pub protocols: Vec<u16>,
+    /// Those of the interfaces, at most [`INTERFACES_MAX`](firewall_common::layout::INTERFACES_MAX).
+    pub interfaces: Vec<u16>,
 }
 
 impl Numbers {
     /// Numbers for a policy before which there was none: from 1, in order.
     pub fn fresh(policy: &Policy) -> Self {
         let count = |count: usize| (1..).take(count).collect();
-        Self { rules: count(policy.rules.len()), protocols: count(policy.protocols.len()) }
+        Self {
+            rules: count(policy.rules.len()),
+            protocols: count(policy.protocols.len()),
+            interfaces: count(policy.interfaces.len()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use firewall_common::{
     filter::FilterId,
+    layout::INTERFACES_MAX,
     policy::{Action, Mode, NETWORKS_MAX, NewFlow, PREFIXES_MAX, PROTOCOLS_MAX, Profile},
 };
 use ipnet::IpNet;
@@ -144,6 +145,8 @@ fn interfaces(gateway: &Section<'_, '_>, problems: &mut Problems) -> Vec<String>
         let help = Some(INTERFACES_HELP.to_owned());
         problems.add(value.span(), ProblemKind::NoInterfaces, help);
     }
+    let spans = items.iter().map(|(_, span)| span.clone());
+    check_count("interfaces", INTERFACES_MAX, spans, problems);
     let mut seen: HashMap<&str, Span> = HashMap::new();
     let mut interfaces = Vec::new();
     for (name, span) in items {

@@ -81,7 +81,7 @@ fn what_the_example_says_of_tracking_compiles() {
 
 #[test]
 fn rules_and_protocols_have_the_numbers_that_they_are_given() {
-    let numbers = Numbers { rules: vec![700, 3], protocols: vec![9, 4000] };
+    let numbers = Numbers { rules: vec![700, 3], protocols: vec![9, 4000], interfaces: vec![1, 2] };
     let compiled = parsed(EXAMPLE).compile_with(&numbers);
     let rtsp = judged(&compiled, &packet("10.1.0.7", "10.2.0.1", ip_protocol::TCP, 554));
     assert_eq!((rtsp.rule, rtsp.protocol), (700, 9));
