@@ -19,6 +19,15 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::ConnectionOpened,
+        Self::ConnectionClosed,
+        Self::ConnectionKilled,
+        Self::PacketDropped,
+        Self::FilterFinding,
+    ];
+
     /// The kind that `raw` stands for.
     pub const fn from_raw(raw: u8) -> Option<Self> {
         match raw {

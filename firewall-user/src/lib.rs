@@ -19,6 +19,7 @@ pub mod devices;
 pub mod empty;
 pub mod error;
 pub mod event;
+pub mod events;
 pub mod existing;
 pub mod flows;
 pub mod generation;

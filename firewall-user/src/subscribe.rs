@@ -14,25 +14,32 @@ use tokio::{
     sync::broadcast::{self, error::RecvError},
 };
 
-use crate::{event::Event, instance::Instance};
+use crate::{
+    event::Event,
+    events::{Criteria, Selection},
+    instance::Instance,
+};
 
 /// Events that the controller remembers.
 const REMEMBERED: usize = 10_000;
 /// Events that a slow subscriber may be behind before it loses some.
 const BACKLOG: usize = 4_096;
 /// Longest request line, in bytes.
-const REQUEST_MAX: u64 = 4_096;
+const REQUEST_MAX: u64 = 16_384;
 /// How long a subscriber may take to say what it wants.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a subscriber wants.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Request {
     /// Go on with events as they come.
     pub follow: bool,
     /// Only so many of the events that are remembered.
     pub last: Option<usize>,
+    /// Only events of which this holds.
+    #[serde(rename = "where")]
+    pub criteria: Criteria,
     /// Not to get events but to hand them over: one line each follows, as they are served, up to the end of what
     /// is sent. The answer is one line that says how many were published.
     pub publish: bool,
@@ -41,8 +48,15 @@ pub struct Request {
 /// The events that are remembered, and those who want more.
 #[derive(Debug)]
 pub struct Hub {
-    remembered: VecDeque<Arc<str>>,
-    sender: broadcast::Sender<Arc<str>>,
+    remembered: VecDeque<Arc<Told>>,
+    sender: broadcast::Sender<Arc<Told>>,
+}
+
+/// An event, and its line of JSON.
+#[derive(Debug)]
+struct Told {
+    event: Event,
+    line: String,
 }
 
 impl Default for Hub {
@@ -54,21 +68,27 @@ impl Default for Hub {
 impl Hub {
     /// Remembers an event and passes it on.
     pub fn publish(&mut self, event: &Event) -> Result<()> {
-        let line: Arc<str> = serde_json::to_string(event)?.into();
+        let line = serde_json::to_string(event)?;
+        let told = Arc::new(Told { event: event.clone(), line });
         if self.remembered.len() == REMEMBERED {
             self.remembered.pop_front();
         }
-        self.remembered.push_back(Arc::clone(&line));
+        self.remembered.push_back(Arc::clone(&told));
         // No receiver is no error.
-        let _ = self.sender.send(line);
+        let _ = self.sender.send(told);
         Ok(())
     }
 
-    /// The last `count` events, and those to come from here on.
-    fn subscribe(&self, count: Option<usize>) -> (Vec<Arc<str>>, broadcast::Receiver<Arc<str>>) {
-        let all = self.remembered.len();
-        let skip = all - count.unwrap_or(all).min(all);
-        (self.remembered.iter().skip(skip).cloned().collect(), self.sender.subscribe())
+    /// The last `count` of the events that `selection` has, and all those to come from here on.
+    fn subscribe(
+        &self,
+        count: Option<usize>,
+        selection: &Selection,
+    ) -> (Vec<Arc<Told>>, broadcast::Receiver<Arc<Told>>) {
+        let newest_first = self.remembered.iter().rev().filter(|told| selection.has(&told.event));
+        let mut last: Vec<_> = newest_first.take(count.unwrap_or(usize::MAX)).cloned().collect();
+        last.reverse();
+        (last, self.sender.subscribe())
     }
 }
 
@@ -107,19 +127,28 @@ pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Resul
         };
         return send(&mut writer, &answer.to_string()).await;
     }
+    let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+    let selection = match request.criteria.selection(now) {
+        Ok(selection) => selection,
+        Err(error) => {
+            let answer = serde_json::json!({ "error": error.to_string() });
+            return send(&mut writer, &answer.to_string()).await;
+        }
+    };
     let (remembered, mut coming) = match hub.lock() {
-        Ok(hub) => hub.subscribe(request.last),
+        Ok(hub) => hub.subscribe(request.last, &selection),
         Err(_) => bail!("the controller is ending"),
     };
-    for line in remembered {
-        send(&mut writer, &line).await?;
+    for told in remembered {
+        send(&mut writer, &told.line).await?;
     }
     if !request.follow {
         return Ok(());
     }
     loop {
         match coming.recv().await {
-            Ok(line) => send(&mut writer, &line).await?,
+            Ok(told) if selection.has(&told.event) => send(&mut writer, &told.line).await?,
+            Ok(_) => {}
             Err(RecvError::Lagged(count)) => {
                 let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
                 let message =

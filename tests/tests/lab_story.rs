@@ -35,6 +35,11 @@ fn the_kill_is_reported_by_the_gateway_that_did_it_and_by_no_other() {
         })
         .unwrap();
     assert_eq!(kill.instance.as_deref(), Some(branch.instance()), "{}", kill.line);
+    let asked = ["events", "-o", "json", "--event", "connection_killed", "--reason", "0x80074e24"];
+    let asked = [&asked[..], &["--dst", "10.2.0.2", "--dst", "10.1.0.2", "--since", "1h"]].concat();
+    assert_eq!(branch.call(&asked).unwrap().success().unwrap().trim(), kill.line);
+    let asked = [&asked[..], &["--filter", "!rtsp/missing-cseq"]].concat();
+    assert_eq!(branch.call(&asked).unwrap().success().unwrap(), "");
 
     // The RST has come through: the central gateway has reported all that it ever will.
     central

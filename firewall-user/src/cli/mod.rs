@@ -18,6 +18,7 @@ use firewall_user::{
     apply, attach,
     bring_up::{Wanted, bring_up, take_down},
     controller,
+    events::Criteria,
     instance::Instance,
     policy::{Policy, PolicyError},
     preflight::preflight,
@@ -108,7 +109,12 @@ enum Command {
     #[command(subcommand)]
     Conn(conn::Conn),
     /// Events of the controller's: what it remembers, and with --follow what comes
-    #[command(after_help = "Examples:\n  fwx events --follow\n  fwx events --last 20 -o json")]
+    #[command(
+        after_help = "Of several values of one option one has to apply; one that begins with `!` must \
+                            not.\n\nExamples:\n  fwx events --follow\n  fwx events --last 20 -o json\n  fwx events \
+                            --since 10m --event packet_dropped --network 10.2.0.0/24\n  fwx events -f --rule default \
+                            --port '!137'"
+    )]
     Events {
         /// Go on with events as they come
         #[arg(long, short)]
@@ -116,6 +122,8 @@ enum Command {
         /// Only the last N of those that are remembered
         #[arg(long, value_name = "N")]
         last: Option<usize>,
+        #[command(flatten)]
+        criteria: Criteria,
         #[command(flatten)]
         output: OutputOption,
     },
@@ -249,9 +257,11 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             need_root()?;
             conn::run(&instance, command)?;
         }
-        Command::Events { follow, last, output } => {
-            subscribe::print(&instance, Request { follow, last, publish: false }, output.is_json())
-                .await?;
+        Command::Events { follow, last, criteria, output } => {
+            // What is wrong with them is said before anybody is asked.
+            criteria.selection(time::OffsetDateTime::now_utc().unix_timestamp_nanos())?;
+            let request = Request { follow, last, criteria, publish: false };
+            subscribe::print(&instance, request, output.is_json()).await?;
         }
         Command::Replay { capture, policy, interface, events, hook, output } => {
             let policy = policy.map(|path| Policy::load(&path)).transpose()?;

@@ -349,7 +349,7 @@ impl Listener {
     fn connect(socket: &Path) -> Result<Self> {
         let mut stream = UnixStream::connect(socket)
             .with_context(|| format!("cannot connect to {}", socket.display()))?;
-        let request = Request { follow: true, last: Some(0), publish: false };
+        let request = Request { follow: true, last: Some(0), ..Request::default() };
         writeln!(stream, "{}", serde_json::to_string(&request)?)?;
         let (received, missed) = (Arc::default(), Arc::default());
         let counts = (Arc::clone(&received), Arc::clone(&missed));

@@ -1,0 +1,7 @@
+//! Events on their way from the controller to whoever wants some of them.
+
+mod moment;
+mod selection;
+
+pub use moment::Moment;
+pub use selection::{Criteria, Selection};

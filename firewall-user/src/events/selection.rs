@@ -1,0 +1,353 @@
+//! Which events are meant: what the options of `fwx events` say, and what a subscriber asks for.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use firewall_common::{event::EventKind, filter::FilterId, reason::Reason};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+use crate::{bad_input, event::Event};
+
+/// What is asked of an event, as it was given. All of it has to hold. Of several values of one criterion one has to,
+/// and none that begins with `!` may.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct Criteria {
+    /// Not before this time: 10m, 2h, 1d (ago), 14:30, 2026-01-02, 2026-01-02T03:04:05Z; UTC
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Not after this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// packet_dropped, connection_killed, connection_opened, connection_closed, filter_finding, control
+    #[arg(long, value_name = "KIND")]
+    pub event: Vec<String>,
+    /// Name or number of the result code: TCP_NOT_SYN_PACKET_DROPPED, 0xc0040017
+    #[arg(long, value_name = "CODE")]
+    pub reason: Vec<String>,
+    /// Prefix or address of either end
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Vec<String>,
+    /// Prefix or address of the source
+    #[arg(long, value_name = "NETWORK")]
+    pub src: Vec<String>,
+    /// Prefix or address of the destination
+    #[arg(long, value_name = "NETWORK")]
+    pub dst: Vec<String>,
+    /// Port of either end
+    #[arg(long, value_name = "PORT")]
+    pub port: Vec<String>,
+    /// Protocol of the policy, or tcp, udp, icmp, icmpv6, the number of an IP protocol
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Vec<String>,
+    /// Interface where the packet was caught
+    #[arg(long, value_name = "NAME")]
+    pub interface: Vec<String>,
+    /// Rule that let the flow in or refused it; `default`: none matched
+    #[arg(long, value_name = "NAME")]
+    pub rule: Vec<String>,
+    /// Filter, or one of its findings: rtsp, rtsp/missing-cseq
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Vec<String>,
+    /// Number of the flow, or of the one that announced it
+    #[arg(long, value_name = "NUMBER")]
+    pub flow: Vec<String>,
+}
+
+/// The same, understood.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    since: Option<Moment>,
+    until: Option<Moment>,
+    events: Choice<String>,
+    reasons: Choice<&'static str>,
+    networks: Choice<IpNet>,
+    sources: Choice<IpNet>,
+    destinations: Choice<IpNet>,
+    ports: Choice<u16>,
+    protocols: Choice<String>,
+    interfaces: Choice<String>,
+    rules: Choice<String>,
+    filters: Choice<(FilterId, Option<&'static str>)>,
+    flows: Choice<u64>,
+}
+
+/// Values of which one has to apply, and values of which none may.
+#[derive(Clone, Debug)]
+struct Choice<T> {
+    wanted: Vec<T>,
+    unwanted: Vec<T>,
+}
+
+impl<T> Default for Choice<T> {
+    fn default() -> Self {
+        Self { wanted: Vec::new(), unwanted: Vec::new() }
+    }
+}
+
+impl<T> Choice<T> {
+    fn of(texts: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Self> {
+        let mut choice = Self::default();
+        for text in texts {
+            match text.strip_prefix('!') {
+                Some(text) => choice.unwanted.push(parse(text)?),
+                None => choice.wanted.push(parse(text)?),
+            }
+        }
+        Ok(choice)
+    }
+
+    fn holds(&self, applies: impl Fn(&T) -> bool) -> bool {
+        (self.wanted.is_empty() || self.wanted.iter().any(&applies))
+            && !self.unwanted.iter().any(&applies)
+    }
+}
+
+impl Criteria {
+    /// What they select, where `now` is the present in nanoseconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// A value that is none of its criterion: bad input.
+    pub fn selection(&self, now: i128) -> Result<Selection> {
+        let text = |text: &str| Ok(text.to_owned());
+        Ok(Selection {
+            since: moment("since", self.since.as_deref(), now)?,
+            until: moment("until", self.until.as_deref(), now)?,
+            events: Choice::of(&self.event, kind)?,
+            reasons: Choice::of(&self.reason, reason)?,
+            networks: Choice::of(&self.network, |text| network("network", text))?,
+            sources: Choice::of(&self.src, |text| network("src", text))?,
+            destinations: Choice::of(&self.dst, |text| network("dst", text))?,
+            ports: Choice::of(&self.port, |text| number("port", text))?,
+            protocols: Choice::of(&self.protocol, text)?,
+            interfaces: Choice::of(&self.interface, text)?,
+            rules: Choice::of(&self.rule, text)?,
+            filters: Choice::of(&self.filter, filter)?,
+            flows: Choice::of(&self.flow, |text| number("flow", text))?,
+        })
+    }
+}
+
+impl Selection {
+    /// Whether `event` is meant.
+    pub fn has(&self, event: &Event) -> bool {
+        let is = |value: &Option<String>, wanted: &String| value.as_ref() == Some(wanted);
+        let within = |address: Option<IpAddr>, network: &IpNet| {
+            address.is_some_and(|address| network.contains(&address))
+        };
+        let filter = event.filter.as_ref();
+        self.since.as_ref().is_none_or(|since| since.is_reached_by(&event.timestamp))
+            && self.until.as_ref().is_none_or(|until| !until.is_passed_by(&event.timestamp))
+            && self.events.holds(|kind| event.event == *kind)
+            && self.reasons.holds(|reason| event.reason.as_deref() == Some(reason))
+            && self.networks.holds(|net| within(event.src_ip, net) || within(event.dst_ip, net))
+            && self.sources.holds(|net| within(event.src_ip, net))
+            && self.destinations.holds(|net| within(event.dst_ip, net))
+            && self.ports.holds(|port| [event.src_port, event.dst_port].contains(&Some(*port)))
+            && self.protocols.holds(|name| is(&event.protocol, name) || is(&event.transport, name))
+            && self.interfaces.holds(|name| is(&event.interface, name))
+            && self.rules.holds(|name| is_of_rule(event, name))
+            && self.filters.holds(|(id, finding)| {
+                filter.is_some_and(|filter| {
+                    filter.name == id.name() && finding.is_none_or(|it| filter.finding == it)
+                })
+            })
+            && self.flows.holds(|flow| [event.flow_id, event.parent].contains(&Some(*flow)))
+    }
+}
+
+/// Whether the rule `name` decided about what the event is about. What has no addresses no rule was asked about.
+fn is_of_rule(event: &Event, name: &str) -> bool {
+    match &event.rule {
+        Some(rule) => rule == name,
+        None => name == "default" && event.src_ip.is_some(),
+    }
+}
+
+fn moment(option: &str, text: Option<&str>, now: i128) -> Result<Option<Moment>> {
+    let Some(text) = text else { return Ok(None) };
+    let Some(moment) = Moment::parse(text, now) else {
+        bad_input!(
+            "--{option} {text}: no time; write 10m, 2h or 1d for how long ago, 14:30, 2026-01-02, \"2026-01-02 03:04\" or \
+             2026-01-02T03:04:05Z"
+        );
+    };
+    Ok(Some(moment))
+}
+
+/// What the controller says itself is an event of this kind.
+const CONTROL: &str = "control";
+
+fn kind(text: &str) -> Result<String> {
+    let names: Vec<_> = EventKind::ALL.iter().map(|kind| kind.name()).chain([CONTROL]).collect();
+    if !names.contains(&text) {
+        bad_input!("--event {text}: there is no such event; there are {}", names.join(", "));
+    }
+    Ok(text.to_owned())
+}
+
+/// By its name, with or without what all names begin with, or by its number.
+fn reason(text: &str) -> Result<&'static str> {
+    let name = text.to_ascii_uppercase();
+    let code = text.strip_prefix("0x").and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    let is = |reason: &&Reason| {
+        let known = reason.name();
+        known == name || known.strip_prefix("FWX_E_") == Some(&name) || Some(reason.code()) == code
+    };
+    let Some(reason) = Reason::ALL.iter().find(is) else {
+        let names = Reason::ALL.iter().map(|reason| reason.name());
+        let similar: Vec<_> = names.filter(|known| known.contains(&name)).collect();
+        match similar.as_slice() {
+            [] => bad_input!(
+                "--reason {text}: there is no such result code; `fwx status` shows those that came"
+            ),
+            similar => bad_input!(
+                "--reason {text}: there is no such result code; did you mean {}?",
+                similar.join(" or ")
+            ),
+        }
+    };
+    Ok(reason.name())
+}
+
+fn network(option: &str, text: &str) -> Result<IpNet> {
+    let parsed = text.parse::<IpNet>().ok();
+    let Some(network) = parsed.or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?))) else {
+        bad_input!("--{option} {text}: not a prefix such as 10.1.0.0/24 and not an address");
+    };
+    Ok(network)
+}
+
+fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T> {
+    let Ok(number) = text.parse() else {
+        bad_input!("--{option} {text}: not a number, or too large a one");
+    };
+    Ok(number)
+}
+
+fn filter(text: &str) -> Result<(FilterId, Option<&'static str>)> {
+    let (name, finding) = match text.split_once('/') {
+        Some((name, finding)) => (name, Some(finding)),
+        None => (text, None),
+    };
+    let Some(id) = FilterId::from_name(name) else {
+        let known = FilterId::ALL.map(FilterId::name);
+        bad_input!("--filter {name}: there is no such filter; there are {}", known.join(", "));
+    };
+    let Some(finding) = finding else { return Ok((id, None)) };
+    let Some(known) = id.findings().iter().find(|known| known.name == finding) else {
+        bad_input!(
+            "--filter {text}: the filter has no such finding; `fwx filter findings {name}` lists those that it has"
+        );
+    };
+    Ok((id, Some(known.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drop() -> Event {
+        let json = r#"{"timestamp":"2026-01-02T03:04:05.000000000Z","event":"packet_dropped","event_id":6144,
+            "reason":"FWX_E_TCP_NOT_SYN_PACKET_DROPPED","code":"0xc0040017","flow_id":2049,"interface":"wan0",
+            "direction":"reply","protocol":"rtsp","transport":"tcp","src_ip":"10.2.0.2","src_port":554,
+            "dst_ip":"fd00:1::2","dst_port":52274,"rule":"cameras","caused_by":5120,"suppressed":0,
+            "filter":{"name":"rtsp","mode":"enforce","profile":"strict","finding":"missing-cseq","offset":0,
+            "excerpt":""}}"#;
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn control() -> Event {
+        Event::control(1, None, 1_767_323_045_000_000_000, Reason::None, "it began".to_owned())
+    }
+
+    /// One criterion, as an option and its value.
+    fn criterion(option: &str, values: &[&str]) -> Criteria {
+        let mut json = serde_json::json!({});
+        json[option] = match option {
+            "since" | "until" => serde_json::json!(values[0]),
+            _ => serde_json::json!(values),
+        };
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn selects(option: &str, values: &[&str], event: &Event) -> bool {
+        criterion(option, values).selection(0).unwrap().has(event)
+    }
+
+    #[test]
+    fn each_criterion_and_its_opposite() {
+        for (option, applies, does_not) in [
+            ("event", "packet_dropped", "connection_opened"),
+            ("reason", "FWX_E_TCP_NOT_SYN_PACKET_DROPPED", "FWX_E_CONNECTION_KILLED"),
+            ("reason", "tcp_not_syn_packet_dropped", "LAND_ATTACK_DROPPED"),
+            ("reason", "0xC0040017", "0x80074e24"),
+            ("network", "10.2.0.0/16", "10.1.0.0/16"),
+            ("network", "fd00:1::2", "fd00:1::3"),
+            ("src", "10.2.0.2", "fd00:1::2"),
+            ("dst", "fd00::/8", "10.2.0.2"),
+            ("port", "554", "555"),
+            ("port", "52274", "0"),
+            ("protocol", "rtsp", "web"),
+            ("protocol", "tcp", "udp"),
+            ("interface", "wan0", "lan0"),
+            ("rule", "cameras", "default"),
+            ("filter", "rtsp", "smtp"),
+            ("filter", "rtsp/missing-cseq", "rtsp/line-too-long"),
+            ("flow", "2049", "2048"),
+        ] {
+            let event = drop();
+            if option == "reason" && applies.starts_with("0x") {
+                assert!(selects(option, &[&applies.to_lowercase()], &event));
+            } else {
+                assert!(selects(option, &[applies], &event), "{option} {applies}");
+            }
+            assert!(!selects(option, &[does_not], &event), "{option} {does_not}");
+            assert!(selects(option, &[&format!("!{does_not}")], &event), "{option} !{does_not}");
+            assert!(!selects(option, &[&format!("!{applies}").to_lowercase()], &event), "{option}");
+            assert!(
+                selects(option, &[does_not, &applies.to_lowercase()], &event),
+                "{option}: either"
+            );
+            assert!(!selects(option, &[does_not], &control()), "{option}: what it is not about");
+        }
+    }
+
+    #[test]
+    fn times_include_their_ends() {
+        let at = "2026-01-02T03:04:05Z";
+        assert!(selects("since", &[at], &drop()) && selects("until", &[at], &drop()));
+        assert!(!selects("since", &["2026-01-02T03:04:06Z"], &drop()));
+        assert!(!selects("until", &["2026-01-02T03:04:04Z"], &drop()));
+    }
+
+    #[test]
+    fn the_default_is_a_rule_for_what_rules_are_asked_about() {
+        let by_default = Event { rule: None, ..drop() };
+        assert!(selects("rule", &["default"], &by_default));
+        assert!(!selects("rule", &["default"], &control()));
+        assert!(selects("rule", &["!default"], &control()));
+    }
+
+    #[test]
+    fn what_is_none_is_bad_input() {
+        for (option, value, said) in [
+            ("since", "yesterday", "no time"),
+            ("event", "dropped", "there are connection_opened"),
+            ("reason", "not_syn", "did you mean FWX_E_TCP_NOT_SYN_PACKET_DROPPED?"),
+            ("reason", "no such thing", "fwx status"),
+            ("network", "10.1.0.0/33", "not a prefix"),
+            ("port", "65536", "not a number"),
+            ("filter", "http", "there are rtsp"),
+            ("filter", "rtsp/nothing", "fwx filter findings rtsp"),
+            ("flow", "-1", "not a number"),
+        ] {
+            let error = criterion(option, &[value]).selection(0).unwrap_err();
+            assert!(error.is::<crate::error::BadInput>(), "{option} {value}");
+            assert!(error.to_string().contains(said), "{option} {value}: {error}");
+        }
+    }
+}
