@@ -12,6 +12,7 @@ mod number;
 mod packet;
 mod report;
 mod section;
+mod spread;
 mod wire;
 
 use std::{

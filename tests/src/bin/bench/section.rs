@@ -66,19 +66,26 @@ pub(crate) struct Goal {
 }
 
 /// Where a figure has to lie.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Bound {
     AtMost(f64),
     AtLeast(f64),
 }
 
+impl Bound {
+    /// Whether `figure` lies there.
+    pub(crate) fn holds(self, figure: f64) -> bool {
+        match self {
+            Self::AtMost(most) => figure <= most,
+            Self::AtLeast(least) => figure >= least,
+        }
+    }
+}
+
 impl Goal {
     /// Whether the figure lies where it has to.
     pub(crate) fn is_met(&self) -> bool {
-        self.figure.is_some_and(|figure| match self.wanted {
-            Bound::AtMost(most) => figure <= most,
-            Bound::AtLeast(least) => figure >= least,
-        })
+        self.figure.is_some_and(|figure| self.wanted.holds(figure))
     }
 }

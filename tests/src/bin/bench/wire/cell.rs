@@ -1,6 +1,7 @@
 //! Figures as they stand in tables.
 
 use super::{site::Site, turns::Series};
+use crate::spread::Spread;
 
 /// What stands where there is no figure.
 const NONE: &str = "–";
@@ -23,6 +24,18 @@ pub(super) fn row<T>(
 /// A figure.
 pub(super) fn cell(figure: Option<f64>, decimals: usize) -> String {
     figure.map_or(NONE.to_owned(), |figure| format!("{figure:.decimals$}"))
+}
+
+/// Of paired ratios: their median, its 95 % interval, and between what half of them lie. [`ratio_columns`] are the
+/// headings.
+pub(super) fn ratio(ratios: Vec<f64>) -> [String; 3] {
+    Spread::of(ratios).map_or([NONE; 3].map(str::to_owned), |spread| {
+        [cell(Some(spread.median), 2), spread.interval_text(), spread.half_text()]
+    })
+}
+
+pub(super) fn ratio_columns(against: &str) -> [String; 3] {
+    [format!("x {against}"), "95 %".to_owned(), "half of all".to_owned()]
 }
 
 /// Headings.

@@ -7,6 +7,8 @@ use lab::Mode;
 pub(super) enum Firewall {
     /// Nothing: the kernel forwards.
     Absent,
+    /// The same on other machines: what figures differ by where nothing does.
+    Again,
     /// No gateway: what would be forwarded ends where it comes in, as it does at its receiver.
     Ends,
     /// A native XDP program that drops everything.
@@ -36,8 +38,9 @@ pub(super) const FWX: Firewall = Firewall::Fwx(Mode::Auto);
 pub(super) const FWX_NATIVE: Firewall = Firewall::Fwx(Mode::Native);
 
 impl Firewall {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Absent,
+        Self::Again,
         Self::Ends,
         Self::BareDrop,
         Self::BareLookup,
@@ -55,9 +58,14 @@ impl Firewall {
     /// Those that are compared where every packet of a connection passes.
     pub(super) const OF_CONNECTIONS: [Self; 4] = [Self::Absent, Self::Nftables, FWX, FWX_NATIVE];
 
+    /// The same and the control, where ratios decide.
+    pub(super) const WITH_CONTROL: [Self; 5] =
+        [Self::Absent, Self::Again, Self::Nftables, FWX, FWX_NATIVE];
+
     pub(super) fn name(self) -> String {
         match self {
             Self::Absent => "no firewall".to_owned(),
+            Self::Again => "no firewall, again".to_owned(),
             Self::Ends => "sender and receiver alone".to_owned(),
             Self::BareDrop => "XDP program that only drops".to_owned(),
             Self::BareLookup => "XDP program that looks once".to_owned(),

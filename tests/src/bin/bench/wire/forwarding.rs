@@ -2,23 +2,29 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use lab::{Host, Mode, Packet, flood::Flood, wait};
 
 use super::{
     MACHINES, Plan, SENDING,
     cell::{columns, row, trouble},
+    effort::{Effort, Watch},
     firewall::{FWX, FWX_NATIVE, Firewall},
     rules::{self, FORWARDED_PORT},
     site::{self, Site},
     turns::{self, Series},
+    verdict,
 };
-use crate::section::{Bound, Chart, ChartKind, Goal, Section, Table};
+use crate::{
+    section::{Bound, Chart, ChartKind, Goal, Section, Table},
+    spread::Spread,
+};
 
 /// The first one is no gateway: by how much the others exceed it is the gateway's time.
-const FIREWALLS: [Firewall; 8] = [
+const FIREWALLS: [Firewall; 9] = [
     Firewall::Ends,
     Firewall::Absent,
+    Firewall::Again,
     Firewall::Nftables,
     Firewall::Iptables,
     FWX,
@@ -26,6 +32,8 @@ const FIREWALLS: [Firewall; 8] = [
     Firewall::Fwx(Mode::Generic),
     Firewall::FwxShortcut,
 ];
+
+const TITLE: &str = "Packets of a connection, through the gateway";
 
 const METHOD: &str = "Two machines that do not know of it have a TCP connection: their handshake crosses the gateway as \
      frames, and then come copies of one acknowledgment. Rules of nftables at the receiver's interface count and drop \
@@ -41,85 +49,105 @@ const SERVER_ISN: u32 = 5_000;
 /// More than that of the packets cannot get lost unseen.
 const LEAST_SHARE: f64 = 0.999;
 
+/// What a packet takes longer at the gateway than with no firewall, in nanoseconds. `None`: it could not be measured.
+#[derive(Clone, Copy)]
+pub(super) struct AtGateway {
+    pub(super) fwx_ns: Option<f64>,
+    pub(super) nftables_ns: Option<f64>,
+}
+
 /// What is sent to which site.
 struct Subject<'a> {
     site: &'a Site<'a>,
     flood: Result<Flood<'a>>,
 }
 
-pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
+pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<(Section, AtGateway)> {
     let sites = site::those(sites, &FIREWALLS);
     site::receive_offload(&sites, "on")?;
     let subjects: Vec<_> =
         sites.iter().map(|&site| Subject { site, flood: prepare(site) }).collect();
     let all = turns::in_turn(&subjects, plan.packet_turns, |subject| subject.take(plan.packets));
+    let watched = [FWX, Firewall::FwxShortcut].map(|firewall| {
+        let subject = subjects.iter().find(|subject| subject.site.firewall == firewall);
+        let effort = subject.context("fwx is not compared here").and_then(|subject| {
+            let watch = Watch::of(subject.site)?;
+            Ok(watch.during(|| subject.take(plan.packets))?.1)
+        });
+        (firewall, effort)
+    });
     site::receive_offload(&sites, "off")?;
 
-    let rate = |series: &Series<f64>| series.median(|ns| 1e3 / ns);
-    let at_gateway = |series: &Series<f64>| series.over(&all[0]);
-    let ratio = |series: &Series<f64>, firewall| {
-        let other = at_gateway(&all[site::place(&sites, firewall)?]);
-        Ok::<_, anyhow::Error>(at_gateway(series).against(&other, |ns, other| other / ns))
-    };
-    let mut rows = Vec::new();
-    for (site, series) in sites.iter().zip(&all) {
-        let mut figures = vec![(rate(series), 2), (series.median(|&ns| ns), 1)];
-        if site.firewall == Firewall::Ends {
-            figures.extend([(None, 0); 3]);
-        } else {
-            figures.push((at_gateway(series).median(|&ns| ns), 1));
-            figures.push((ratio(series, Firewall::Absent)?, 2));
-            figures.push((ratio(series, Firewall::Nftables)?, 2));
-        }
-        rows.push(row(site, series, &figures));
-    }
-    let title = "Packets of a connection, through the gateway".to_owned();
-    let bars = sites.iter().zip(&all);
-    let bars = bars.filter_map(|(site, series)| Some((site.name().to_owned(), rate(series)?)));
-    let chart = Chart {
-        name: "wire-forwarding".to_owned(),
-        title: title.clone(),
-        value: "million packets a second".to_owned(),
-        kind: ChartKind::Bars(bars.collect()),
-    };
-    let goal = |firewall, least, with: &str, cost: &str| {
-        let (fwx, nft) = (site::place(&sites, firewall)?, site::place(&sites, Firewall::Nftables)?);
-        let (fwx, nft) = (&all[fwx], &all[nft]);
-        Ok::<_, anyhow::Error>(Goal {
-            what: format!(
-                "Packets of a connection that a gateway could forward with fwx {with}, compared with nftables with \
-                 conntrack"
-            ),
-            wanted: Bound::AtLeast(least),
-            figure: ratio(fwx, Firewall::Nftables)?,
-            unit: "times",
-            remark: match fwx.against(nft, |ns, nft| nft / ns) {
-                Some(whole) => {
-                    format!(
-                        "{cost}; with sender and receiver, on the same CPU, it is {whole:.2} times"
-                    )
-                }
-                None => trouble(&[fwx, nft]),
-            },
-        })
-    };
-    let goals = vec![
-        goal(FWX, 1.0, "in the mode it picks", "at the gateway alone")?,
-        goal(
-            Firewall::FwxShortcut,
-            3.0,
-            "in native XDP with the shortcut",
-            "at the gateway alone, where what is left is to receive a frame, judge it, ask the routing table and send it",
-        )?,
-    ];
-    Ok(Section {
+    let taken = Taken { sites, all, packets: f64::from(plan.packets), watched: watched.into() };
+    let section = Section {
         title: "Forwarding",
         method: format!(
             "{METHOD} {SENDING} {} packets a turn, {} turns. {MACHINES}",
             plan.packets, plan.packet_turns
         ),
-        tables: vec![Table {
-            title,
+        tables: vec![taken.table()?],
+        charts: vec![taken.chart()],
+        goals: vec![
+            taken.goal(FWX, 1.0, "in the mode it picks")?,
+            taken.goal(Firewall::FwxShortcut, 3.0, "in native XDP with the shortcut")?,
+        ],
+    };
+    Ok((section, taken.added()?))
+}
+
+/// What all turns came to.
+struct Taken<'a> {
+    sites: Vec<&'a Site<'a>>,
+    /// Nanoseconds a packet, in the order of the sites.
+    all: Vec<Series<f64>>,
+    /// Of a turn.
+    packets: f64,
+    /// In a turn that nothing is compared with.
+    watched: Vec<(Firewall, Result<Effort>)>,
+}
+
+impl Taken<'_> {
+    fn of(&self, firewall: Firewall) -> Result<&Series<f64>> {
+        Ok(&self.all[site::place(&self.sites, firewall)?])
+    }
+
+    /// By how much it exceeds the time of sender and receiver.
+    fn at_gateway(&self, firewall: Firewall) -> Result<Series<f64>> {
+        Ok(self.of(firewall)?.over(self.of(Firewall::Ends)?))
+    }
+
+    /// How many times as many packets as with `other` the gateway could forward, turn by turn.
+    fn ratios(&self, firewall: Firewall, other: Firewall) -> Result<Vec<f64>> {
+        let (own, other) = (self.at_gateway(firewall)?, self.at_gateway(other)?);
+        Ok(own.pairs(&other, |ns, other| other / ns))
+    }
+
+    fn added(&self) -> Result<AtGateway> {
+        let absent = self.of(Firewall::Absent)?;
+        let added =
+            |firewall| Ok::<_, anyhow::Error>(self.of(firewall)?.over(absent).median(|&ns| ns));
+        Ok(AtGateway { fwx_ns: added(FWX)?, nftables_ns: added(Firewall::Nftables)? })
+    }
+
+    fn table(&self) -> Result<Table> {
+        let ratio = |firewall, other| {
+            let ratios = self.ratios(firewall, other)?;
+            Ok::<_, anyhow::Error>(Spread::of(ratios).map(|spread| spread.median))
+        };
+        let mut rows = Vec::new();
+        for (site, series) in self.sites.iter().zip(&self.all) {
+            let mut figures = vec![(rate(series), 2), (series.median(|&ns| ns), 1)];
+            if site.firewall == Firewall::Ends {
+                figures.extend([(None, 0); 3]);
+            } else {
+                figures.push((self.at_gateway(site.firewall)?.median(|&ns| ns), 1));
+                figures.push((ratio(site.firewall, Firewall::Absent)?, 2));
+                figures.push((ratio(site.firewall, Firewall::Nftables)?, 2));
+            }
+            rows.push(row(site, series, &figures));
+        }
+        Ok(Table {
+            title: TITLE.to_owned(),
             columns: columns(&[
                 "firewall",
                 "million a second",
@@ -129,10 +157,74 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
                 "x nftables",
             ]),
             rows,
-        }],
-        charts: vec![chart],
-        goals,
-    })
+        })
+    }
+
+    fn chart(&self) -> Chart {
+        let bars = self.sites.iter().zip(&self.all);
+        let bars = bars.filter_map(|(site, series)| Some((site.name().to_owned(), rate(series)?)));
+        Chart {
+            name: "wire-forwarding".to_owned(),
+            title: TITLE.to_owned(),
+            value: "million packets a second".to_owned(),
+            kind: ChartKind::Bars(bars.collect()),
+        }
+    }
+
+    fn goal(&self, firewall: Firewall, least: f64, with: &str) -> Result<Goal> {
+        let comparison = verdict::Comparison {
+            name: firewall.name(),
+            ratios: self.ratios(firewall, Firewall::Nftables)?,
+            control: self.ratios(Firewall::Again, Firewall::Absent)?,
+        };
+        Ok(verdict::goal(
+            format!(
+                "Packets of a connection that a gateway could forward with fwx {with}, compared with nftables with \
+                 conntrack"
+            ),
+            Bound::AtLeast(least),
+            &[comparison],
+            &self.cause(firewall, least)?,
+            trouble(&[self.of(firewall)?, self.of(Firewall::Nftables)?]),
+        ))
+    }
+
+    /// What the time at the gateway consists of, and what it would have to be.
+    fn cause(&self, firewall: Firewall, least: f64) -> Result<String> {
+        let (own, nft) = (self.of(firewall)?, self.of(Firewall::Nftables)?);
+        let at_gateway =
+            |firewall| Ok::<_, anyhow::Error>(self.at_gateway(firewall)?.median(|&ns| ns));
+        let (Some(ns), Some(nft_ns), Some(none_ns), Some(whole)) = (
+            at_gateway(firewall)?,
+            at_gateway(Firewall::Nftables)?,
+            at_gateway(Firewall::Absent)?,
+            own.against(nft, |ns, nft| nft / ns),
+        ) else {
+            return Ok(String::new());
+        };
+        let watched = self.watched.iter().find(|(watched, _)| *watched == firewall);
+        let programs = match watched {
+            Some((_, Ok(effort))) => {
+                let programs = effort.programs_ns() / self.packets;
+                format!(
+                    ", of which its programs take {programs:.0} ns ({}) and the kernel {:.0} ns",
+                    effort.each(),
+                    ns - programs
+                )
+            }
+            Some((_, Err(why))) => format!(", what of it its programs take is not known: {why:#}"),
+            None => String::new(),
+        };
+        Ok(format!(
+            "{ns:.0} ns at the gateway alone{programs}; nftables takes {nft_ns:.0} ns, no firewall {none_ns:.0} ns, and \
+             {:.0} ns would meet the goal; with sender and receiver, on the same CPU, it is {whole:.2} times",
+            nft_ns / least
+        ))
+    }
+}
+
+fn rate(series: &Series<f64>) -> Option<f64> {
+    series.median(|ns| 1e3 / ns)
 }
 
 /// Has the ends' connection begin, and makes what the client sends in it.

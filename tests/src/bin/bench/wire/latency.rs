@@ -9,7 +9,7 @@ use super::{
     MACHINES, Plan,
     cell::{columns, row},
     firewall::Firewall,
-    iperf::{self, Sender},
+    iperf::{self, Amount, Sender},
     site::{self, Site},
     turns, visits,
 };
@@ -76,7 +76,7 @@ fn take(site: &Site<'_>, time: Duration) -> Result<Turn> {
     site.stands()?;
     let whole = HEAD_START + time + SLACK;
     let seconds = u32::try_from(whole.as_millis().div_ceil(1_000)).context("too long")?;
-    let mut load = iperf::begin(site.lab, Sender::Client, 1, seconds)?;
+    let mut load = iperf::begin(site.lab, Sender::Client, 1, Amount::Seconds(seconds))?;
     thread::sleep(HEAD_START);
     let (client, camera) = (&site.lab.client, &site.lab.camera);
     let taken = visits::round_trips(client, camera, camera.socket_v4(PORT), time)?;

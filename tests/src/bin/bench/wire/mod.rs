@@ -7,13 +7,16 @@ mod bulk;
 mod cell;
 mod connections;
 mod drops;
+mod effort;
 mod firewall;
 mod forwarding;
 mod iperf;
 mod latency;
 mod rules;
+mod shares;
 mod site;
 mod turns;
+mod verdict;
 mod visits;
 
 use std::{fs, time::Duration};
@@ -43,8 +46,8 @@ pub(crate) struct Plan {
     /// Of a packet rate.
     packets: u32,
     packet_turns: u32,
-    /// Of a transfer: the least that iperf3 takes is a second.
-    bulk_seconds: u32,
+    /// Of a transfer, about: iperf3 is told bytes, for the least time that it takes is a second.
+    bulk_time: Duration,
     bulk_turns: u32,
     /// Numbers of streams, ascending.
     bulk_streams: Vec<u32>,
@@ -54,6 +57,8 @@ pub(crate) struct Plan {
     /// Of requests and responses.
     latency_time: Duration,
     latency_turns: u32,
+    /// In which the kernel says what programs take, of each comparison.
+    watched_turns: u32,
 }
 
 impl Plan {
@@ -62,25 +67,27 @@ impl Plan {
             Self {
                 packets: 200_000,
                 packet_turns: 4,
-                bulk_seconds: 1,
-                bulk_turns: 1,
+                bulk_time: Duration::from_millis(250),
+                bulk_turns: 2,
                 bulk_streams: vec![1, 8],
                 connection_time: Duration::from_millis(300),
                 connection_turns: 4,
                 latency_time: Duration::from_millis(600),
                 latency_turns: 1,
+                watched_turns: 1,
             }
         } else {
             Self {
                 packets: 1_000_000,
                 packet_turns: 10,
-                bulk_seconds: 1,
-                bulk_turns: 8,
+                bulk_time: Duration::from_millis(250),
+                bulk_turns: 22,
                 bulk_streams: vec![1, 8, 64],
                 connection_time: Duration::from_millis(300),
                 connection_turns: 24,
                 latency_time: Duration::from_secs(3),
                 latency_turns: 5,
+                watched_turns: 2,
             }
         }
     }
@@ -95,21 +102,26 @@ pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Sectio
         progress(&format!("on the wire: {} stands", site.name()));
         sites.push(site);
     }
-    let measures: [(&str, Measure<'_>); 5] = [
-        ("drops", &drops::measure),
-        ("forwarding", &forwarding::measure),
-        ("bulk TCP", &bulk::measure),
-        ("new connections", &connections::measure),
-        ("latency", &latency::measure),
-    ];
     let mut sections = Vec::new();
-    for (what, measure) in measures {
+    let mut add = |what: &str, measure: Measure<'_>| {
         let load = load_average()?;
-        let mut section = measure(plan, &sites)?;
+        let mut section = measure()?;
         section.method += &format!(" The machine's load average before that was {load}.");
         sections.push(section);
         progress(&format!("on the wire: {what} measured"));
-    }
+        Ok::<_, anyhow::Error>(())
+    };
+    add("drops", &mut || drops::measure(plan, &sites))?;
+    let mut at_gateway = None;
+    add("forwarding", &mut || {
+        let (section, taken) = forwarding::measure(plan, &sites)?;
+        at_gateway = Some(taken);
+        Ok(section)
+    })?;
+    let at_gateway = at_gateway.context("forwarding was not measured")?;
+    add("bulk TCP", &mut || bulk::measure(plan, &sites, &at_gateway))?;
+    add("new connections", &mut || connections::measure(plan, &sites))?;
+    add("latency", &mut || latency::measure(plan, &sites))?;
     Ok(sections)
 }
 
@@ -119,4 +131,4 @@ fn load_average() -> Result<String> {
     Ok(text.split_whitespace().next().unwrap_or("unknown").to_owned())
 }
 
-type Measure<'a> = &'a dyn Fn(&Plan, &[Site<'_>]) -> Result<Section>;
+type Measure<'a> = &'a mut dyn FnMut() -> Result<Section>;

@@ -77,6 +77,14 @@ impl<'lab> Site<'lab> {
         }
     }
 
+    /// fwx, where it stands.
+    pub(super) fn fwx(&self) -> Result<&Fwx<'lab>> {
+        match self.standing()? {
+            Standing::Fwx(fwx) => Ok(fwx),
+            _ => Err(anyhow!("no fwx stands at {}", self.name)),
+        }
+    }
+
     fn standing(&self) -> Result<&Standing<'lab>> {
         self.standing.as_ref().map_err(|why| anyhow!("{why}"))
     }
@@ -112,7 +120,7 @@ fn set_up<'lab>(firewall: Firewall, lab: &'lab Lab) -> Result<Standing<'lab>> {
     let next = lab.client.first_interface().ipv4;
     gateway.ip(&format!("route add {} via {next}\n", flood::SOURCE_NETWORK))?;
     match firewall {
-        Firewall::Absent => Ok(Standing::Nothing),
+        Firewall::Absent | Firewall::Again => Ok(Standing::Nothing),
         Firewall::Ends => nft(gateway, &rules::silence("lan0")),
         Firewall::BareDrop => flood::drop_by_xdp(gateway).map(Standing::Program),
         Firewall::BareLookup => {

@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 
+use crate::spread::Spread;
+
 /// What one subject's turns came to.
 pub(super) struct Series<T> {
     taken: Vec<T>,
@@ -36,12 +38,17 @@ pub(super) fn in_turn<S, T>(
 impl<T> Series<T> {
     /// The median of a figure.
     pub(super) fn median(&self, of: impl Fn(&T) -> f64) -> Option<f64> {
-        median(self.taken.iter().map(of).collect())
+        Spread::of(self.taken.iter().map(of).collect()).map(|spread| spread.median)
     }
 
     /// The median of what a figure of each turn and the one of `other` in the same turn come to.
     pub(super) fn against<U>(&self, other: &Series<U>, of: impl Fn(&T, &U) -> f64) -> Option<f64> {
-        median(self.taken.iter().zip(&other.taken).map(|(own, other)| of(own, other)).collect())
+        Spread::of(self.pairs(other, of)).map(|spread| spread.median)
+    }
+
+    /// What a figure of each turn and the one of `other` in the same turn come to.
+    pub(super) fn pairs<U>(&self, other: &Series<U>, of: impl Fn(&T, &U) -> f64) -> Vec<f64> {
+        self.taken.iter().zip(&other.taken).map(|(own, other)| of(own, other)).collect()
     }
 
     /// Figures of some turns are none: their fellows of the same turn are missing.
@@ -58,14 +65,6 @@ impl Series<f64> {
         let trouble = self.trouble.clone().or_else(|| floor.trouble.clone());
         Self { taken, trouble }
     }
-}
-
-/// The middle figure, of an even number the mean of the middle two.
-fn median(mut figures: Vec<f64>) -> Option<f64> {
-    figures.sort_by(f64::total_cmp);
-    let middle = figures.len() / 2;
-    let upper = *figures.get(middle)?;
-    if figures.len() % 2 == 1 { Some(upper) } else { Some((figures[middle - 1] + upper) / 2.0) }
 }
 
 /// The figure that `share` of the sorted `figures` do not exceed (nearest rank); `None` when there are none.
@@ -105,13 +104,6 @@ mod tests {
         assert_eq!(all[1].trouble.as_deref(), Some("no luck"));
         assert_eq!(all[0].median(|&figure| figure), Some(1.0));
         assert_eq!(all[0].against(&all[1], |a, b| a / b), None);
-    }
-
-    #[test]
-    fn a_median_does_not_mind_an_outlier() {
-        assert_eq!(median(vec![1_000.0, 2.0, 3.0]), Some(3.0));
-        assert_eq!(median(vec![1_000.0, 4.0, 2.0, 1.0]), Some(3.0));
-        assert_eq!(median(Vec::new()), None);
     }
 
     #[test]

@@ -17,14 +17,27 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Clients at the same time, and as many threads that serve them.
 const CLIENTS: usize = 4;
 
+/// Connections that were made.
+#[derive(Clone, Copy)]
+pub(super) struct Visits {
+    pub(super) count: u64,
+    took: Duration,
+}
+
+impl Visits {
+    pub(super) fn per_second(&self) -> f64 {
+        self.count as f64 / self.took.as_secs_f64()
+    }
+}
+
 /// Connections that are made one after the other for `time` by each of a few clients: each connects, sends a byte, has
-/// it back, and resets the connection, so that no end has to remember it. Returns how many there were a second.
-pub(super) fn visits_per_second(
+/// it back, and resets the connection, so that no end has to remember it.
+pub(super) fn visit_all(
     client: &Host,
     server: &Host,
     addresses: &[SocketAddr],
     time: Duration,
-) -> Result<f64> {
+) -> Result<Visits> {
     let [first, ..] = addresses else { anyhow::bail!("nobody to visit") };
     let any = SocketAddr::new([0, 0, 0, 0].into(), first.port());
     let listener = server.run(|| TcpListener::bind(any))?.context("cannot listen")?;
@@ -47,7 +60,7 @@ pub(super) fn visits_per_second(
         let took = begin.elapsed();
         stop(&listener)?;
         servers.into_iter().try_for_each(join)?;
-        Ok(made?? as f64 / took.as_secs_f64())
+        Ok(Visits { count: made??, took })
     })
 }
 
