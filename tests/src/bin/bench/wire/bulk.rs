@@ -247,7 +247,7 @@ fn shares(
             packets_per_second: PerFirewall { fwx: rate(fwx), nftables: rate(nftables) },
         }
     };
-    Ok(Shares { all: comparisons.iter().map(share).collect(), at_gateway: *at_gateway })
+    Ok(Shares { all: comparisons.iter().map(share).collect(), at_gateway: at_gateway.clone() })
 }
 
 /// Over all comparisons with `other`, its name and what is wanted.

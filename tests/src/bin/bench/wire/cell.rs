@@ -49,7 +49,7 @@ pub(super) fn trouble<T>(series: &[&Series<T>]) -> String {
 }
 
 /// What stands in a table or a remark of an error that may have several lines: its beginning, in one.
-fn brief(error: &str) -> String {
+pub(super) fn brief(error: &str) -> String {
     const MOST: usize = 200;
     let line = error.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MOST) {

@@ -11,11 +11,15 @@ use lab::{
 use super::{
     MACHINES, Plan, SENDING,
     cell::{columns, row, trouble},
+    effort::{Effort, Watch},
     firewall::{FWX, FWX_NATIVE, Firewall},
     site::{self, COMPLETED, FLOODED_PORT, Site},
     turns::{self, Series},
 };
-use crate::section::{Bound, Chart, ChartKind, Goal, Section, Table};
+use crate::{
+    section::{Bound, Chart, ChartKind, Goal, Section, Table},
+    spread::Spread,
+};
 
 /// The first one adds nothing: the others are compared with it.
 const FIREWALLS: [Firewall; 9] = [
@@ -50,6 +54,9 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
     let subjects: Vec<_> =
         sites.iter().map(|&site| Subject { site, flood: prepare(site) }).collect();
     let all = turns::in_turn(&subjects, plan.packet_turns, |subject| subject.take(plan.packets));
+    let native = &subjects[site::place(&sites, FWX_NATIVE)?];
+    let watched =
+        Watch::of(native.site).and_then(|watch| Ok(watch.during(|| native.take(plan.packets))?.1));
     site::receive_offload(&sites, "off")?;
 
     let rate = |series: &Series<f64>| series.median(|ns| 1e3 / ns);
@@ -79,29 +86,39 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>]) -> Result<Section> {
         ),
         tables: vec![table],
         charts: vec![chart],
-        goals: vec![goal(&sites, &all)?],
+        goals: vec![goal(&sites, &all, &watched)?],
     })
 }
 
-fn goal(sites: &[&Site<'_>], all: &[Series<f64>]) -> Result<Goal> {
+fn goal(sites: &[&Site<'_>], all: &[Series<f64>], watched: &Result<Effort>) -> Result<Goal> {
     let of = |firewall| Ok::<_, anyhow::Error>(&all[site::place(sites, firewall)?]);
     let (floor, fwx, nft) = (of(Firewall::BareDrop)?, of(FWX_NATIVE)?, of(Firewall::Nftables)?);
-    let share =
-        |series: &Series<f64>| series.over(floor).against(&nft.over(floor), |own, nft| own / nft);
-    let remark = match share(of(Firewall::BareLookup)?) {
-        Some(lookup) => format!(
-            "parsing and one look into a table of flows, whose places the caches do not hold, come to {lookup:.3}; fwx \
-             looks three times, for a flow may be on its way from one table to the other, counts the drop by its reason \
-             and asks whether it may be told of"
+    let added = |series: &Series<f64>| series.over(floor).median(|&ns| ns);
+    let shares = fwx.over(floor).pairs(&nft.over(floor), |own, nft| own / nft);
+    let wanted = Bound::AtMost(SHARE);
+    let lookup = added(of(Firewall::BareLookup)?);
+    let remark = match (Spread::of(shares.clone()), added(fwx), added(nft), lookup) {
+        (Some(share), Some(fwx), Some(nft), Some(lookup)) => format!(
+            "{}; it adds {fwx:.0} ns and nftables {nft:.0} ns, of which {:.0} ns would meet the goal; a program that \
+             parses and looks once into such a table, whose places the caches do not hold, adds {lookup:.0} ns; fwx looks \
+             three times, for a flow may be on its way from one table to the other, counts the drop by its reason and \
+             asks whether it may be told of{}",
+            share.judged(wanted),
+            nft * SHARE,
+            match watched {
+                Ok(effort) => format!(": {} by the kernel's statistics", effort.each()),
+                Err(why) =>
+                    format!("; the kernel's statistics do not say how long that takes: {why:#}"),
+            },
         ),
-        None => trouble(&[floor, fwx, nft]),
+        _ => trouble(&[floor, fwx, nft]),
     };
     Ok(Goal {
         what: "What fwx adds in native XDP to a packet of no connection that is dropped, as a share of what nftables \
                with conntrack adds"
             .to_owned(),
-        wanted: Bound::AtMost(SHARE),
-        figure: share(fwx),
+        wanted,
+        figure: Spread::of(shares).map(|share| share.median),
         unit: "times",
         remark,
     })

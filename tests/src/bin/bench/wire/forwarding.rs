@@ -50,10 +50,12 @@ const SERVER_ISN: u32 = 5_000;
 const LEAST_SHARE: f64 = 0.999;
 
 /// What a packet takes longer at the gateway than with no firewall, in nanoseconds. `None`: it could not be measured.
-#[derive(Clone, Copy)]
+#[derive(Clone, Default)]
 pub(super) struct AtGateway {
     pub(super) fwx_ns: Option<f64>,
     pub(super) nftables_ns: Option<f64>,
+    /// What fwx's programs did for such packets.
+    pub(super) programs: Option<Effort>,
 }
 
 /// What is sent to which site.
@@ -126,7 +128,11 @@ impl Taken<'_> {
         let absent = self.of(Firewall::Absent)?;
         let added =
             |firewall| Ok::<_, anyhow::Error>(self.of(firewall)?.over(absent).median(|&ns| ns));
-        Ok(AtGateway { fwx_ns: added(FWX)?, nftables_ns: added(Firewall::Nftables)? })
+        Ok(AtGateway {
+            fwx_ns: added(FWX)?,
+            nftables_ns: added(Firewall::Nftables)?,
+            programs: self.watched(FWX).and_then(|effort| effort.as_ref().ok()).cloned(),
+        })
     }
 
     fn table(&self) -> Result<Table> {
@@ -189,6 +195,10 @@ impl Taken<'_> {
         ))
     }
 
+    fn watched(&self, firewall: Firewall) -> Option<&Result<Effort>> {
+        self.watched.iter().find(|(watched, _)| *watched == firewall).map(|(_, effort)| effort)
+    }
+
     /// What the time at the gateway consists of, and what it would have to be.
     fn cause(&self, firewall: Firewall, least: f64) -> Result<String> {
         let (own, nft) = (self.of(firewall)?, self.of(Firewall::Nftables)?);
@@ -202,9 +212,8 @@ impl Taken<'_> {
         ) else {
             return Ok(String::new());
         };
-        let watched = self.watched.iter().find(|(watched, _)| *watched == firewall);
-        let programs = match watched {
-            Some((_, Ok(effort))) => {
+        let programs = match self.watched(firewall) {
+            Some(Ok(effort)) => {
                 let programs = effort.programs_ns() / self.packets;
                 format!(
                     ", of which its programs take {programs:.0} ns ({}) and the kernel {:.0} ns",
@@ -212,7 +221,7 @@ impl Taken<'_> {
                     ns - programs
                 )
             }
-            Some((_, Err(why))) => format!(", what of it its programs take is not known: {why:#}"),
+            Some(Err(why)) => format!(", what of it its programs take is not known: {why:#}"),
             None => String::new(),
         };
         Ok(format!(
@@ -250,7 +259,7 @@ fn segment(from: SocketAddr, to: SocketAddr, flags: &str, seq: u32, ack: u32) ->
 }
 
 /// Sends `packet` and waits until it has come.
-fn crosses(from: &Host, to: &Host, packet: Packet) -> Result<()> {
+pub(super) fn crosses(from: &Host, to: &Host, packet: Packet) -> Result<()> {
     let before = arrived(to)?;
     from.send_packet("eth0", packet)?;
     wait::until(&format!("a packet from the {} has come", from.role()), || {
@@ -260,7 +269,7 @@ fn crosses(from: &Host, to: &Host, packet: Packet) -> Result<()> {
 }
 
 /// How many packets of the connection have come to where nobody answers.
-fn arrived(host: &Host) -> Result<u64> {
+pub(super) fn arrived(host: &Host) -> Result<u64> {
     site::of_nft(host, "netdev")
 }
 

@@ -12,7 +12,9 @@ mod firewall;
 mod forwarding;
 mod iperf;
 mod latency;
+mod newflow;
 mod rules;
+mod ruleset;
 mod shares;
 mod site;
 mod turns;
@@ -59,6 +61,8 @@ pub(crate) struct Plan {
     latency_turns: u32,
     /// In which the kernel says what programs take, of each comparison.
     watched_turns: u32,
+    /// Of new flows, at each number of rules.
+    new_flow_turns: u32,
 }
 
 impl Plan {
@@ -75,6 +79,7 @@ impl Plan {
                 latency_time: Duration::from_millis(600),
                 latency_turns: 1,
                 watched_turns: 1,
+                new_flow_turns: 3,
             }
         } else {
             Self {
@@ -88,6 +93,7 @@ impl Plan {
                 latency_time: Duration::from_secs(3),
                 latency_turns: 5,
                 watched_turns: 2,
+                new_flow_turns: 9,
             }
         }
     }
@@ -122,6 +128,7 @@ pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Sectio
     add("bulk TCP", &mut || bulk::measure(plan, &sites, &at_gateway))?;
     add("new connections", &mut || connections::measure(plan, &sites))?;
     add("latency", &mut || latency::measure(plan, &sites))?;
+    add("rules", &mut || newflow::measure(plan))?;
     Ok(sections)
 }
 

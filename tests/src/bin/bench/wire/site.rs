@@ -11,7 +11,8 @@ use super::{firewall::Firewall, rules};
 pub(super) const FLOODED_PORT: u16 = 8_000;
 /// Room for all connections of a measurement: those that ended stay for some seconds.
 pub(super) const COMPLETED: u32 = 1 << 17;
-const HALF_OPEN: u32 = 1 << 14;
+/// Room for those without an answer.
+pub(super) const HALF_OPEN: u32 = 1 << 14;
 
 /// Machines of a lab and the firewall between them.
 pub(super) struct Site<'lab> {
