@@ -6,14 +6,17 @@
 
 use std::fmt;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lab::{
     Fwx, Lab, Mode, loss,
     peers::bulk::{self, Transferred},
     policy,
 };
 
-use crate::section::{Bound, Chart, ChartKind, Goal, Section, Table};
+use crate::{
+    section::{Bound, Chart, ChartKind, Goal, Section, Table},
+    spread::Spread,
+};
 
 /// Shares of packets that get lost, in percent.
 const PERCENT: [u32; 3] = [0, 1, 3];
@@ -44,10 +47,10 @@ struct Path {
     held: u64,
     with: Rate,
     without: Rate,
-    /// Throughput with the filter as a multiple of that without.
-    ratio: f64,
-    /// The quarter of the ratios that is the lowest ends, and the highest begins here.
-    ratio_quartiles: [f64; 2],
+    /// Throughput with the filter as a multiple of that without, turn by turn.
+    ratio: Spread,
+    /// That without it as a multiple of that without it in the turn before: what chance makes of a ratio.
+    control: Spread,
 }
 
 /// How fast media came.
@@ -71,8 +74,9 @@ pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Sectio
     let method = format!(
         "Interleaved media as fast as TCP goes, from a camera through a gateway with fwx and a router that drops \
          packets at random, in network namespaces on one machine: medians over {plan}, who is first changing. Which \
-         packets get lost decides far more than the filter does; ratios are taken within a turn, and the range is that \
-         of the middle half of the turns. All CPUs take part."
+         packets get lost decides far more than the filter does; ratios are taken within a turn, with their 95 % \
+         interval by the sign test and between what half of them lie. Without against without is the ratio of one turn \
+         to the one before it, of two each: what chance makes of it. All CPUs take part."
     );
     let chart = Chart {
         name: "lossy".to_owned(),
@@ -91,19 +95,14 @@ pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Sectio
 
 /// The filter must not be what makes a lossy path slow.
 fn goal(paths: &[Path]) -> Goal {
-    let worst = paths.iter().min_by(|a, b| a.ratio.total_cmp(&b.ratio));
+    let worst = paths.iter().min_by(|a, b| a.ratio.median.total_cmp(&b.ratio.median));
+    let wanted = Bound::AtLeast(0.9);
     Goal {
         what: "Media on paths that lose packets, with the filter against without".to_owned(),
-        wanted: Bound::AtLeast(0.9),
-        figure: worst.map(|path| path.ratio),
+        wanted,
+        figure: worst.map(|path| path.ratio.median),
         unit: "times the throughput",
-        remark: worst.map_or(String::new(), |path| {
-            let [low, high] = path.ratio_quartiles;
-            format!(
-                "the least, at {} % lost; half of all turns {low:.2} to {high:.2}",
-                path.percent
-            )
-        }),
+        remark: worst.map_or(String::new(), |path| path.remark(wanted)),
     }
 }
 
@@ -112,7 +111,10 @@ fn table(paths: &[Path]) -> Table {
         "packets lost",
         "Mbit/s with",
         "without",
-        "ratio (middle half)",
+        "ratio",
+        "95 %",
+        "half of all",
+        "without against without",
         "longest stall, ms, with",
         "without",
         "repeated of 1,000, with",
@@ -128,14 +130,33 @@ fn table(paths: &[Path]) -> Table {
 }
 
 impl Path {
+    /// Whether chance may have decided it, and what the filter was seen to do.
+    fn remark(&self, wanted: Bound) -> String {
+        let Self { percent, segments, held, with, without, ratio, control, .. } = self;
+        format!(
+            "the least, at {percent} % lost; {}; half of all turns {}; without the filter against without it, from one \
+             turn to the next, {control}, half of them {}; the filter held back {held} of {segments} segments; segments \
+             sent again of 1,000: {:.1} with, {:.1} without; longest stall {:.1} ms with, {:.1} ms without",
+            ratio.judged(wanted),
+            ratio.half_text(),
+            control.half_text(),
+            with.repeated_per_thousand,
+            without.repeated_per_thousand,
+            with.longest_stall_ms,
+            without.longest_stall_ms,
+        )
+    }
+
     fn row(&self) -> Vec<String> {
-        let Self { percent, lost, segments, held, with, without, ratio, .. } = self;
-        let [low, high] = self.ratio_quartiles;
+        let Self { percent, lost, segments, held, with, without, ratio, control } = self;
         let mut row = vec![
             format!("{percent} % ({lost})"),
             format!("{:.1}", with.mbit_per_s),
             format!("{:.1}", without.mbit_per_s),
-            format!("{ratio:.2} ({low:.2} to {high:.2})"),
+            format!("{:.2}", ratio.median),
+            ratio.interval_text(),
+            ratio.half_text(),
+            control.to_string(),
         ];
         for figure in [
             with.longest_stall_ms,
@@ -187,42 +208,31 @@ fn paths(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Path>> {
         let after = fwx.binding("rtsp")?;
         let rate = |taken: &Transferred| plan.bytes as f64 * 8e-6 / taken.took.as_secs_f64();
         let segments = plan.bytes as f64 / 1448.0;
-        let ratios = with.iter().zip(&without).map(|(with, without)| rate(with) / rate(without));
-        let ratios = sorted(ratios);
-        let of = |all: &[Transferred]| Rate {
-            mbit_per_s: at(&sorted(all.iter().map(rate)), 0.5),
-            longest_stall_ms: at(
-                &sorted(all.iter().map(|taken| taken.longest_stall.as_secs_f64() * 1e3)),
-                0.5,
-            ),
-            repeated_per_thousand: at(
-                &sorted(all.iter().map(|taken| f64::from(taken.repeated) * 1e3 / segments)),
-                0.5,
-            ),
+        let all = |taken: &[Transferred], of: &dyn Fn(&Transferred) -> f64| {
+            Spread::of(taken.iter().map(of).collect()).context("no turn was taken")
         };
+        let of = |taken: &[Transferred]| {
+            let repeated = |taken: &Transferred| f64::from(taken.repeated) * 1e3 / segments;
+            Ok::<_, anyhow::Error>(Rate {
+                mbit_per_s: all(taken, &rate)?.median,
+                longest_stall_ms: all(taken, &|taken| taken.longest_stall.as_secs_f64() * 1e3)?
+                    .median,
+                repeated_per_thousand: all(taken, &repeated)?.median,
+            })
+        };
+        let ratios = with.iter().zip(&without).map(|(with, without)| rate(with) / rate(without));
+        let control = without.windows(2).map(|pair| rate(&pair[1]) / rate(&pair[0]));
         paths.push(Path {
             percent,
             lost: loss::lost(lab.router())?,
             segments: after.segments - before.segments,
             held: after.held - before.held,
-            with: of(&with),
-            without: of(&without),
-            ratio: at(&ratios, 0.5),
-            ratio_quartiles: [at(&ratios, 0.25), at(&ratios, 0.75)],
+            with: of(&with)?,
+            without: of(&without)?,
+            ratio: Spread::of(ratios.collect()).context("no turn was taken")?,
+            control: Spread::of(control.step_by(2).collect()).context("one turn says nothing")?,
         });
         progress(&format!("{percent} % loss: {} turns done", plan.turns));
     }
     Ok(paths)
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// The value at `share` of the sorted `values`.
-fn at(values: &[f64], share: f64) -> f64 {
-    let last = values.len().saturating_sub(1) as f64;
-    values.get((last * share).round() as usize).copied().unwrap_or(f64::NAN)
 }

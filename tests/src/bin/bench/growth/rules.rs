@@ -92,8 +92,10 @@ pub(super) fn measure(plan: &Plan, progress: &impl Fn(&str)) -> Result<Section> 
 /// The worst of all hooks and families counts.
 fn goal(last: &[(usize, Vec<f64>)]) -> Goal {
     let worst = last.first().zip(last.last()).and_then(|((_, few), (_, many))| {
-        let growth = many.iter().zip(few).map(|(many, few)| many / few);
-        growth.zip(columns()).max_by(|(a, _), (b, _)| a.total_cmp(b))
+        let pairs = few.iter().zip(many).zip(columns());
+        pairs.max_by(|((a_few, a_many), _), ((b_few, b_many), _)| {
+            (*a_many / *a_few).total_cmp(&(*b_many / *b_few))
+        })
     });
     Goal {
         what: format!(
@@ -102,10 +104,16 @@ fn goal(last: &[(usize, Vec<f64>)]) -> Goal {
             figure(COUNTS[0] as f64)
         ),
         wanted: Bound::AtMost(GROWTH_GOAL),
-        figure: worst.map(|(growth, _)| growth),
+        figure: worst.map(|((few, many), _)| many / few),
         unit: "times",
-        remark: worst.map_or(String::new(), |(_, (hook, family))| {
-            format!("decided by the last rule; the worst: {}, {}", hook.name(), family.name())
+        remark: worst.map_or(String::new(), |((few, many), (hook, family))| {
+            format!(
+                "decided by the last rule; the worst: {}, {}, from {few:.0} to {many:.0} ns, where {:.0} ns would meet the \
+                 goal",
+                hook.name(),
+                family.name(),
+                few * GROWTH_GOAL
+            )
         }),
     }
 }
