@@ -20,6 +20,7 @@ mod pod;
 pub mod policy;
 pub mod reason;
 pub mod reset;
+pub mod shadow;
 pub mod shortcut;
 pub mod step;
 pub mod wire;

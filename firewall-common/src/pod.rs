@@ -37,4 +37,8 @@ pod!(
     crate::layout::ReplayOutput,
     crate::policy::Binding,
     crate::policy::InForce,
+    crate::shadow::Difference,
+    crate::shadow::Pair,
+    crate::shadow::Sightings,
+    crate::shadow::Totals,
 );

@@ -25,14 +25,16 @@ pub const SLOTS: usize = 2;
 pub struct InForce {
     /// The slot of the policy, below [`SLOTS`]. A packet reads it once.
     pub slot: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// The slot of the policy on trial, see [`shadow`](crate::shadow); 0: there is none.
+    pub shadow: u32,
     /// Until when a TCP segment that belongs to no flow may begin one, nanoseconds of the monotonic clock; 0:
     /// never. Not the policy's but a running gateway's: `--adopt`.
     pub adopt_until: u64,
     /// Until when a connection that stands may say what its windows do not allow, and is learnt about anew; 0:
     /// never. While the flow tables change their size, each program sees a part of the packets.
     pub relaxed_until: u64,
+    /// Since when the policy on trial is compared with the one in force, nanoseconds of the monotonic clock.
+    pub shadow_since: u64,
 }
 
 /// What a rule, or the default, does with a new flow.

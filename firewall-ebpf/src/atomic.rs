@@ -4,7 +4,10 @@
 //! since Linux 5.12: the compiler's own intrinsic makes it.
 
 use core::ffi::c_void;
-use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
+use core::intrinsics::{
+    AtomicOrdering::{Relaxed, SeqCst},
+    atomic_cxchg, atomic_xadd,
+};
 
 use aya_ebpf::helpers::bpf_loop;
 use firewall_common::{
@@ -74,6 +77,13 @@ fn try_to_claim(word: &mut u64) -> bool {
 pub fn release(word: &mut u64) {
     // SAFETY: as above. Not a plain store: what was written before has to be seen before it.
     let _ = unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(word, 1, 0) };
+}
+
+/// Adds to a number that other CPUs add to as well.
+#[inline(always)]
+pub fn add(word: &mut u64, by: u64) {
+    // SAFETY: a reference is valid, and a u64 is aligned.
+    let _ = unsafe { atomic_xadd::<u64, u64, { Relaxed }>(word, by) };
 }
 
 /// Changes a bucket. Returns what `change` said about the level that was changed: `None` if it refused.

@@ -2,11 +2,12 @@
 
 use firewall_common::{
     classifier::{self, ASYMMETRIC, BLOCK_RULES, Dimension, Head, Judgement, Line, Lines},
-    policy::Action,
+    policy::{Action, InForce},
 };
 
 use crate::{
     maps::{IMAGES, Image, POLICY},
+    shadow,
     work::Work,
 };
 
@@ -45,15 +46,27 @@ pub fn note_policy(work: &mut Work) {
 #[inline(always)]
 pub fn new_flow(work: &mut Work, quoted: bool) -> Action {
     let quoted = u32::from(quoted);
+    let action = asked(work, quoted);
+    if let Some(InForce { shadow, .. }) = POLICY.get(0)
+        && *shadow != 0
+    {
+        shadow::compare(work, quoted, action, *shadow);
+    }
+    Action::from_raw(action)
+}
+
+/// Asks the policy in the packet's slot.
+#[inline(always)]
+pub fn asked(work: &mut Work, quoted: u32) -> u32 {
     work.classes = [
         class(work, quoted, Dimension::Source as u32),
         class(work, quoted, Dimension::Destination as u32),
         class(work, quoted, Dimension::Service as u32),
     ];
-    Action::from_raw(judged(work))
+    judged(work)
 }
 
-/// What [`new_flow`] calls once the classes lie on the desk, as a function that the verifier knows by its signature
+/// What [`asked`] calls once the classes lie on the desk, as a function that the verifier knows by its signature
 /// alone.
 #[unsafe(no_mangle)]
 #[inline(never)]

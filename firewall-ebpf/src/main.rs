@@ -31,6 +31,7 @@ mod read;
 mod related;
 mod report;
 mod reset;
+mod shadow;
 mod shortcut;
 mod tables;
 mod track;

@@ -27,6 +27,7 @@ use firewall_common::{
     },
     policy::{Binding, InForce, PROTOCOLS_MAX, RULE_NUMBERS, SLOTS},
     reason::Reason,
+    shadow::{Difference, FLOWS_MAX, IMAGES_MAX, PAIRS_MAX, Pair, Sightings, Totals},
     shortcut::LongWay,
 };
 
@@ -115,9 +116,19 @@ pub static PINHOLES_USED: Array<u32, 1> = Array::new();
 /// Which policy is in force.
 #[btf_map]
 pub static POLICY: Array<InForce, 1> = Array::new();
-/// The images of policies, by slot.
+/// The images of policies, by slot, and behind them that of the policy on trial.
 #[btf_map]
-pub static IMAGES: ArrayOfMaps<Image, SLOTS> = ArrayOfMaps::new();
+pub static IMAGES: ArrayOfMaps<Image, IMAGES_MAX> = ArrayOfMaps::new();
+/// How often the policies in force and on trial said what they say. When it is full, that is counted in
+/// [`SHADOW_TOTALS`].
+#[btf_map]
+pub static SHADOW_PAIRS: HashMap<Pair, u64, PAIRS_MAX, NO_PREALLOC> = HashMap::new();
+/// The flows that they judge differently. When it is full the one longest unseen makes room.
+#[btf_map]
+pub static SHADOW_FLOWS: LruHashMap<Difference, Sightings, FLOWS_MAX> = LruHashMap::new();
+/// How often both were asked.
+#[btf_map]
+pub static SHADOW_TOTALS: PerCpuArray<Totals, 1> = PerCpuArray::new();
 /// The filter that is bound to each protocol, slot by slot.
 #[btf_map]
 pub static BINDINGS: Array<Binding, { SLOTS * PROTOCOLS_MAX }> = Array::new();

@@ -14,6 +14,7 @@ use firewall_common::{
     layout::Hook,
     policy::Binding,
     reason::Reason,
+    shadow::{Difference, Sightings},
     wire::Packet,
     words::clear,
 };
@@ -124,6 +125,9 @@ pub struct Work {
 
     /// Its class in each dimension, as the policy has them: see [`firewall_common::classifier`].
     pub classes: [u32; 3],
+    /// What the policy on trial says otherwise about it, and when it does.
+    pub difference: Difference,
+    pub sightings: Sightings,
     /// Number of the rule that let the flow in or refused it; 0: the default.
     pub rule: u32,
     /// Its direction in its flow.

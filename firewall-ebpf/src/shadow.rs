@@ -1,0 +1,104 @@
+//! What a policy on trial says about a new flow, and where that is not what the one in force says.
+//! [`firewall_common::shadow`] says what counts as a difference.
+
+use firewall_common::{
+    shadow::{Pair, Sightings, Totals},
+    words::clear,
+};
+
+use crate::{
+    atomic, judge,
+    maps::{SHADOW_FLOWS, SHADOW_PAIRS, SHADOW_TOTALS},
+    work::Work,
+};
+
+const BPF_NOEXIST: u64 = 1;
+
+/// Asks the policy in the slot `shadow` as well, about the packet on the desk or what it quotes, for which the one in
+/// force said `action`. What the desk says stays as it is.
+///
+/// The slot is read apart from that of the policy in force, and belongs to it all the same: whoever changes one of
+/// them ends the comparison first, and begins it anew when every packet is done that came before.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn compare(work: *mut Work, quoted: u32, action: u32, shadow: u32) -> u32 {
+    let (Some(work), Some(totals)) = (Work::passed(work), SHADOW_TOTALS.get_ptr_mut(0)) else {
+        return 0;
+    };
+    // SAFETY: the entry is this CPU's alone.
+    let totals = unsafe { &mut *totals };
+    let (slot, rule, protocol) = (work.slot, work.rule, work.protocol);
+    (work.slot, work.rule) = (shadow, 0);
+    let other = judge::asked(work, quoted);
+    work.difference.pair = Pair {
+        rules: [rule as u16, work.rule as u16],
+        actions: [action as u8, other as u8],
+        reserved: 0,
+    };
+    (work.slot, work.rule, work.protocol) = (slot, rule, protocol);
+    if other == action {
+        totals.alike += 1;
+    } else {
+        totals.different += 1;
+        note(work, quoted, totals);
+    }
+    0
+}
+
+/// Counts the pair of rules on the desk, and remembers the flow.
+#[inline(always)]
+fn note(work: &mut Work, quoted: u32, totals: &mut Totals) {
+    if !count_pair(&work.difference.pair) {
+        totals.uncounted += 1;
+    }
+    let packet = if quoted == 0 { &work.packet } else { &work.quoted };
+    work.difference.note_flow(packet, work.interface);
+    if !see_flow(work) {
+        totals.unlisted += 1;
+    }
+}
+
+/// `false`: there is no room.
+#[inline(always)]
+fn count_pair(pair: &Pair) -> bool {
+    if !counted(pair) {
+        // Another CPU may be first: then the second look finds it.
+        let _ = SHADOW_PAIRS.insert(pair, 0, BPF_NOEXIST);
+        return counted(pair);
+    }
+    true
+}
+
+#[inline(always)]
+fn counted(pair: &Pair) -> bool {
+    let Some(count) = SHADOW_PAIRS.get_ptr_mut(pair) else {
+        return false;
+    };
+    // SAFETY: map values stay readable and writable for as long as the program runs.
+    atomic::add(unsafe { &mut *count }, 1);
+    true
+}
+
+/// `false`: there is no room.
+#[inline(always)]
+fn see_flow(work: &mut Work) -> bool {
+    if !seen(work) {
+        clear(&mut work.sightings);
+        work.sightings.first = work.now;
+        let _ = SHADOW_FLOWS.insert(&work.difference, &work.sightings, BPF_NOEXIST);
+        return seen(work);
+    }
+    true
+}
+
+#[inline(always)]
+fn seen(work: &Work) -> bool {
+    let Some(sightings) = SHADOW_FLOWS.get_ptr_mut(&work.difference) else {
+        return false;
+    };
+    // SAFETY: as above.
+    let Sightings { last, count, .. } = unsafe { &mut *sightings };
+    *last = work.now;
+    atomic::add(count, 1);
+    true
+}
