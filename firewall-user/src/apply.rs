@@ -54,7 +54,7 @@ impl Change {
         let rules = keep_numbers(
             policy.rules().iter().map(|rule| rule.name.as_str()),
             &known.rules,
-            &known.rules_in_force,
+            &known.rules_asked(),
             RULE_NUMBERS,
             || Ok(InUse::of(tables)?.rules),
         )?;
@@ -71,7 +71,7 @@ impl Change {
         let interfaces = keep_numbers(
             policy.interfaces().iter().map(String::as_str),
             &known.interface_names,
-            &[],
+            &known.interfaces_on_trial(),
             INTERFACES_MAX + 1,
             || Ok(known.interfaces.iter().map(|attached| attached.number).collect()),
         )?;
@@ -123,6 +123,10 @@ impl Change {
             instance.write_state(&self.announced(before))?;
         }
         tables.forget_counts(&self.rules, &self.protocols)?;
+        if before.is_none_or(|before| before.shadow.is_none()) {
+            // One that nobody knows the names of, or that was cut off.
+            tables.end_shadow()?;
+        }
         tables.write_policy(&self.compiled, self.over)?;
         match before {
             Some(before) => instance.write_state(&self.done(before.clone())),

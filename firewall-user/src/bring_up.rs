@@ -173,7 +173,7 @@ fn build(
     // Before the programs see a packet, and again for what begins until all of them do.
     let first = if adopted { None } else { Some(take_over(&tables, change.compiled())?) };
 
-    let old = before.map(|before| before.interfaces).unwrap_or_default();
+    let State { interfaces: old, shadow, .. } = before.unwrap_or_default();
     let addresses = devices::addresses()?;
     let mut states = Vec::new();
     let mut failure = None;
@@ -224,7 +224,7 @@ fn build(
         }
     }
     set_up_shortcut(&tables, wanted.policy.shortcut(), &states)?;
-    let state = change.done(State { interfaces: states, ..State::default() });
+    let state = change.done(State { interfaces: states, shadow, ..State::default() });
     instance.write_state(&state)?;
     Ok(Up { ebpf, state, adopted })
 }

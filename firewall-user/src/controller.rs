@@ -255,6 +255,16 @@ impl Controller {
                 self.state.rules_in_force.len()
             ))?;
         }
+        if before.shadow != self.state.shadow {
+            self.tell(match &self.state.shadow {
+                Some(shadow) => format!(
+                    "the policy {} is compared with the one in force, {} rules",
+                    shadow.policy_file.display(),
+                    shadow.rules.len()
+                ),
+                None => "no policy is compared with the one in force".to_owned(),
+            })?;
+        }
         Ok(())
     }
 

@@ -419,7 +419,8 @@ pub fn transport(protocol: u8) -> String {
     }
 }
 
-fn address(version: u8, words: [u32; 4]) -> IpAddr {
+/// The address that a packet's `words` are.
+pub(crate) fn address(version: u8, words: [u32; 4]) -> IpAddr {
     let [first, ..] = words;
     if version == 4 {
         IpAddr::V4(Ipv4Addr::from(first.to_ne_bytes()))

@@ -32,7 +32,7 @@ pub enum Over {
 }
 
 /// An image in the kernel.
-type Image = Array<MapData, Line>;
+pub(crate) type Image = Array<MapData, Line>;
 
 impl Tables {
     /// Puts a policy in force: each packet is judged by it or by the one before, and none by parts of both. The
@@ -57,11 +57,13 @@ impl Tables {
         self.write_bindings(policy, now.slot, slot, over)?;
         self.write_commands(policy, slot)?;
         self.set_timeouts(policy.timeouts)?;
-        in_force.set(0, InForce { slot, ..now }, 0)?;
+        // A policy on trial is compared with the new one from its beginning, see below.
+        in_force.set(0, InForce { slot, shadow: 0, ..now }, 0)?;
         if over != Over::Nothing {
             settle(&mut images, slot, &image)?;
             // Nobody reads the old one any more: the least there can be takes its place.
             images.set(now.slot, &self::image(&[Line::default()])?, 0)?;
+            self.compare_anew()?;
         }
         Ok(())
     }
@@ -111,7 +113,7 @@ impl Tables {
 }
 
 /// Makes a table of the kernel's that holds `lines`.
-fn image(lines: &[Line]) -> Result<Image> {
+pub(crate) fn image(lines: &[Line]) -> Result<Image> {
     let size = u32::try_from(lines.len()).context("the policy is too large")?;
     let image = Image::create(size, BPF_F_INNER_MAP).with_context(|| {
         format!("the kernel has no room for a policy of {} KiB", size_of_val(lines) >> 10)
@@ -122,6 +124,10 @@ fn image(lines: &[Line]) -> Result<Image> {
 
 /// Waits until every packet is done that began before: a change of a map of maps does (`maybe_wait_bpf_programs` in
 /// the kernel's `kernel/bpf/syscall.c`), also one that changes nothing.
-fn settle(images: &mut ArrayOfMaps<MapData, Image>, slot: u32, there: &Image) -> Result<()> {
+pub(crate) fn settle(
+    images: &mut ArrayOfMaps<MapData, Image>,
+    slot: u32,
+    there: &Image,
+) -> Result<()> {
     Ok(images.set(slot, there, 0)?)
 }

@@ -18,7 +18,7 @@ use firewall_common::{
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::{bad_input, bpffs};
+use crate::{bad_input, bpffs, shadow::ShadowState};
 
 /// Longest name of an instance, in bytes.
 const NAME_MAX: usize = 48;
@@ -257,9 +257,23 @@ pub struct State {
     /// Whether the policy wants the shortcut past the kernel's stack.
     #[serde(default)]
     pub shortcut: bool,
+    /// The policy on trial, if there is one.
+    #[serde(default)]
+    pub shadow: Option<ShadowState>,
 }
 
 impl State {
+    /// Numbers of the rules that are asked about new flows: those in force and those on trial.
+    pub fn rules_asked(&self) -> Vec<u16> {
+        let on_trial = self.shadow.iter().flat_map(|shadow| &shadow.rules);
+        self.rules_in_force.iter().chain(on_trial).copied().collect()
+    }
+
+    /// Numbers of the interfaces that the policy on trial speaks of.
+    pub fn interfaces_on_trial(&self) -> Vec<u16> {
+        self.shadow.iter().flat_map(|shadow| shadow.interfaces.iter().copied()).collect()
+    }
+
     /// The policy's timeouts.
     pub fn timeouts(&self) -> Timeouts {
         let mut timeouts = Timeouts::default();

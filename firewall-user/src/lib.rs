@@ -38,6 +38,7 @@ pub mod renumber;
 pub mod replay;
 pub mod resize;
 pub mod ring;
+pub mod shadow;
 pub mod shortcut;
 pub mod status;
 pub mod subscribe;

@@ -26,7 +26,7 @@ pub const TC_EGRESS: &str = "fwx_egress";
 pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
-pub const PINNED_MAPS: [&str; 34] = [
+pub const PINNED_MAPS: [&str; 37] = [
     "FLOWS_V4",
     "FLOWS_V6",
     "HALF_OPEN_V4",
@@ -48,6 +48,9 @@ pub const PINNED_MAPS: [&str; 34] = [
     "FILTER_COMMANDS",
     "POLICY",
     "IMAGES",
+    "SHADOW_PAIRS",
+    "SHADOW_FLOWS",
+    "SHADOW_TOTALS",
     "BINDINGS",
     "FILTERS_XDP",
     "FILTERS_TC",

@@ -21,9 +21,11 @@ use crate::{
     bad_input, empty,
     event::{self, Event, Names},
     generation::Over,
+    instance,
     object::{self, Purpose, TC_EGRESS, TC_INGRESS, XDP_INGRESS},
     policy::{Policy, TableSizes},
     ring::Rings,
+    shadow::{Comparison, Trial},
     tables::Tables,
 };
 
@@ -247,6 +249,24 @@ impl Replay {
         let events: Result<_, _> =
             records.iter().map(|record| Event::of(record, &self.names, 0)).collect();
         Ok(events?)
+    }
+
+    /// Has the packets from here on judged by `policy` too, which does nothing about them.
+    pub fn compare_with(&mut self, policy: &Policy) -> Result<()> {
+        let known = instance::State {
+            rules: self.names.rules.clone(),
+            interface_names: self.names.interfaces.iter().map(|(_, name)| name.clone()).collect(),
+            ..instance::State::default()
+        };
+        let trial = Trial::new(policy, &known, &self.tables)?;
+        trial.begin(&self.tables)?;
+        self.names.rules = trial.rule_names().to_vec();
+        Ok(())
+    }
+
+    /// How the policies compare, with the newest `flows` of each pair of rules that differ.
+    pub fn comparison(&self, flows: usize) -> Result<Comparison> {
+        Comparison::read(&self.tables, &self.names, 0, flows)
     }
 
     /// The tables that the programs work with.

@@ -18,6 +18,7 @@ use crate::{
     flows::FlowTable,
     instance::{Instance, InterfaceState, State},
     ring::{monotonic_epoch_ns, monotonic_ns},
+    shadow::ShadowStatus,
     shortcut::{AtInterface, Shortcut, Taken},
     sweep::Fill,
     tables::Tables,
@@ -35,6 +36,9 @@ pub struct Status {
     /// The policy file it was brought up with; none: the built-in policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// The policy on trial beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowStatus>,
     /// Its interfaces.
     pub interfaces: Vec<InterfaceStatus>,
     /// Flows in the tables.
@@ -174,6 +178,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             attached: false,
             controller,
             policy: None,
+            shadow: None,
             interfaces: Vec::new(),
             flows: Flows::default(),
             packets: Traffic::default(),
@@ -209,6 +214,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
         attached: true,
         controller,
         policy: state.policy_file.as_ref().map(|path| path.display().to_string()),
+        shadow: ShadowStatus::of(&state, &tables)?,
         flows: Flows {
             ipv4: family(&tables, FlowTable::HalfOpenV4, FlowTable::CompletedV4)?,
             ipv6: family(&tables, FlowTable::HalfOpenV6, FlowTable::CompletedV6)?,
@@ -383,6 +389,9 @@ impl Status {
             return text;
         }
         text += &format!("policy: {}\n", self.policy.as_deref().unwrap_or("built in"));
+        if let Some(shadow) = &self.shadow {
+            text += &shadow.text();
+        }
         for InterfaceStatus { state, shortcut } in &self.interfaces {
             text += &format!(
                 "interface {}: ingress {}, egress {} ({})\n",

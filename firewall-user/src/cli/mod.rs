@@ -5,6 +5,7 @@ mod filter;
 mod findings;
 mod out;
 mod replay;
+mod shadow;
 
 use std::{
     path::{Path, PathBuf},
@@ -67,13 +68,18 @@ enum Command {
     Up(Bring),
     /// Put another policy in force at once and as a whole; flows and the controller go on
     #[command(
-        after_help = "Example:\n  fwx apply /etc/fwx/policy.toml\n\nInterfaces and the size \
-                            of the flow tables change with `fwx up` and `fwx run` only."
+        after_help = "Examples:\n  fwx apply /etc/fwx/policy.toml\n  fwx apply --shadow new.toml\n\n\
+                            Interfaces and the size of the flow tables change with `fwx up` and \
+                            `fwx run` only."
     )]
     Apply {
         /// The policy
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Do not put it in force: ask it about new flows too, and tell by `fwx shadow diff` where it
+        /// differs
+        #[arg(long)]
+        shadow: bool,
     },
     /// Take everything down: controller, programs, tables
     #[command(after_help = "Example:\n  fwx --instance branch down")]
@@ -105,6 +111,9 @@ enum Command {
     /// Application filters: which are bound to which protocol; takes effect on live connections
     #[command(subcommand)]
     Filter(filter::Filter),
+    /// A policy beside the one in force, which tells what it would do and does nothing
+    #[command(subcommand)]
+    Shadow(shadow::Shadow),
     /// Connections: list them, look at one, kill some, forget all
     #[command(subcommand)]
     Conn(conn::Conn),
@@ -139,6 +148,9 @@ enum Command {
         /// The policy; without one every new flow is allowed and no filter is bound
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
+        /// Ask this policy about new flows too, and tell at the end where it differs
+        #[arg(long, value_name = "FILE")]
+        shadow: Option<PathBuf>,
         /// Take all packets as coming in on this interface of the policy
         #[arg(long, value_name = "NAME")]
         interface: Option<String>,
@@ -225,7 +237,12 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             need_root()?;
             up(&instance, &wanted).await?;
         }
-        Command::Apply { file } => {
+        Command::Apply { file, shadow: true } => {
+            let policy = Policy::load(&file)?;
+            need_root()?;
+            shadow::begin(&instance, &policy, &file)?;
+        }
+        Command::Apply { file, shadow: false } => {
             let policy = Policy::load(&file)?;
             need_root()?;
             apply(&instance, &policy, &file)?;
@@ -253,6 +270,10 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             need_root()?;
             filter::run(&instance, command)?;
         }
+        Command::Shadow(command) => {
+            need_root()?;
+            shadow::run(&instance, command)?;
+        }
         Command::Conn(command) => {
             need_root()?;
             conn::run(&instance, command)?;
@@ -263,12 +284,14 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             let request = Request { follow, last, criteria, publish: false };
             subscribe::print(&instance, request, output.is_json()).await?;
         }
-        Command::Replay { capture, policy, interface, events, hook, output } => {
+        Command::Replay { capture, policy, shadow, interface, events, hook, output } => {
             let policy = policy.map(|path| Policy::load(&path)).transpose()?;
+            let shadow = shadow.map(|path| Policy::load(&path)).transpose()?;
             need_root()?;
             replay::run(
                 &capture,
                 policy.as_ref(),
+                shadow.as_ref(),
                 interface.as_deref(),
                 events.as_deref(),
                 hook,

@@ -21,10 +21,14 @@ use super::{
 /// The longest frame: an IP packet of 65,535 bytes behind an Ethernet header with two VLAN tags.
 const FRAME_MAX: usize = 65_535 + 14 + 8;
 
+/// Flows that are shown of each pair of rules that differ.
+const FLOWS_SHOWN: usize = 10;
+
 /// Runs the packets of a capture through the programs and prints what becomes of each.
 pub(super) fn run(
     capture: &Path,
     policy: Option<&Policy>,
+    shadow: Option<&Policy>,
     interface: Option<&str>,
     events_to: Option<&Path>,
     hook: Hook,
@@ -32,6 +36,9 @@ pub(super) fn run(
 ) -> Result<()> {
     let packets = Capture::open(capture)?;
     let mut replay = Replay::new(policy, interface, hook)?;
+    if let Some(shadow) = shadow {
+        replay.compare_with(shadow)?;
+    }
     let mut to_stdout = BufWriter::new(std::io::stdout().lock());
     let mut events = Vec::new();
     let mut end = Ok(());
@@ -55,6 +62,15 @@ pub(super) fn run(
         let line = Line::new(packet.number, packet.timestamp_ns, truncated, &outcome);
         let shown =
             if output.is_json() { serde_json::to_string(&line)? } else { line.text() } + "\n";
+        out::write(&mut to_stdout, &shown)?;
+    }
+    if shadow.is_some() {
+        let comparison = replay.comparison(FLOWS_SHOWN)?;
+        let shown = if output.is_json() {
+            serde_json::to_string(&serde_json::json!({ "shadow": comparison }))? + "\n"
+        } else {
+            comparison.summary() + &comparison.list()
+        };
         out::write(&mut to_stdout, &shown)?;
     }
     to_stdout.flush().or_else(broken_pipe_is_fine)?;

@@ -31,6 +31,7 @@ mod value;
 
 pub use compile::{Compiled, Numbers};
 pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind};
+pub(crate) use model::action_name;
 pub use model::{
     Asymmetric, FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes,
     Transport,
