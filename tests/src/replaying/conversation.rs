@@ -74,7 +74,16 @@ impl Conversation {
 
     /// As [`Conversation::new`], of any two ends.
     pub fn between(client: SocketAddr, server: SocketAddr) -> Self {
-        Self { client: End::new(client, Start::CLIENT), server: End::new(server, Start::SERVER) }
+        Self::between_with(client, server, [Start::CLIENT, Start::SERVER])
+    }
+
+    /// As [`Conversation::between`], with ends that begin like this: first the client.
+    pub fn between_with(
+        client: SocketAddr,
+        server: SocketAddr,
+        [of_client, of_server]: [Start; 2],
+    ) -> Self {
+        Self { client: End::new(client, of_client), server: End::new(server, of_server) }
     }
 
     /// A connection after its handshake, which `rig` has let pass.

@@ -13,6 +13,7 @@ use firewall_user::{
     event::Event,
     policy::{Policy, TableSizes},
     replay::{Hook, Outcome, Replay},
+    shadow::Comparison,
 };
 
 use super::{Expected, RTSP_PROTOCOL, pool::Pooled};
@@ -182,6 +183,20 @@ impl Rig {
     /// Unbinds it.
     pub fn unbind(&self) {
         self.set_binding(Binding::default());
+    }
+
+    /// Has the packets from here on judged by the policy of this text too, which does nothing about them.
+    pub fn compare_with(&mut self, policy: &str) {
+        let policy = Policy::parse("shadow.toml", policy)
+            .unwrap_or_else(|error| panic!("the test's own policy: {error}\n{policy}"));
+        let begun = self.replay.compare_with(&policy);
+        begun.unwrap_or_else(|error| panic!("there is no shadow: {error:#}"));
+    }
+
+    /// How the policies compare, with the newest `flows` of each pair of rules that differ.
+    pub fn comparison(&self, flows: usize) -> Comparison {
+        let comparison = self.replay.comparison(flows);
+        comparison.unwrap_or_else(|error| panic!("no comparison: {error:#}"))
     }
 
     fn set_binding(&self, binding: Binding) {
