@@ -33,7 +33,7 @@ pub struct InForce {
     /// Until when a connection that stands may say what its windows do not allow, and is learnt about anew; 0:
     /// never. While the flow tables change their size, each program sees a part of the packets.
     pub relaxed_until: u64,
-    /// Since when the policy on trial is compared with the one in force, nanoseconds of the monotonic clock.
+    /// Since when the policy on trial is compared with the one in force, nanoseconds since 1970.
     pub shadow_since: u64,
 }
 

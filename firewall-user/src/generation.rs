@@ -57,13 +57,17 @@ impl Tables {
         self.write_bindings(policy, now.slot, slot, over)?;
         self.write_commands(policy, slot)?;
         self.set_timeouts(policy.timeouts)?;
-        // A policy on trial is compared with the new one from its beginning, see below.
-        in_force.set(0, InForce { slot, shadow: 0, ..now }, 0)?;
+        // A shadow is compared with another policy from nothing on, see below; with the same one it goes on.
+        let goes_on = over == Over::PolicyKeepingBindings && now.shadow != 0;
+        let shadow = if goes_on { now.shadow } else { 0 };
+        in_force.set(0, InForce { slot, shadow, ..now }, 0)?;
         if over != Over::Nothing {
             settle(&mut images, slot, &image)?;
             // Nobody reads the old one any more: the least there can be takes its place.
             images.set(now.slot, &self::image(&[Line::default()])?, 0)?;
-            self.compare_anew()?;
+            if !goes_on {
+                self.compare_anew()?;
+            }
         }
         Ok(())
     }

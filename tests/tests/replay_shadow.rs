@@ -1,15 +1,21 @@
 //! A policy on trial: what the kernel's programs count of it is what both policies say, and what they do is what the one
 //! in force says.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
-use aya::maps::{HashMap, MapData};
+use aya::maps::{Array, ArrayOfMaps, HashMap, IterableMap, MapData};
 use firewall_common::{
+    classifier::Line,
     flow::State,
     layout::Verdict,
     policy::Action,
     reason::Reason,
-    shadow::{FLOWS_MAX, PAIRS_MAX, Pair},
+    shadow::{FLOWS_MAX, PAIRS_MAX, Pair, SHADOW_SLOT},
     wire::ip_protocol,
 };
 use firewall_user::{
@@ -17,6 +23,7 @@ use firewall_user::{
     policy::{Policy, TableSizes},
     replay::{Hook, Replay},
     shadow::Comparison,
+    tables::Tables,
 };
 use lab::{
     Packet,
@@ -278,4 +285,39 @@ fn of_many_flows_the_newest_are_remembered_and_all_are_counted() {
     assert!(pair.remembered <= FLOWS_MAX && pair.remembered > FLOWS_MAX / 2, "{}", pair.remembered);
     let shown: Vec<_> = pair.flows.iter().map(|flow| flow.src_port).collect();
     assert_eq!(shown, [flows, flows - 1, flows - 2].map(Some));
+}
+
+/// What the kernel says that a table takes, bytes.
+fn memory_of(table: &MapData) -> u64 {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", table.fd().as_fd().as_raw_fd()));
+    let info = info.expect("a table is a file");
+    let line = info.lines().find_map(|line| line.strip_prefix("memlock:"));
+    line.expect("each table says it").trim().parse().expect("a number")
+}
+
+/// What the shadow's image, if there is one, and the counters of pairs take.
+fn memory(tables: &Tables) -> u64 {
+    let images: ArrayOfMaps<MapData, Array<MapData, Line>> = tables.open("IMAGES").expect("images");
+    let image = images.get(&SHADOW_SLOT, 0);
+    let image = image.map_or(0, |image| memory_of(IterableMap::map(&image)));
+    image + memory_of(&tables.data("SHADOW_PAIRS").expect("a table"))
+}
+
+#[test]
+fn what_a_shadow_takes_is_given_back() {
+    let mut rig = Rig::new(&ports("allow", &[]), Hook::Xdp);
+    let before = memory(rig.tables());
+    let large = Size { networks: 200, prefixes: 5, protocols: 100, rules: 2000 };
+    let shadow = reference::policy(3, large);
+    rig.compare_with(&shadow);
+    for port in 1..=200 {
+        rig.frame(&Family::V4.tcp(40_000 + port, port).build());
+    }
+    let size = size_of_val(&parsed(&shadow).compile().image[..]) as u64;
+    let with = memory(rig.tables());
+    assert!(with >= before + size, "{before}, {with}, of which the image {size}");
+    rig.tables().end_shadow().expect("an end");
+    let after = memory(rig.tables());
+    // An image of one line, in a page of its own.
+    assert!(after <= before + 8192, "{before}, {with}, {after}");
 }

@@ -19,7 +19,6 @@ use crate::{
     event::{self, Names, named, rfc3339},
     instance::State,
     policy::action_name,
-    ring::monotonic_epoch_ns,
     tables::Tables,
 };
 
@@ -118,7 +117,7 @@ impl ShadowStatus {
             policy: shadow.policy_file.display().to_string(),
             hash: format!("{:016x}", shadow.policy_digest),
             rules: shadow.rules.len(),
-            since: (slot != 0).then(|| rfc3339(monotonic_epoch_ns() + i128::from(shadow_since))),
+            since: (slot != 0).then(|| rfc3339(i128::from(shadow_since))),
         }))
     }
 

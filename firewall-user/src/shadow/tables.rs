@@ -11,11 +11,11 @@ use firewall_common::{
     policy::InForce,
     shadow::{Difference, Pair, SHADOW_SLOT, Sightings, Totals},
 };
+use time::OffsetDateTime;
 
 use crate::{
     batch,
     generation::{Image, image, settle},
-    ring::monotonic_ns,
     tables::{Tables, ignore_missing},
 };
 
@@ -57,7 +57,8 @@ impl Tables {
             return Ok(());
         }
         self.forget_differences()?;
-        self.set_comparison(SHADOW_SLOT, monotonic_ns())
+        let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
+        self.set_comparison(SHADOW_SLOT, u64::try_from(now)?)
     }
 
     /// Whether a policy on trial lies there, compared or not: what was cut off may have left one.
