@@ -23,5 +23,6 @@ pub mod reset;
 pub mod shadow;
 pub mod shortcut;
 pub mod step;
+pub mod tally;
 pub mod wire;
 pub mod words;

@@ -3,6 +3,7 @@
 use firewall_common::{
     flow::{Alias, Flow, State},
     layout::{Command, Order},
+    tally::Counted,
     wire::Bytes as _,
 };
 
@@ -70,10 +71,11 @@ fn leads_to_a_flow(version: u8, alias: &Alias) -> bool {
 
 #[inline(always)]
 fn remove(key: &Key<'_>, flow: &Flow, now: u64) {
-    if Alias::of(flow).is_none() {
-        filter::forget(flow.id, now, 0);
+    if Alias::of(flow).is_some() {
+        return tables::remove(key, None);
     }
-    tables::remove(key);
+    filter::forget(flow.id, now, 0);
+    tables::remove(key, Some(Counted::by(flow)));
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@ use firewall_common::{
     crossing::{CROSSING_NS, Crossing, Fingerprint},
     flow::{Alias, Direction, Flow, State},
     layout::{CROSSINGS_MAX, Counter},
+    tally::Counted,
     wire::{Fragment, Packet, ip_protocol},
     words::same,
 };
@@ -138,7 +139,7 @@ fn name(work: &mut Work, crossing: &Crossing, flow: &mut Flow) {
         // Again with every packet that has no answer: it then is young among those that a flood may evict.
         let _ = tables::insert_half_open(&here, &work.flow);
     } else {
-        let _ = tables::promote(&here, &work.flow);
+        let _ = tables::promote(&here, &work.flow, None);
     }
 }
 
@@ -154,7 +155,7 @@ fn make_room(work: &Work) -> bool {
     match Alias::of(entry) {
         // Its own, which is renewed until it is settled.
         Some(alias) if alias.id == work.flow_id => return alias.unsettled != 0,
-        Some(_) => {}
+        Some(_) => tables::remove(&here, None),
         None => {
             // A connection that is older than the firewall may begin with a packet from either end, at the same
             // time: one flow becomes the other's.
@@ -165,9 +166,9 @@ fn make_room(work: &Work) -> bool {
                 return false;
             }
             filter::forget(entry.id, work.now, 0);
+            tables::remove(&here, Some(Counted::by(entry)));
         }
     }
-    tables::remove(&here);
     true
 }
 

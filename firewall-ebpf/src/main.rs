@@ -34,6 +34,7 @@ mod reset;
 mod shadow;
 mod shortcut;
 mod tables;
+mod tally;
 mod track;
 mod work;
 

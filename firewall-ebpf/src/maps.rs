@@ -29,12 +29,15 @@ use firewall_common::{
     reason::Reason,
     shadow::{Difference, FLOWS_MAX, IMAGES_MAX, PAIRS_MAX, Pair, Sightings, Totals},
     shortcut::LongWay,
+    tally::RuleCounters,
 };
 
 use crate::work::Work;
 
 /// Elements are allocated as they are needed.
 const NO_PREALLOC: usize = aya_ebpf::bindings::BPF_F_NO_PREALLOC as usize;
+/// User space may have the entries in its memory.
+const SHARED: usize = aya_ebpf::bindings::BPF_F_MMAPABLE as usize;
 /// Maps of this kind may differ in size and yet take each other's place.
 const INNER_MAP: usize = aya_ebpf::bindings::BPF_F_INNER_MAP as usize;
 
@@ -80,6 +83,10 @@ pub static SOURCES: LruHashMap<[u32; 4], SourceLimits, 65_536> = LruHashMap::new
 /// New flows by each rule lately, where it limits them, by the rule's number; 0 is not used.
 #[btf_map]
 pub static RULE_LIMITS: Array<SourceLimits, RULE_NUMBERS> = Array::new();
+/// What each rule let in and refused, by its number, as far as flows do not count it; 0: the default. User space adds,
+/// too, where it takes flows from one table to another: it has the entries in its memory.
+#[btf_map]
+pub static RULE_COUNTERS: Array<RuleCounters, RULE_NUMBERS, SHARED> = Array::new();
 /// Flows without an answer, of all sources.
 #[btf_map]
 pub static ATTACK: Array<Attack, 1> = Array::new();

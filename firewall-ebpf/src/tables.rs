@@ -3,11 +3,12 @@
 use firewall_common::{
     flow::{Alias, Flow, KeyV4, KeyV6, Oriented},
     layout::Counter,
+    tally::Counted,
 };
 
 use crate::{
     maps::{FLOWS_V4, FLOWS_V6, HALF_OPEN_V4, HALF_OPEN_V6},
-    report,
+    report, tally,
     work::Work,
 };
 
@@ -90,12 +91,12 @@ fn follow(work: &mut Work, alias: &Alias) -> Option<FlowRef> {
         None => {
             // The flow is no more: its name is free, and must not lead a new flow of that name astray.
             call_by_own_name(work);
-            remove(&work.key());
+            remove(&work.key(), None);
         }
         Some(flow) if unsettled && flow.state().is_completed() => {
             work.flow = bytemuck::cast(Alias { unsettled: 0, ..*alias });
             // Should the table be full, the next packet tries again.
-            let _ = promote(&work.alias(), &work.flow);
+            let _ = promote(&work.alias(), &work.flow, None);
         }
         Some(_) => {}
     }
@@ -159,10 +160,10 @@ pub fn insert_half_open(key: &Key<'_>, flow: &Flow) -> bool {
     inserted.is_ok()
 }
 
-/// Moves a flow, or an alias of one, that got its answer to the table that never evicts. `false`: that table
-/// is full.
+/// Moves a flow that got its answer and has counted `counted`, or an alias of one, to the table that never evicts.
+/// `false`: that table is full.
 #[inline(always)]
-pub fn promote(key: &Key<'_>, flow: &Flow) -> bool {
+pub fn promote(key: &Key<'_>, flow: &Flow, counted: Option<Counted>) -> bool {
     const EEXIST: i32 = -17;
     let inserted = if key.version == 4 {
         FLOWS_V4.insert(key.v4, flow, BPF_NOEXIST)
@@ -170,7 +171,12 @@ pub fn promote(key: &Key<'_>, flow: &Flow) -> bool {
         FLOWS_V6.insert(key.v6, flow, BPF_NOEXIST)
     };
     match inserted {
-        Ok(()) => report::count(Counter::FlowsCompleted, 1),
+        Ok(()) => {
+            report::count(Counter::FlowsCompleted, 1);
+            if let Some(counted) = counted {
+                tally::entered(counted);
+            }
+        }
         // Another CPU was first, with the other direction.
         Err(EEXIST) => {}
         Err(_) => return false,
@@ -179,13 +185,17 @@ pub fn promote(key: &Key<'_>, flow: &Flow) -> bool {
     true
 }
 
-/// Removes what lies under a key, so that another flow can begin.
+/// Removes what lies under a key, so that another flow can begin: a flow that has counted `counted`, or an alias.
 #[inline(always)]
-pub fn remove(key: &Key<'_>) {
+pub fn remove(key: &Key<'_>, counted: Option<Counted>) {
     // Nothing to remove is fine: the entry is in one of the two tables only.
     let removed = if key.version == 4 { FLOWS_V4.remove(key.v4) } else { FLOWS_V6.remove(key.v6) };
     if removed.is_ok() {
         report::count(Counter::FlowsRemoved, 1);
+        // Of two CPUs that remove it, one gets here.
+        if let Some(counted) = counted {
+            tally::left(counted);
+        }
     }
     remove_half_open(key);
 }

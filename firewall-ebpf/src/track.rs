@@ -12,6 +12,7 @@ use firewall_common::{
     layout::{Counter, Hook},
     policy::{Action, NewFlow},
     reason::Reason,
+    tally::Counted,
     wire::{Fragment, Packet, ip_protocol, tcp_flags},
     words::clear,
 };
@@ -21,7 +22,7 @@ use crate::{
     judge::{self, Policy},
     limits,
     maps::{POLICY, TIMEOUTS},
-    pinholes, related, report, shortcut, tables,
+    pinholes, related, report, shortcut, tables, tally,
     work::{Decision, Work},
 };
 
@@ -84,7 +85,7 @@ fn with_header(work: &mut Work) -> Decision {
 #[inline(always)]
 fn moves_on(work: &mut Work, flow: &mut Flow) -> bool {
     let unread = work.packet.payload_len > 0;
-    if work.packet.protocol != ip_protocol::TCP || flow.is_child() {
+    if work.packet.protocol != ip_protocol::TCP || flow.flags & Flow::LOOKED_AT != 0 {
         return false;
     }
     if unread && flow.protocol != 0 {
@@ -211,6 +212,9 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
         flow.last_seen = work.now;
     }
     flow.count(direction, work.packet.ip_len);
+    if flow.is_counted_apart() {
+        tally::passed(work);
+    }
     let is_read = brings_payload(&work.packet) && !is_discarded(before, &work.packet);
     work.note_flow(flow);
     if next == before && !is_read && !before.is_half_open() {
@@ -244,6 +248,7 @@ fn change(work: &mut Work, flow: &mut Flow, before: State, next: State) -> bool 
         // Back to where it was, so that its next packet can try again.
         atomic::change_state(flow, next, before);
         work.state = before;
+        tally::passed_not(work);
         work.refuse(Reason::OutOfResources);
         return false;
     }
@@ -260,7 +265,8 @@ fn complete(work: &mut Work, flow: &mut Flow) -> bool {
     }
     // By way of the desk: see `Work::passed`.
     work.flow = *flow;
-    if !tables::promote(&work.key(), &work.flow) {
+    work.flow.flags &= !Flow::COUNTED_APART;
+    if !tables::promote(&work.key(), &work.flow, Some(Counted::by(&work.flow))) {
         return false;
     }
     if let Some(policy) = Policy::of(work)
@@ -306,6 +312,9 @@ fn pass_relaxed(work: &mut Work, flow: &mut Flow) -> Decision {
     reply.learn_again();
     flow.last_seen = work.now;
     flow.count(work.direction, work.packet.ip_len);
+    if flow.is_counted_apart() {
+        tally::passed(work);
+    }
     if brings_payload(&work.packet) { read_or_pass(work, flow) } else { Decision::Pass }
 }
 
@@ -355,11 +364,17 @@ fn renew(work: &mut Work, flow: &mut Flow) -> Decision {
         // It goes the other way than the one that was let in.
         work.packet.turn(&mut work.quoted);
         if judge::new_flow(work, true) != Action::Allow {
+            tally::refused(work);
             return work.refuse(Reason::PolicyRulesDenied);
         }
-        flow.rule = work.rule as u16;
-        flow.protocol = work.protocol;
     }
+    let apart = flow.is_counted_apart();
+    if !apart {
+        tally::left(Counted::by(flow));
+    }
+    // Still those of before if the policy was not asked.
+    flow.rule = work.rule as u16;
+    flow.protocol = work.protocol;
     filter::forget(flow.id, work.now, 0);
     let next = flow::renew(flow, &answer);
     flow.id = report::next_flow_number();
@@ -375,6 +390,7 @@ fn renew(work: &mut Work, flow: &mut Flow) -> Decision {
     work.direction = Direction::Reply;
     flow.count(Direction::Reply, work.packet.ip_len);
     work.note_flow(flow);
+    tally::began(work, apart);
     work.told.crosses = 1;
     report::count(Counter::FlowsOpened, 1);
     Decision::Pass
@@ -407,6 +423,9 @@ fn of_new_flow(work: &mut Work) -> Decision {
         _ => Begins::Datagram,
     };
     let action = if pinholes::let_in(work) { Action::Allow } else { judge::new_flow(work, false) };
+    if action != Action::Allow {
+        tally::refused(work);
+    }
     match action {
         Action::Allow => {}
         Action::Reject if work.packet.protocol == ip_protocol::TCP => {
@@ -502,7 +521,8 @@ fn lay_out(work: &mut Work, id: u64, state: State) {
     flow.interface = work.interface;
     flow.rule = work.rule as u16;
     flow.kin = work.kin;
-    flow.flags = if work.kin != 0 { Flow::CHILD } else { 0 };
+    // It begins without an answer.
+    flow.flags = Flow::COUNTED_APART | if work.kin != 0 { Flow::CHILD } else { 0 };
 }
 
 /// Enters the flow that the packet on the desk begins.
@@ -512,7 +532,10 @@ fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
         Begins::Datagram => State::Unreplied,
         Begins::Syn => State::SynSent,
         Begins::Midstream | Begins::Asymmetric => State::Midstream,
-        Begins::Nothing => return Decision::Pass,
+        Begins::Nothing => {
+            tally::passed(work);
+            return Decision::Pass;
+        }
     };
     work.flow_id = report::next_flow_number();
     work.state = state;
@@ -535,6 +558,7 @@ fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
     if work.kin != 0 {
         pinholes::begun(work);
     }
+    tally::began(work, true);
     report::count(Counter::FlowsOpened, 1);
     work.told.crosses = 1;
     Decision::Pass
@@ -575,10 +599,10 @@ fn is_discarded(state: State, packet: &Packet) -> bool {
 #[inline(always)]
 fn forget(work: &mut Work, flow: &Flow) {
     filter::forget(flow.id, work.now, 0);
-    tables::remove(&work.key());
+    tables::remove(&work.key(), Some(Counted::by(flow)));
     if work.by_alias {
         tables::call_by_own_name(work);
-        tables::remove(&work.key());
+        tables::remove(&work.key(), None);
     }
 }
 

@@ -26,7 +26,7 @@ pub const TC_EGRESS: &str = "fwx_egress";
 pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
-pub const PINNED_MAPS: [&str; 37] = [
+pub const PINNED_MAPS: [&str; 38] = [
     "FLOWS_V4",
     "FLOWS_V6",
     "HALF_OPEN_V4",
@@ -36,6 +36,7 @@ pub const PINNED_MAPS: [&str; 37] = [
     "FRAGMENTING_PAIRS",
     "SOURCES",
     "RULE_LIMITS",
+    "RULE_COUNTERS",
     "ATTACK",
     "AUTHENTICATED",
     "SECRET",

@@ -172,6 +172,9 @@ fn insert<K: aya::Pod + PartialEq>(
     if translated {
         flow.flags |= Flow::TRANSLATED;
     }
+    if flow.state().is_half_open() {
+        flow.flags |= Flow::COUNTED_APART;
+    }
     let (table, other) =
         if flow.state().is_half_open() { (half_open, completed) } else { (completed, half_open) };
     if is_known(table, &key.key)? || is_known(other, &key.key)? {

@@ -120,10 +120,22 @@ impl Flow {
     /// Another connection announced it, see [`crate::filter::pinhole`].
     pub const CHILD: u8 = 4;
 
+    /// It lies in a table that may push it out at any time: its packets are counted for its rule with each packet
+    /// and not by what it has counted itself, see [`crate::tally`].
+    pub const COUNTED_APART: u8 = 128;
+    /// Flags of flows whose every packet has to be looked at.
+    pub const LOOKED_AT: u8 = Self::CHILD | Self::COUNTED_APART;
+
     /// Whether another connection announced it.
     #[inline(always)]
     pub const fn is_child(&self) -> bool {
         self.flags & Self::CHILD != 0
+    }
+
+    /// Whether what it counts does not count for its rule.
+    #[inline(always)]
+    pub const fn is_counted_apart(&self) -> bool {
+        self.flags & Self::COUNTED_APART != 0
     }
 
     /// The flow's state.
