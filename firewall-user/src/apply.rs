@@ -13,8 +13,9 @@ use crate::{
     flows::FlowTable,
     generation::Over,
     instance::{Instance, ProtocolState, State},
-    policy::{Compiled, Numbers, Policy, TableSizes},
+    policy::{Compiled, Numbers, Policy, TableSizes, action_name},
     renumber::{InUse, Numbering, keep_numbers},
+    rule_counters::AllCounters,
     shortcut::Shortcut,
     status,
     tables::Tables,
@@ -31,6 +32,8 @@ pub struct Change {
     interfaces: Numbering,
     /// By number, those that are gone included.
     protocol_states: Vec<ProtocolState>,
+    /// What the rules do, in the order of the policy, and the default.
+    actions: (Vec<String>, String),
     compiled: Compiled,
     shortcut: bool,
     over: Over,
@@ -94,6 +97,10 @@ impl Change {
             rules,
             protocols,
             interfaces,
+            actions: (
+                policy.rules().iter().map(|rule| action_name(rule.action).to_owned()).collect(),
+                action_name(policy.default_action()).to_owned(),
+            ),
             compiled: policy.compile_with(&numbers),
             shortcut: policy.shortcut(),
             over,
@@ -127,6 +134,11 @@ impl Change {
             // One that nobody knows the names of, or that was cut off.
             tables.end_shadow()?;
         }
+        if before.is_none() {
+            // Nobody knows what numbers meant, if they meant anything.
+            let counters = AllCounters::open(tables)?;
+            (0..=u16::MAX).for_each(|rule| counters.forget(rule));
+        }
         tables.write_policy(&self.compiled, self.over)?;
         match before {
             Some(before) => instance.write_state(&self.done(before.clone())),
@@ -158,6 +170,8 @@ impl Change {
             rules: self.rules.names.clone(),
             interface_names: self.interfaces.names.clone(),
             rules_in_force: self.rules.numbers.clone(),
+            rule_actions: self.actions.0.clone(),
+            default_action: self.actions.1.clone(),
             timeouts_ns: Timeout::ALL
                 .iter()
                 .map(|(timeout, name)| ((*name).to_owned(), self.compiled.timeouts.get(*timeout)))

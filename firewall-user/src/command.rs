@@ -1,7 +1,10 @@
 //! Changing one flow, by the kernel program that does it: nothing comes between its look and its change.
 
 use anyhow::{Context as _, Result};
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::{
+    Ebpf,
+    programs::{SchedClassifier, TestRun as _, TestRunOptions},
+};
 use firewall_common::layout::{Command, Order};
 
 use crate::{flows::Key, instance::Instance, object::COMMAND};
@@ -21,6 +24,13 @@ impl Commander {
         let path = instance.programs().join(COMMAND);
         let program = SchedClassifier::from_pin(&path)
             .with_context(|| format!("cannot open the program {}", path.display()))?;
+        Ok(Self { program })
+    }
+
+    /// The program of those that are loaded.
+    pub fn loaded(ebpf: &Ebpf) -> Result<Self> {
+        let program = ebpf.program(COMMAND).with_context(|| format!("no program {COMMAND}"))?;
+        let program = SchedClassifier::from_program_info(program.info()?, COMMAND.into())?;
         Ok(Self { program })
     }
 

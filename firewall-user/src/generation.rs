@@ -15,7 +15,9 @@ use firewall_common::{
     policy::{Binding, InForce, PROTOCOLS_MAX, SLOTS},
 };
 
-use crate::{batch, policy::Compiled, renumber::Numbering, tables::Tables};
+use crate::{
+    batch, policy::Compiled, renumber::Numbering, rule_counters::AllCounters, tables::Tables,
+};
 
 /// The kernel's flag for maps that may differ in size and take each other's place (`include/uapi/linux/bpf.h`).
 const BPF_F_INNER_MAP: u32 = 1 << 12;
@@ -103,7 +105,9 @@ impl Tables {
     /// Forgets what was counted under numbers that mean something else now.
     pub fn forget_counts(&self, rules: &Numbering, protocols: &Numbering) -> Result<()> {
         let mut limits: Array<_, SourceLimits> = self.open("RULE_LIMITS")?;
+        let rule_counters = AllCounters::open(self)?;
         for number in &rules.reused {
+            rule_counters.forget(*number);
             limits.set(u32::from(*number), SourceLimits::default(), 0)?;
         }
         let mut counters: PerCpuArray<_, FilterCounters> = self.open("FILTER_COUNTERS")?;

@@ -247,6 +247,12 @@ pub struct State {
     pub rules: Vec<String>,
     /// Numbers of the rules in force, in their order.
     pub rules_in_force: Vec<u16>,
+    /// What each of them does: `allow`, `deny` or `reject`.
+    #[serde(default)]
+    pub rule_actions: Vec<String>,
+    /// What becomes of a flow that no rule speaks about.
+    #[serde(default)]
+    pub default_action: String,
     /// Interfaces.
     pub interfaces: Vec<InterfaceState>,
     /// Names of the interfaces that policies spoke of; number n stands at n - 1.

@@ -38,6 +38,8 @@ pub mod renumber;
 pub mod replay;
 pub mod resize;
 pub mod ring;
+pub mod rule_counters;
+pub mod rules;
 pub mod shadow;
 pub mod shortcut;
 pub mod status;

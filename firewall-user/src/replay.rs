@@ -18,7 +18,9 @@ use firewall_common::{
 use serde::Serialize;
 
 use crate::{
-    bad_input, empty,
+    bad_input,
+    command::Commander,
+    empty,
     event::{self, Event, Names},
     generation::Over,
     instance,
@@ -267,6 +269,11 @@ impl Replay {
     /// How the policies compare, with the newest `flows` of each pair of rules that differ.
     pub fn comparison(&self, flows: usize) -> Result<Comparison> {
         Comparison::read(&self.tables, &self.names, 0, flows)
+    }
+
+    /// What changes single flows, as user space does.
+    pub fn commander(&self) -> Result<Commander> {
+        Commander::loaded(&self.ebpf)
     }
 
     /// The tables that the programs work with.

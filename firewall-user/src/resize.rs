@@ -17,7 +17,14 @@ use firewall_common::{
     wire::ip_protocol,
 };
 
-use crate::{batch, flows::FlowTable, object::os_error, policy::TableSizes, tables::Tables};
+use crate::{
+    batch,
+    flows::FlowTable,
+    object::os_error,
+    policy::TableSizes,
+    rule_counters::{AllCounters, Sums},
+    tables::Tables,
+};
 
 /// A change of size that is under way.
 #[derive(Debug)]
@@ -87,8 +94,11 @@ impl Resize {
     pub fn finish(self) -> Result<u64> {
         let left_out = self.copy()?;
         for table in &self.tables {
-            fs::remove_file(self.aside(*table))
+            let aside = self.aside(*table);
+            let old = open_old(&aside, *table)?;
+            fs::remove_file(&aside)
                 .with_context(|| format!("cannot remove the old table {}", table.map()))?;
+            self.give_up(*table, &old)?;
         }
         Ok(left_out)
     }
@@ -97,16 +107,43 @@ impl Resize {
         let new = Tables::pinned(&self.maps);
         let mut left_out = 0;
         for table in &self.tables {
-            let old = MapData::from_pin(self.aside(*table))
-                .with_context(|| format!("cannot open the old table {}", table.map()))?;
+            let old = open_old(&self.aside(*table), *table)?;
+            let mut sums = Sums::default();
             left_out += match table {
-                FlowTable::CompletedV4 => copy::<KeyV4>(&old, new.flows_v4()?)?,
-                FlowTable::CompletedV6 => copy::<KeyV6>(&old, new.flows_v6()?)?,
-                FlowTable::HalfOpenV4 => copy::<KeyV4>(&old, new.half_open_v4()?)?,
-                FlowTable::HalfOpenV6 => copy::<KeyV6>(&old, new.half_open_v6()?)?,
+                FlowTable::CompletedV4 => copy::<KeyV4>(&old, new.flows_v4()?, &mut sums)?,
+                FlowTable::CompletedV6 => copy::<KeyV6>(&old, new.flows_v6()?, &mut sums)?,
+                FlowTable::HalfOpenV4 => copy::<KeyV4>(&old, new.half_open_v4()?, &mut sums)?,
+                FlowTable::HalfOpenV6 => copy::<KeyV6>(&old, new.half_open_v6()?, &mut sums)?,
             };
+            if table.is_completed() {
+                AllCounters::open(&new)?.add(&sums);
+            }
         }
         Ok(left_out)
+    }
+
+    /// What the flows of a table have counted, which nobody uses any more, is their rules' now.
+    fn give_up(&self, table: FlowTable, data: &MapData) -> Result<()> {
+        let mut sums = Sums::default();
+        match table {
+            FlowTable::CompletedV4 => {
+                batch::for_each(data, |_: &KeyV4, flow: &Flow| sums.leaves(flow))?;
+            }
+            FlowTable::CompletedV6 => {
+                batch::for_each(data, |_: &KeyV6, flow: &Flow| sums.leaves(flow))?;
+            }
+            FlowTable::HalfOpenV4 | FlowTable::HalfOpenV6 => return Ok(()),
+        }
+        AllCounters::open(&Tables::pinned(&self.maps))?.add(&sums);
+        Ok(())
+    }
+
+    /// Puts an old table back in the place of the new one.
+    fn put_back(&self, table: FlowTable) -> Result<()> {
+        // There may be none yet.
+        let new = MapData::from_pin(self.pin(table)).ok();
+        fs::rename(self.aside(table), self.pin(table))?;
+        new.map_or(Ok(()), |new| self.give_up(table, &new))
     }
 
     fn pin(&self, table: FlowTable) -> PathBuf {
@@ -125,17 +162,23 @@ impl Drop for Resize {
             return;
         }
         for table in &self.tables {
-            if let Err(error) = fs::rename(self.aside(*table), self.pin(*table)) {
-                tracing::error!("cannot put the table {} back: {error}", table.map());
+            if let Err(error) = self.put_back(*table) {
+                tracing::error!("cannot put the table {} back: {error:#}", table.map());
             }
         }
     }
 }
 
-/// Copies what is not in the new table, or is there and older. Returns for how much there was no room.
+fn open_old(pin: &Path, table: FlowTable) -> Result<MapData> {
+    MapData::from_pin(pin).with_context(|| format!("cannot open the old table {}", table.map()))
+}
+
+/// Copies what is not in the new table, or is there and older. Returns for how much there was no room. `sums` is told
+/// what enters the new table and what leaves it.
 fn copy<K: aya::Pod + bytemuck::Pod>(
     old: &MapData,
     mut new: HashMap<MapData, K, Flow>,
+    sums: &mut Sums,
 ) -> Result<u64> {
     const BPF_ANY: u64 = 0;
     let (mut left_out, mut failure) = (0, None);
@@ -143,8 +186,14 @@ fn copy<K: aya::Pod + bytemuck::Pod>(
         if failure.is_some() || !is_newer(&new, key, flow) {
             return;
         }
+        let before = new.get(key, 0);
         match new.insert(key, learning(*flow), BPF_ANY) {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Ok(before) = before {
+                    sums.leaves(&before);
+                }
+                sums.enters(flow);
+            }
             Err(error) if os_error(&error) == Some(libc::E2BIG) => left_out += 1,
             Err(error) => failure = Some(error),
         }

@@ -5,6 +5,7 @@ mod filter;
 mod findings;
 mod out;
 mod replay;
+mod rules;
 mod shadow;
 
 use std::{
@@ -114,6 +115,12 @@ enum Command {
     /// A policy beside the one in force, which tells what it would do and does nothing
     #[command(subcommand)]
     Shadow(shadow::Shadow),
+    /// What each rule of the policy let in and refused, when it was last hit, and its live connections
+    #[command(
+        after_help = "Examples:\n  fwx rules\n  fwx rules --unused\n  fwx rules --sort bytes -o json\n\nCounters \
+                            begin when the firewall is brought up, or with the policy that brought the rule."
+    )]
+    Rules(rules::Rules),
     /// Connections: list them, look at one, kill some, forget all
     #[command(subcommand)]
     Conn(conn::Conn),
@@ -283,6 +290,10 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             criteria.selection(time::OffsetDateTime::now_utc().unix_timestamp_nanos())?;
             let request = Request { follow, last, criteria, publish: false };
             subscribe::print(&instance, request, output.is_json()).await?;
+        }
+        Command::Rules(command) => {
+            need_root()?;
+            rules::run(&instance, command)?;
         }
         Command::Replay { capture, policy, shadow, interface, events, hook, output } => {
             let policy = policy.map(|path| Policy::load(&path)).transpose()?;

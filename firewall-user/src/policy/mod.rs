@@ -34,7 +34,7 @@ pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind};
 pub(crate) use model::action_name;
 pub use model::{
     Asymmetric, FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes,
-    Transport,
+    Transport, action_name,
 };
 pub use summary::Summary;
 

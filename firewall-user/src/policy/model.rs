@@ -274,7 +274,7 @@ pub struct PolicyRule {
 }
 
 /// The name of `action` in policies and events.
-pub(crate) const fn action_name(action: Action) -> &'static str {
+pub const fn action_name(action: Action) -> &'static str {
     match action {
         Action::Deny => "deny",
         Action::Allow => "allow",
