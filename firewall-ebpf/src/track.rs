@@ -212,11 +212,11 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
         flow.last_seen = work.now;
     }
     flow.count(direction, work.packet.ip_len);
+    let is_read = brings_payload(&work.packet) && !is_discarded(before, &work.packet);
+    work.note_flow(flow);
     if flow.is_counted_apart() {
         tally::passed(work);
     }
-    let is_read = brings_payload(&work.packet) && !is_discarded(before, &work.packet);
-    work.note_flow(flow);
     if next == before && !is_read && !before.is_half_open() {
         return Known::Decided(shortcut::onward(work, flow));
     }

@@ -10,6 +10,7 @@ use firewall_common::{
     reason::Reason,
 };
 use firewall_user::{
+    command::Commander,
     event::Event,
     policy::{Policy, TableSizes},
     replay::{Hook, Outcome, Replay},
@@ -202,6 +203,11 @@ impl Rig {
     fn set_binding(&self, binding: Binding) {
         let bound = self.tables().bind(RTSP_PROTOCOL, |_| binding);
         bound.unwrap_or_else(|error| panic!("the binding cannot be changed: {error:#}"));
+    }
+
+    /// What changes single flows, as user space does.
+    pub fn commander(&self) -> Commander {
+        self.replay.commander().unwrap_or_else(|error| panic!("no commands: {error:#}"))
     }
 
     /// The programs' own tables.

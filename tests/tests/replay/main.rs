@@ -13,6 +13,7 @@ mod overlap;
 mod pinholes;
 mod policy;
 mod resources;
+mod rule_counters;
 mod stream;
 mod tcp;
 mod tcp_closing;
