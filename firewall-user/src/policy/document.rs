@@ -8,13 +8,17 @@ use std::ops::Range;
 use serde_spanned::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::error::{ProblemKind, Problems, quote};
+use super::{
+    error::{ProblemKind, Problems, quote},
+    include, merge,
+};
 
 /// Longest text, in bytes, of which all syntax errors are collected; of a longer one the first is
 /// told. A parser that goes on after errors can find one in each byte.
 const RECOVERABLE_BYTES_MAX: usize = 64 << 10;
 /// Longest name for which a similar one is looked for, in bytes.
 const SIMILAR_BYTES_MAX: usize = 64;
+const INCLUDE_HELP: &str = "`include` stands at the top of the file, above its first table";
 /// Most choices that a help text lists.
 const LISTED_MAX: usize = 16;
 
@@ -23,10 +27,16 @@ pub(super) type Span = Range<usize>;
 type Key<'i> = Spanned<DeString<'i>>;
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
-/// The document in `text`; `None`, with what is wrong added to `problems`, if it is not TOML.
-pub(super) fn parse<'i>(text: &'i str, problems: &mut Problems) -> Option<DeTable<'i>> {
+/// The document in `text`, whose first byte is at `start` of the policy; `None`, with what is wrong added to
+/// `problems`, if it is not TOML.
+pub(super) fn parse<'i>(
+    text: &'i str,
+    start: usize,
+    problems: &mut Problems,
+) -> Option<DeTable<'i>> {
     let first_error = match DeTable::parse(text) {
-        Ok(document) => return Some(document.into_inner()),
+        Ok(document) if start == 0 => return Some(document.into_inner()),
+        Ok(document) => return Some(merge::moved(document.into_inner(), start)),
         Err(error) => error,
     };
     let mut errors = if text.len() <= RECOVERABLE_BYTES_MAX {
@@ -39,7 +49,7 @@ pub(super) fn parse<'i>(text: &'i str, problems: &mut Problems) -> Option<DeTabl
     for error in errors {
         let span = error.span().unwrap_or_default();
         let message = error.message().to_owned();
-        problems.add(span, ProblemKind::Syntax { message }, None);
+        problems.add(start + span.start..start + span.end, ProblemKind::Syntax { message }, None);
     }
     None
 }
@@ -82,7 +92,11 @@ impl<'a, 'i> Section<'a, 'i> {
                     section: self.title.clone(),
                     key: quote(key.get_ref()),
                 };
-                problems.add(key.span(), kind, help_for_name(key.get_ref(), known, "known keys"));
+                let help = match key.get_ref().as_ref() {
+                    include::KEY => Some(INCLUDE_HELP.to_owned()),
+                    key => help_for_name(key, known, "known keys"),
+                };
+                problems.add(key.span(), kind, help);
             }
         }
     }

@@ -26,6 +26,19 @@ impl PolicyError {
         &self.problems
     }
 
+    /// All that is told by several; `None` if there is none.
+    pub(super) fn joined(errors: Vec<Self>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let mut joined = errors.next()?;
+        for error in errors {
+            joined.problems.extend(error.problems);
+            joined.omitted += error.omitted;
+        }
+        joined.omitted += joined.problems.len().saturating_sub(PROBLEMS_MAX);
+        joined.problems.truncate(PROBLEMS_MAX);
+        Some(joined)
+    }
+
     /// How many more there are.
     pub fn omitted(&self) -> usize {
         self.omitted
@@ -98,9 +111,9 @@ impl Problem {
         &self.kind
     }
 
-    /// The file, by the name that the caller gave it.
+    /// The file, by the name that the caller gave it, or by which it is included.
     pub fn file(&self) -> &str {
-        self.source_text.name()
+        self.source_text.name(self.span.as_ref().map_or(0, |span| span.start))
     }
 
     /// The line, from 1; `None` if the problem concerns the file as a whole.
@@ -207,6 +220,11 @@ pub enum ProblemKind {
     Empty,
     #[error("not TOML: {message}")]
     Syntax { message: String },
+
+    #[error("cannot include {file}: {reason}")]
+    Include { file: String, reason: String },
+    #[error("{section} is given twice")]
+    GivenTwice { section: String },
 
     #[error("unknown key {key} in {section}")]
     UnknownKey { section: String, key: String },

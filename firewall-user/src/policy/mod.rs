@@ -1,6 +1,6 @@
 //! The policy: what its file may say, what it means, and what the kernel's tables hold of it.
 //!
-//! A policy is a TOML file. Its text goes through three forms, each of which can express less
+//! A policy is a TOML file, with those that it includes ([`Sources`]). Its text goes through three forms, each of which can express less
 //! nonsense than the one before:
 //!
 //! 1. the TOML document with the place of every value (`document`),
@@ -17,11 +17,15 @@ mod compile;
 mod document;
 mod duration;
 mod error;
+mod files;
 mod image;
+mod include;
+mod merge;
 mod model;
 mod number;
 mod parse;
 mod ports;
+mod read;
 mod references;
 mod rules;
 mod source;
@@ -31,7 +35,7 @@ mod value;
 
 pub use compile::{Compiled, Numbers};
 pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind};
-pub(crate) use model::action_name;
+pub use files::{SourceFile, Sources};
 pub use model::{
     Asymmetric, FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes,
     Transport, action_name,

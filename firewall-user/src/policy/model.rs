@@ -9,7 +9,7 @@ use firewall_common::{
 };
 use ipnet::IpNet;
 
-use super::{PolicyError, builtin, parse, source};
+use super::{PolicyError, SourceFile, Sources, builtin};
 
 /// A policy that can be put into force.
 ///
@@ -36,17 +36,16 @@ impl Policy {
     /// # Errors
     /// Everything that is wrong with `text`, in the order of the file.
     pub fn parse(name: &str, text: &str) -> Result<Self, PolicyError> {
-        parse::parse(name, text)
+        let main = SourceFile { path: name.into(), text: text.to_owned() };
+        Sources::new(main, Vec::new()).parse()
     }
 
-    /// The policy in the file at `path`.
+    /// The policy in the file at `path` and those that it includes.
     ///
     /// # Errors
-    /// As [`Policy::parse`]; also a file that cannot be read, is larger than 4 MiB or not UTF-8.
+    /// As [`Policy::parse`]; also a file that cannot be read or is not UTF-8, and more than 4 MiB in all.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
-        let name = path.display().to_string();
-        let text = source::read(&name, path)?;
-        Self::parse(&name, &text)
+        Sources::load(path)?.parse()
     }
 
     /// The policy that applies where no file is given: every new flow is allowed, every filter is

@@ -1,6 +1,6 @@
 //! From the TOML document to the [`Policy`]: each table and key, what it may hold and what it means.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use firewall_common::{
     filter::FilterId,
@@ -8,13 +8,15 @@ use firewall_common::{
     policy::{Action, Mode, NETWORKS_MAX, NewFlow, PREFIXES_MAX, PROTOCOLS_MAX, Profile},
 };
 use ipnet::IpNet;
+use toml::de::DeTable;
 
 use super::{
-    FilterSettings, Network, Policy, PolicyError, Protocol,
+    FilterSettings, Network, Policy, PolicyError, Protocol, Sources,
     asymmetric::asymmetric,
     builtin,
     document::{self, Section, Span, Value},
     error::{ProblemKind, Problems, quote},
+    include, merge,
     model::action_name,
     ports::{PortClaims, protocol},
     references::{KnownNames, Scope},
@@ -24,8 +26,9 @@ use super::{
     value::{self, Refusal},
 };
 
-/// The tables that a policy may have.
-const KEYS: [&str; 9] = [
+/// The tables that a policy may have, and what it includes.
+const KEYS: [&str; 10] = [
+    include::KEY,
     "gateway",
     "tables",
     "timeouts",
@@ -39,18 +42,49 @@ const KEYS: [&str; 9] = [
 const INTERFACES_HELP: &str =
     "a policy has at least `[gateway]` with `interfaces = [\"lan0\", \"wan0\"]`";
 
-/// See [`Policy::parse`].
-pub(super) fn parse(name: &str, text: &str) -> Result<Policy, PolicyError> {
-    let mut problems = Problems::new(Arc::new(PolicySource::new(name, text)));
-    if text.trim_start_matches('\u{feff}').trim().is_empty() {
-        problems.add_for_file(ProblemKind::Empty, Some(INTERFACES_HELP.to_owned()));
-        return Err(problems.into_error());
-    }
-    let Some(document) = document::parse(text, &mut problems) else {
+/// See [`Sources::parse`].
+pub(super) fn parse(sources: &Sources) -> Result<Policy, PolicyError> {
+    let mut problems = Problems::new(Arc::new(PolicySource::of(sources.files())));
+    let Some(document) = document(sources, &mut problems) else {
         return Err(problems.into_error());
     };
     let policy = policy(&Section::root(&document), &mut problems);
     problems.none_or_error(policy)
+}
+
+/// What all files say. `None`, with what is wrong added to `problems`, if one of them is not TOML.
+pub(super) fn document<'a>(sources: &'a Sources, problems: &mut Problems) -> Option<DeTable<'a>> {
+    let is_empty = |text: &str| text.trim_start_matches('\u{feff}').trim().is_empty();
+    if sources.files().iter().all(|file| is_empty(&file.text)) {
+        problems.add_for_file(ProblemKind::Empty, Some(INTERFACES_HELP.to_owned()));
+        return None;
+    }
+    let mut documents = Vec::new();
+    let mut start = 0;
+    for file in sources.files() {
+        let document = document::parse(&file.text, start, problems);
+        start += file.text.len() + 1;
+        if let Some(document) = &document {
+            check_included(sources, &file.path, &Section::root(document), problems);
+        }
+        documents.push(document);
+    }
+    // What one file lacks others may miss, so nothing is said of the rest before all of them are TOML.
+    let mut documents = documents.into_iter().collect::<Option<Vec<_>>>()?.into_iter();
+    let mut root = documents.next()?;
+    documents.for_each(|included| merge::add(&mut root, included, problems));
+    Some(root)
+}
+
+/// Reports what the file at `path` includes by name and is not among the files.
+fn check_included(sources: &Sources, path: &Path, root: &Section<'_, '_>, problems: &mut Problems) {
+    for (entry, span) in include::listed(root, problems) {
+        let wanted = include::named(path, &entry);
+        if !include::is_pattern(&entry) && !sources.files().iter().any(|it| it.path == wanted) {
+            let reason = "it is not among the files of this policy".to_owned();
+            problems.add(span, ProblemKind::Include { file: quote(&entry), reason }, None);
+        }
+    }
 }
 
 /// Reads section after section. What is wrong goes to `problems`, and the reading goes on with

@@ -1,13 +1,11 @@
-//! The text of a policy file: reading it within bounds, and showing a piece of it in a message.
+//! The text of a policy, of one file or several: where in it something is, and showing a piece of it in a message.
 
-use std::{fs::File, io::Read, ops::Range, path::Path, sync::Arc};
+use std::ops::Range;
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
-use super::error::{PolicyError, ProblemKind, Problems};
+use super::files::{SourceFile, shown};
 
-/// Largest policy file that is read, in bytes.
-pub(super) const FILE_BYTES_MAX: usize = 4 << 20;
 /// Longest piece of text that a message quotes or underlines, in bytes.
 const QUOTE_BYTES_MAX: usize = 200;
 /// Longest piece of text shown around a problem, in bytes. Beyond it whole lines are not shown but
@@ -15,44 +13,12 @@ const QUOTE_BYTES_MAX: usize = 200;
 const SNIPPET_BYTES_MAX: usize = 2_000;
 const MARGIN_BYTES: usize = 80;
 
-/// The text of the file at `path`, which messages call `name`.
-pub(super) fn read(name: &str, path: &Path) -> Result<String, PolicyError> {
-    let fail = |kind, help: Option<&str>| {
-        let mut problems = Problems::new(Arc::new(PolicySource::new(name, "")));
-        problems.add_for_file(kind, help.map(str::to_owned));
-        problems.into_error()
-    };
-    let mut bytes = Vec::new();
-    // The limit is on what is read, not on what the directory says: a device has no size.
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| fail(ProblemKind::Unreadable { reason: error.to_string() }, None))?;
-    if bytes.len() > FILE_BYTES_MAX {
-        let help = "check that this is the policy and not another file";
-        return Err(fail(ProblemKind::FileTooLarge { bytes_max: FILE_BYTES_MAX }, Some(help)));
-    }
-    String::from_utf8(bytes).map_err(|error| not_utf8(name, &error))
-}
-
-/// The place in the file that is not UTF-8. What stands before it is, so offsets stay true in the
-/// text that has a replacement character there.
-fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> PolicyError {
-    let offset = error.utf8_error().valid_up_to();
-    let byte = error.as_bytes().get(offset).copied().unwrap_or_default();
-    let text = String::from_utf8_lossy(error.as_bytes());
-    let mut problems = Problems::new(Arc::new(PolicySource::new(name, &text)));
-    problems.add(
-        offset..offset + char::REPLACEMENT_CHARACTER.len_utf8(),
-        ProblemKind::NotUtf8 { byte },
-        Some("save the file as UTF-8".to_owned()),
-    );
-    problems.into_error()
-}
-
-/// The text of a policy with an index of its lines.
+/// The text of a policy with an index of its lines. The texts of several files stand one behind the other, with a
+/// newline between: an offset says which file it is in, and no line belongs to two.
 #[derive(Debug)]
 pub(super) struct PolicySource {
-    name: String,
+    /// The files, by the offsets that they begin at.
+    files: Vec<FileStart>,
     /// The text, in which each control character gave way to a filler of the same length, so that
     /// showing it cannot drive the reader's terminal.
     text: String,
@@ -60,16 +26,49 @@ pub(super) struct PolicySource {
     line_starts: Vec<usize>,
 }
 
+#[derive(Debug)]
+struct FileStart {
+    name: String,
+    offset: usize,
+    /// Index of its first line.
+    line: usize,
+}
+
 impl PolicySource {
+    /// The text of one file, which messages call `name`.
     pub(super) fn new(name: &str, text: &str) -> Self {
-        let text: String = text.chars().flat_map(printable).collect();
-        let after_newlines = text.match_indices('\n').map(|(offset, _)| offset + 1);
-        let line_starts = std::iter::once(0).chain(after_newlines).collect();
-        Self { name: name.to_owned(), text, line_starts }
+        Self::join(std::iter::once((name.to_owned(), text)))
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// The texts of all files of a policy.
+    pub(super) fn of(files: &[SourceFile]) -> Self {
+        Self::join(files.iter().map(|file| (shown(&file.path), file.text.as_str())))
+    }
+
+    fn join<'a>(texts: impl Iterator<Item = (String, &'a str)>) -> Self {
+        let mut source = Self { files: Vec::new(), text: String::new(), line_starts: vec![0] };
+        for (name, text) in texts {
+            if !source.files.is_empty() {
+                source.text.push('\n');
+                source.line_starts.push(source.text.len());
+            }
+            let (offset, line) = (source.text.len(), source.line_starts.len() - 1);
+            source.files.push(FileStart { name, offset, line });
+            source.text.extend(text.chars().flat_map(printable));
+            let after_newlines = text.match_indices('\n').map(|(at, _)| offset + at + 1);
+            source.line_starts.extend(after_newlines);
+        }
+        source
+    }
+
+    /// The name of the file that `offset` is in.
+    pub(super) fn name(&self, offset: usize) -> &str {
+        self.file_of(offset).map_or("", |index| self.files[index].name.as_str())
+    }
+
+    /// The offset that the file at `index` begins at.
+    pub(super) fn start_of(&self, index: usize) -> usize {
+        self.files.get(index).map_or(0, |file| file.offset)
     }
 
     /// The text in `span`; empty where `span` lies outside.
@@ -77,10 +76,10 @@ impl PolicySource {
         self.text.get(span.clone()).unwrap_or_default()
     }
 
-    /// Line and column of `offset`, both counted from 1, columns in characters.
+    /// Line and column of `offset` in its file, both counted from 1, columns in characters.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let line = self.line_of(offset);
-        (line + 1, self.column(line, offset) + 1)
+        (line - self.lines_of_file(offset).start + 1, self.column(line, offset) + 1)
     }
 
     /// The part of `span` that can be quoted: what stands on its first line, and not too much of it.
@@ -89,6 +88,18 @@ impl PolicySource {
         let end = self.floor_char_boundary(span.end.clamp(start, start + QUOTE_BYTES_MAX));
         let line_end = self.line_end(self.line_of(start)).max(start);
         start..end.min(line_end)
+    }
+
+    fn file_of(&self, offset: usize) -> Option<usize> {
+        self.files.partition_point(|file| file.offset <= offset).checked_sub(1)
+    }
+
+    /// The indices of the lines of the file that `offset` is in.
+    fn lines_of_file(&self, offset: usize) -> Range<usize> {
+        let index = self.file_of(offset);
+        let first = index.map_or(0, |index| self.files[index].line);
+        let next = index.and_then(|index| self.files.get(index + 1));
+        first..next.map_or(self.line_starts.len(), |next| next.line)
     }
 
     /// Index of the line that holds `offset`, from 0.
@@ -134,10 +145,13 @@ impl SourceCode for PolicySource {
         if end > self.text.len() || end - start > SNIPPET_BYTES_MAX {
             return Err(MietteError::OutOfBounds);
         }
-        let first = self.line_of(start).saturating_sub(context_lines_before);
-        let last =
-            self.line_of(end.saturating_sub(1).max(start)).saturating_add(context_lines_after);
-        let last = last.min(self.line_starts.len() - 1);
+        let lines = self.lines_of_file(start);
+        let first = self.line_of(start).saturating_sub(context_lines_before).max(lines.start);
+        let last = self.line_of(end.saturating_sub(1).max(start));
+        if !lines.contains(&last) {
+            return Err(MietteError::OutOfBounds);
+        }
+        let last = last.saturating_add(context_lines_after).min(lines.end - 1);
 
         let mut shown = self.line_start(first)..self.line_end(last).max(end);
         if context_lines_before == 0 {
@@ -152,10 +166,10 @@ impl SourceCode for PolicySource {
         }
         let line = self.line_of(shown.start);
         Ok(Box::new(MietteSpanContents::new_named(
-            self.name.clone(),
+            self.name(start).to_owned(),
             self.text(&shown).as_bytes(),
             (shown.start, shown.len()).into(),
-            line,
+            line - lines.start,
             self.column(line, shown.start),
             last + 1 - line,
         )))
@@ -181,6 +195,28 @@ mod tests {
         assert_eq!(source.position(8), (2, 1));
         assert_eq!(source.position(11), (3, 3));
         assert_eq!(source.position(99), (3, 4), "beyond the end is the end");
+    }
+
+    #[test]
+    fn an_offset_belongs_to_one_file() {
+        let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.to_owned() };
+        let files = [file("a", "x\ny"), file("empty", ""), file("b", "é\n\nz")];
+        let source = PolicySource::of(&files);
+        let told = |offset| (source.name(offset), source.position(offset));
+        assert_eq!(told(0), ("a", (1, 1)));
+        assert_eq!(told(3), ("a", (2, 2)), "behind its last character");
+        assert_eq!(told(source.start_of(1)), ("empty", (1, 1)));
+        assert_eq!(told(source.start_of(2)), ("b", (1, 1)));
+        assert_eq!(told(source.start_of(2) + 4), ("b", (3, 1)));
+        assert_eq!(told(99), ("b", (3, 2)));
+        let read = |span: Range<usize>| {
+            let contents = source.read_span(&(span.start, span.len()).into(), 5, 5).ok()?;
+            let shown = String::from_utf8_lossy(contents.data()).into_owned();
+            Some((contents.name()?.to_owned(), contents.line(), shown))
+        };
+        assert_eq!(read(2..3), Some(("a".to_owned(), 0, "x\ny".to_owned())));
+        assert_eq!(read(9..10), Some(("b".to_owned(), 0, "é\n\nz".to_owned())));
+        assert_eq!(read(2..6), None, "nothing is in two files");
     }
 
     #[test]

@@ -43,15 +43,35 @@ fn a_missing_file_is_named() {
 #[test]
 fn a_directory_is_refused() {
     let error = Policy::load(Path::new("/")).expect_err("a directory");
-    assert!(error.to_string().contains("Is a directory"), "{error}");
+    assert!(error.to_string().contains("it is a directory"), "{error}");
 }
 
 #[test]
 fn a_file_that_is_too_large_is_refused() {
     let error = load(&vec![b'\n'; (4 << 20) + 1]).expect_err("it is too large");
     assert_eq!(only_problem(&error).kind(), &ProblemKind::FileTooLarge { bytes_max: 4 << 20 });
-    let error = Policy::load(Path::new("/dev/zero")).expect_err("it has no end");
+    load(&vec![b'\n'; 4 << 20]).expect_err("it is empty, but not too large");
+    let error = load(&vec![b'#'; 50 << 20]).expect_err("it is far too large");
     assert_eq!(only_problem(&error).kind(), &ProblemKind::FileTooLarge { bytes_max: 4 << 20 });
+}
+
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).expect("a pipe");
+    let socket = directory.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    for (path, reason) in [
+        (&*pipe, "it is a pipe: write the policy to a file first"),
+        (&*socket, "it is a socket"),
+        (Path::new("/dev/zero"), "it is a device"),
+        (Path::new("/dev/tty"), "it is a device"),
+    ] {
+        let error = Policy::load(path).expect_err("it is no file");
+        let reason = reason.to_owned();
+        assert_eq!(only_problem(&error).kind(), &ProblemKind::Unreadable { reason });
+    }
 }
 
 #[test]
@@ -62,6 +82,21 @@ fn bytes_that_are_not_utf8_are_shown() {
     assert_eq!((problem.line(), problem.column()), (Some(2), Some(6)));
     assert_eq!(problem.help_text(), Some("save the file as UTF-8"));
     assert!(error.render(false).contains("# caf\u{fffd}"));
+}
+
+/// A copy that was interrupted ends anywhere.
+#[test]
+fn a_file_that_is_cut_off_is_a_policy_or_told() {
+    let mut refused = 0;
+    for (end, _) in EXAMPLE.char_indices() {
+        let Err(error) = load(&EXAMPLE.as_bytes()[..end]) else { continue };
+        refused += 1;
+        let lines = EXAMPLE[..end].matches('\n').count() + 1;
+        for problem in error.problems() {
+            assert!(problem.line().is_none_or(|line| line <= lines), "{problem}");
+        }
+    }
+    assert!(refused > EXAMPLE.len() / 2, "{refused}");
 }
 
 #[test]

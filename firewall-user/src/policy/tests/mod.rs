@@ -3,6 +3,7 @@
 mod compile;
 mod errors;
 mod files;
+mod includes;
 mod properties;
 
 use firewall_common::{

@@ -159,12 +159,37 @@ fn fragment() -> impl Strategy<Value = String> {
 /// Whatever is told about `text` can be told: in full, with places inside the text.
 fn assert_told(text: &str) {
     let Err(error) = Policy::parse("fuzz", text) else { return };
+    assert_places(&error, &[("fuzz", text)]);
+}
+
+/// Every problem lies in one of these files, or says that there is nothing in them.
+fn assert_places(error: &PolicyError, files: &[(&str, &str)]) {
     assert!(!error.problems().is_empty());
-    for entry in error.entries() {
-        let lines = text.matches('\n').count() + 1;
-        assert!(entry.line.is_none_or(|line| (1..=lines).contains(&line)), "{entry:?}");
+    for (entry, problem) in error.entries().into_iter().zip(error.problems()) {
+        let (Some(line), Some(column)) = (entry.line, entry.column) else {
+            assert_eq!(problem.kind(), &ProblemKind::Empty);
+            continue;
+        };
+        let file = files.iter().find(|(name, _)| *name == entry.file);
+        let (_, text) = file.unwrap_or_else(|| panic!("{entry:?}"));
+        let line = text.split('\n').nth(line - 1).unwrap_or_else(|| panic!("{entry:?}"));
+        // A control character is shown as so many others as it has bytes.
+        assert!((1..=line.len() + 1).contains(&column), "{entry:?}");
+        assert!(entry.text.len() <= line.len(), "{entry:?}");
     }
     error.render(true);
+}
+
+/// `text` with some of it written over.
+fn damaged(text: &str, damage: Vec<(usize, String)>) -> String {
+    let mut text = text.to_owned();
+    for (at, fragment) in damage {
+        let end = (at + fragment.len()).min(text.len());
+        if text.is_char_boundary(at) && text.is_char_boundary(end) && at <= end {
+            text.replace_range(at..end, &fragment);
+        }
+    }
+    text
 }
 
 proptest! {
@@ -200,18 +225,36 @@ proptest! {
     fn no_damage_to_a_policy_causes_a_panic(
         damage in prop::collection::vec((0..EXAMPLE.len(), fragment()), 1..4),
     ) {
-        let mut text = EXAMPLE.to_owned();
-        for (at, fragment) in damage {
-            let end = (at + fragment.len()).min(text.len());
-            if text.is_char_boundary(at) && text.is_char_boundary(end) && at <= end {
-                text.replace_range(at..end, &fragment);
-            }
+        assert_told(&damaged(EXAMPLE, damage));
+    }
+
+    /// The same text in two files, cut between any two tables.
+    #[test]
+    fn no_damage_to_a_policy_of_two_files_causes_a_panic(
+        damage in prop::collection::vec((0..EXAMPLE.len(), fragment()), 0..4),
+        cut in 0..20usize,
+    ) {
+        let text = damaged(EXAMPLE, damage);
+        let at = text.match_indices("\n[").nth(cut).map_or(text.len(), |(at, _)| at + 1);
+        let (main, included) = text.split_at(at);
+        let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.to_owned() };
+        let sources = Sources::new(file("main", main), vec![file("included", included)]);
+        match (sources.parse(), Policy::parse("whole", &text)) {
+            (Ok(policy), Ok(whole)) => prop_assert_eq!(policy, whole),
+            (Err(error), _) => assert_places(&error, &[("main", main), ("included", included)]),
+            (Ok(_), Err(error)) => panic!("{}", error.render(false)),
         }
-        assert_told(&text);
     }
 
     #[test]
     fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        assert_told(&String::from_utf8_lossy(&bytes));
+        let text = String::from_utf8_lossy(&bytes);
+        assert_told(&text);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("policy.toml");
+        std::fs::write(&path, &bytes).expect("a temporary file");
+        if let Err(error) = Policy::load(&path) {
+            assert_places(&error, &[(&path.display().to_string(), &text)]);
+        }
     }
 }
