@@ -1,5 +1,6 @@
 //! The command line.
 
+mod check;
 mod conn;
 mod filter;
 mod findings;
@@ -100,15 +101,9 @@ enum Command {
         #[command(flatten)]
         output: OutputOption,
     },
-    /// Whether a policy file is good; needs no kernel and no root
-    #[command(after_help = "Example:\n  fwx check /etc/fwx/policy.toml")]
-    Check {
-        /// The policy
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        #[command(flatten)]
-        output: OutputOption,
-    },
+    /// Whether a policy is good, and what it decides about a flow; needs no kernel and no root
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::Check),
     /// Application filters: which are bound to which protocol; takes effect on live connections
     #[command(subcommand)]
     Filter(filter::Filter),
@@ -245,12 +240,12 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             up(&instance, &wanted).await?;
         }
         Command::Apply { file, shadow: true } => {
-            let policy = Policy::load(&file)?;
+            let policy = check::load(&file)?;
             need_root()?;
             shadow::begin(&instance, &policy, &file)?;
         }
         Command::Apply { file, shadow: false } => {
-            let policy = Policy::load(&file)?;
+            let policy = check::load(&file)?;
             need_root()?;
             apply(&instance, &policy, &file)?;
         }
@@ -272,7 +267,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
-        Command::Check { file, output } => return check(&file, output),
+        Command::Check(command) => return check::run(&command),
         Command::Filter(command) => {
             need_root()?;
             filter::run(&instance, command)?;
@@ -316,7 +311,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 impl Bring {
     fn wanted(self) -> Result<Wanted> {
         let mut policy = match &self.policy {
-            Some(path) => Policy::load(path)?,
+            Some(path) => check::load(path)?,
             None => Policy::builtin(),
         };
         if !self.interfaces.is_empty() {
@@ -363,21 +358,6 @@ fn apply(instance: &Instance, policy: &Policy, file: &Path) -> Result<()> {
         policy.rules().len()
     );
     Ok(())
-}
-
-fn check(file: &Path, output: OutputOption) -> Result<ExitCode> {
-    match Policy::load(file) {
-        Ok(policy) => {
-            let summary = policy.summary();
-            output.print(&summary, || format!("{}: good\n", file.display()))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) if output.is_json() => {
-            output.print(&error.entries(), String::new)?;
-            Ok(ExitCode::from(2))
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn need_root() -> Result<()> {

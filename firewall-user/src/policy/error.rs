@@ -2,11 +2,13 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Severity, SourceCode,
+};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::source::PolicySource;
+use super::{lint::WarningKind, source::PolicySource};
 
 /// Most problems that are kept. More would help nobody, and a file of noise has one in every byte.
 const PROBLEMS_MAX: usize = 64;
@@ -51,22 +53,58 @@ impl PolicyError {
 
     /// The problems for a person at a terminal, with colour escape sequences if `color`.
     pub fn render(&self, color: bool) -> String {
-        let theme =
-            if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        let handler = GraphicalReportHandler::new_themed(theme)
-            .with_links(false)
-            .with_width(TERMINAL_COLUMNS);
-        let mut rendered = String::new();
-        for problem in &self.problems {
-            if handler.render_report(&mut rendered, problem).is_err() {
-                rendered.push_str(&format!("{problem}\n"));
-            }
-        }
-        if self.omitted > 0 {
-            rendered.push_str(&format!("… and {} more problems\n", self.omitted));
-        }
-        rendered
+        render(&self.problems, self.omitted, "problems", color)
     }
+}
+
+/// What is legal in a policy and surely not meant; maybe nothing. In the order of the file.
+#[derive(Clone, Debug)]
+pub struct Warnings {
+    warnings: Vec<Problem>,
+    omitted: usize,
+}
+
+impl Warnings {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.warnings.is_empty()
+    }
+
+    /// The warnings, 64 at most.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// How many there are, also those that are not kept.
+    pub fn count(&self) -> usize {
+        self.warnings.len() + self.omitted
+    }
+
+    /// The warnings as data.
+    pub fn entries(&self) -> Vec<ProblemEntry> {
+        self.warnings.iter().map(ProblemEntry::from).collect()
+    }
+
+    /// The warnings for a person at a terminal, with colour escape sequences if `color`.
+    pub fn render(&self, color: bool) -> String {
+        render(&self.warnings, self.omitted, "warnings", color)
+    }
+}
+
+fn render(problems: &[Problem], omitted: usize, what: &str, color: bool) -> String {
+    let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler =
+        GraphicalReportHandler::new_themed(theme).with_links(false).with_width(TERMINAL_COLUMNS);
+    let mut rendered = String::new();
+    for problem in problems {
+        if handler.render_report(&mut rendered, problem).is_err() {
+            rendered.push_str(&format!("{problem}\n"));
+        }
+    }
+    if omitted > 0 {
+        rendered.push_str(&format!("… and {omitted} more {what}\n"));
+    }
+    rendered
 }
 
 impl fmt::Display for PolicyError {
@@ -150,6 +188,10 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 impl Diagnostic for Problem {
+    fn severity(&self) -> Option<Severity> {
+        matches!(self.kind, ProblemKind::Warning(_)).then_some(Severity::Warning)
+    }
+
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
@@ -180,6 +222,9 @@ pub struct ProblemEntry {
     /// The column in characters, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<usize>,
+    /// Of a warning: which sort it is, by a name that does not change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// What is wrong.
     pub message: String,
     /// The offending text.
@@ -195,6 +240,10 @@ impl From<&Problem> for ProblemEntry {
             file: problem.file().to_owned(),
             line: problem.line(),
             column: problem.column(),
+            code: match &problem.kind {
+                ProblemKind::Warning(kind) => Some(kind.code()),
+                _ => None,
+            },
             message: problem.kind.to_string(),
             text: problem.text().to_owned(),
             help: problem.help.clone(),
@@ -274,6 +323,9 @@ pub enum ProblemKind {
     LimitWithoutAllow { key: &'static str, action: &'static str },
     #[error("too many {what}: {count}, and {max} is the most")]
     TooMany { what: &'static str, count: usize, max: usize },
+
+    #[error("{0}")]
+    Warning(WarningKind),
 }
 
 /// `text` in backquotes, without control characters and not too long for a message.
@@ -297,6 +349,11 @@ pub(super) struct Problems {
 impl Problems {
     pub(super) fn new(source: Arc<PolicySource>) -> Self {
         Self { source, found: Vec::new(), omitted: 0 }
+    }
+
+    /// The offset that the file at `index` begins at.
+    pub(super) fn start_of(&self, index: usize) -> usize {
+        self.source.start_of(index)
     }
 
     pub(super) fn add(&mut self, span: Range<usize>, kind: ProblemKind, help: Option<String>) {
@@ -339,6 +396,12 @@ impl Problems {
     /// `value` if nothing is wrong with the policy.
     pub(super) fn none_or_error<T>(self, value: T) -> Result<T, PolicyError> {
         if self.found.is_empty() { Ok(value) } else { Err(self.into_error()) }
+    }
+
+    /// The same as warnings.
+    pub(super) fn into_warnings(self) -> Warnings {
+        let PolicyError { problems: warnings, omitted } = self.into_error();
+        Warnings { warnings, omitted }
     }
 
     pub(super) fn into_error(mut self) -> PolicyError {

@@ -13,17 +13,21 @@
 
 mod asymmetric;
 mod builtin;
+mod check;
 mod compile;
 mod document;
 mod duration;
 mod error;
+mod explain;
 mod files;
 mod image;
 mod include;
+mod lint;
 mod merge;
 mod model;
 mod number;
 mod parse;
+mod places;
 mod ports;
 mod read;
 mod references;
@@ -33,9 +37,12 @@ mod summary;
 mod tracker;
 mod value;
 
+pub use check::{Checked, Place};
 pub use compile::{Compiled, Numbers};
-pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind};
+pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind, Warnings};
+pub use explain::{BadProbe, Explanation, FilterName, Mismatch, PassedOver, Probe, RuleName};
 pub use files::{SourceFile, Sources};
+pub use lint::WarningKind;
 pub use model::{
     Asymmetric, FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes,
     Transport, action_name,

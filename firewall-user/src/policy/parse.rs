@@ -60,10 +60,8 @@ pub(super) fn document<'a>(sources: &'a Sources, problems: &mut Problems) -> Opt
         return None;
     }
     let mut documents = Vec::new();
-    let mut start = 0;
-    for file in sources.files() {
-        let document = document::parse(&file.text, start, problems);
-        start += file.text.len() + 1;
+    for (index, file) in sources.files().iter().enumerate() {
+        let document = document::parse(&file.text, problems.start_of(index), problems);
         if let Some(document) = &document {
             check_included(sources, &file.path, &Section::root(document), problems);
         }
@@ -89,7 +87,7 @@ fn check_included(sources: &Sources, path: &Path, root: &Section<'_, '_>, proble
 
 /// Reads section after section. What is wrong goes to `problems`, and the reading goes on with
 /// something in its place, which [`parse`] lets nobody see.
-fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
+pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
     root.deny_unknown_keys(&KEYS, problems);
     let Gateway { interfaces, default_action, new_flow, shortcut } = gateway(root, problems);
     let tables = tracker::tables(root, problems);

@@ -1,9 +1,12 @@
 //! What policies mean, what is said about bad ones, and that nothing in a file can cause a panic.
 
+mod agreement;
 mod compile;
 mod errors;
+mod explain;
 mod files;
 mod includes;
+mod lints;
 mod properties;
 
 use firewall_common::{
@@ -75,6 +78,13 @@ action = "reject"
 
 fn parsed(text: &str) -> Policy {
     Policy::parse("policy.toml", text).unwrap_or_else(|error| panic!("{}", error.render(false)))
+}
+
+/// A policy of one file, and what is told about it.
+fn checked(text: &str) -> Checked {
+    let main = SourceFile { path: "policy.toml".into(), text: text.to_owned() };
+    let checked = Sources::new(main, Vec::new()).check();
+    checked.unwrap_or_else(|error| panic!("{}", error.render(false)))
 }
 
 #[test]
