@@ -325,7 +325,7 @@ pub enum ProblemKind {
     TooMany { what: &'static str, count: usize, max: usize },
 
     #[error("{0}")]
-    Warning(WarningKind),
+    Warning(Box<WarningKind>),
 }
 
 /// `text` in backquotes, without control characters and not too long for a message.

@@ -41,11 +41,11 @@ pub(super) fn lint(policy: &Policy, places: &Places<'_, '_>, warnings: &mut Prob
 
 impl Lints<'_, '_> {
     fn warn(&mut self, span: Span, kind: WarningKind, help: &str) {
-        self.warnings.add(span, ProblemKind::Warning(kind), Some(help.to_owned()));
+        self.warnings.add(span, ProblemKind::Warning(kind.into()), Some(help.to_owned()));
     }
 
     fn warn_with(&mut self, span: Span, kind: WarningKind, elsewhere: (Span, &str), help: &str) {
         let help = Some(help.to_owned());
-        self.warnings.add_with(span, ProblemKind::Warning(kind), elsewhere, help);
+        self.warnings.add_with(span, ProblemKind::Warning(kind.into()), elsewhere, help);
     }
 }

@@ -135,14 +135,15 @@ fn explained(policy: &Policy, probe: &Probe) -> (u16, u16, &'static str) {
 
 /// The rules of which it is said that they can never match.
 fn said_dead(checked: &Checked) -> BTreeSet<String> {
-    let kinds = checked.warnings.warnings().iter().map(Problem::kind);
+    let kinds = checked.warnings.warnings().iter().filter_map(|warning| match warning.kind() {
+        ProblemKind::Warning(kind) => Some(&**kind),
+        _ => None,
+    });
     let dead = kinds.filter_map(|kind| match kind {
-        ProblemKind::Warning(
-            WarningKind::Redundant { rule, .. }
-            | WarningKind::Contradicted { rule, .. }
-            | WarningKind::CoveredTogether { rule, .. }
-            | WarningKind::NoFamily { rule, .. },
-        ) => Some(rule.trim_matches('`').to_owned()),
+        WarningKind::Redundant { rule, .. }
+        | WarningKind::Contradicted { rule, .. }
+        | WarningKind::CoveredTogether { rule, .. }
+        | WarningKind::NoFamily { rule, .. } => Some(rule.trim_matches('`').to_owned()),
         _ => None,
     });
     dead.collect()
