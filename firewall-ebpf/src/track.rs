@@ -13,7 +13,7 @@ use firewall_common::{
     policy::{Action, NewFlow},
     reason::Reason,
     tally::Counted,
-    wire::{Fragment, Packet, ip_protocol, tcp_flags},
+    wire::{self, Fragment, Packet, ip_protocol, tcp_flags},
     words::clear,
 };
 
@@ -417,9 +417,7 @@ fn of_new_flow(work: &mut Work) -> Decision {
             Ok(begins) => begins,
             Err(reason) => return work.refuse(reason),
         },
-        ip_protocol::ICMP | ip_protocol::ICMPV6 if is_echo_reply(&work.packet) => {
-            return work.refuse(Reason::IcmpUnrelated);
-        }
+        _ if wire::is_answer(&work.packet) => return work.refuse(Reason::IcmpUnrelated),
         _ => Begins::Datagram,
     };
     let action = if pinholes::let_in(work) { Action::Allow } else { judge::new_flow(work, false) };
@@ -621,14 +619,6 @@ fn note_change(work: &mut Work, before: State, next: State) {
         pinholes::parent_ended(work.flow_id, work.now, 0);
     }
     (work.told.change, work.told.reason) = (kind as u8, reason as u8);
-}
-
-#[inline(always)]
-fn is_echo_reply(packet: &Packet) -> bool {
-    match packet.protocol {
-        ip_protocol::ICMP => packet.icmp_type == 0,
-        _ => packet.icmp_type == 129,
-    }
 }
 
 /// ICMPv6 that a link needs to work at all: neighbour discovery (RFC 4861) and multicast listener

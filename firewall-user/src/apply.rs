@@ -241,15 +241,8 @@ fn protocol_states(
     for (protocol, number) in policy.protocols().iter().zip(&numbering.numbers) {
         states[usize::from(*number) - 1] = ProtocolState {
             name: protocol.name.clone(),
-            transport: protocol.transport.name().to_owned(),
-            ports: protocol
-                .ports
-                .iter()
-                .map(|range| match (range.start(), range.end()) {
-                    (first, last) if first == last => first.to_string(),
-                    (first, last) => format!("{first}-{last}"),
-                })
-                .collect(),
+            transport: protocol.transport.to_string(),
+            ports: protocol.listed(),
             gone: false,
         };
     }

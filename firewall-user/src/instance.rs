@@ -297,9 +297,9 @@ impl State {
 pub struct ProtocolState {
     /// Its name.
     pub name: String,
-    /// `tcp` or `udp`.
+    /// Its IP protocol: `tcp`, `icmp`, `47`.
     pub transport: String,
-    /// Its ports: `554` or `8000-8010`.
+    /// Its ports, `554` or `8000-8010`, or its ICMP types, `echo-request` or `13`.
     pub ports: Vec<String>,
     /// The policy in force has no such protocol any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

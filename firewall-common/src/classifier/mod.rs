@@ -47,15 +47,22 @@ pub struct Judgement {
     pub protocol: u16,
 }
 
-/// A packet's service as the tree of services knows it: its IP protocol above its destination port, if it is of
-/// a transport that has ports.
+/// A service as the tree of services knows it: an IP protocol above what of it is asked for, see [`asked_for`].
 #[inline(always)]
-pub const fn service(ip_protocol: u8, destination_port: u16) -> u32 {
-    let port = match ip_protocol {
-        ip_protocol::TCP | ip_protocol::UDP => destination_port,
+pub const fn service(ip_protocol: u8, what: u16) -> u32 {
+    (ip_protocol as u32) << 16 | what as u32
+}
+
+/// What a packet asks for of its IP protocol: a destination port, if that has ports, or an ICMP type and its code.
+#[inline(always)]
+pub const fn asked_for(packet: &Packet) -> u16 {
+    match packet.protocol {
+        ip_protocol::TCP | ip_protocol::UDP => packet.destination_port,
+        ip_protocol::ICMP | ip_protocol::ICMPV6 => {
+            u16::from_be_bytes([packet.icmp_type, packet.icmp_code])
+        }
         _ => 0,
-    };
-    (ip_protocol as u32) << 16 | port as u32
+    }
 }
 
 /// What of a packet is looked up.
@@ -89,7 +96,7 @@ pub fn class<L: Lines + ?Sized>(lines: &L, packet: &Packet, dimension: Dimension
         Dimension::Source => &packet.source,
         Dimension::Destination => &packet.destination,
         Dimension::Service => {
-            let service = service(packet.protocol, packet.destination_port);
+            let service = service(packet.protocol, asked_for(packet));
             return tree::find(lines, head.services, service);
         }
     };

@@ -40,10 +40,20 @@ fn the_earlier_place_is_the_smaller_word() {
 }
 
 #[test]
-fn protocols_without_ports_are_one_service_each() {
+fn a_service_is_a_port_or_an_icmp_type_or_a_whole_protocol() {
+    let packet = |protocol| Packet {
+        protocol,
+        destination_port: 554,
+        icmp_type: 3,
+        icmp_code: 4,
+        ..Packet::default()
+    };
+    let asked_for = |protocol| asked_for(&packet(protocol));
+    assert_eq!([ip_protocol::TCP, ip_protocol::UDP].map(asked_for), [554; 2]);
+    assert_eq!([ip_protocol::ICMP, ip_protocol::ICMPV6].map(asked_for), [0x304; 2]);
+    assert_eq!([0, 47, 255].map(asked_for), [0; 3]);
     assert_eq!(service(ip_protocol::TCP, 554), 6 << 16 | 554);
     assert_ne!(service(ip_protocol::TCP, 554), service(ip_protocol::UDP, 554));
-    assert_eq!(service(ip_protocol::ICMP, 8), service(ip_protocol::ICMP, 0));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod bytes;
 pub mod checksum;
 mod ethernet;
 mod fragment;
+mod icmp;
 mod ipv4;
 mod ipv6;
 mod options;
@@ -19,6 +20,7 @@ mod transport;
 pub use bytes::{Bytes, Header};
 
 pub use ethernet::{MAX_VLAN_TAGS, parse};
+pub use icmp::{is_answer, question};
 pub use ipv6::MAX_EXTENSION_HEADERS;
 pub use options::NO_WINDOW_SCALE;
 pub use quoted::quoted;
@@ -39,7 +41,8 @@ pub mod ip_protocol {
 }
 
 /// What stands for the port of the end that answers ICMP echo requests. So a request and its reply share a key,
-/// and a request that the other end sends under the same identifier has another one.
+/// and a request that the other end sends under the same identifier has another one. Of other ICMP both ports are the
+/// type, that of the [`question`] if it is an answer: who may ask one thing may not say another.
 pub const ECHO_PORT: u16 = 8;
 
 /// Where in its datagram a packet stands.
@@ -68,7 +71,7 @@ pub struct Packet {
     /// Destination address.
     pub destination: [u32; 4],
     /// Source port; 0 where there is none. For an ICMP echo request its identifier, for the reply
-    /// [`ECHO_PORT`].
+    /// [`ECHO_PORT`], where what other ICMP has stands too.
     pub source_port: u16,
     /// Destination port; 0 where there is none. For an ICMP echo request [`ECHO_PORT`], for the reply its
     /// identifier.
@@ -109,8 +112,10 @@ pub struct Packet {
     pub window_scale: u8,
     /// ICMP: its type. Flags are TCP's.
     pub icmp_type: u8,
+    /// ICMP: its code.
+    pub icmp_code: u8,
     /// Must be 0.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
 }
 
 // SAFETY: numbers may be 0, and of fragments 0 is the whole packet.

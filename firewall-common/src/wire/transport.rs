@@ -4,7 +4,7 @@ use network_types::{icmp::Icmpv4Hdr, tcp::TcpHdr, udp::UdpHdr};
 
 use super::{
     Bytes, ECHO_PORT, Fragment, NO_WINDOW_SCALE, Packet, Result, bytes::forgotten, ip_protocol,
-    options::window_scale,
+    options::window_scale, question,
 };
 use crate::reason::Reason;
 
@@ -130,11 +130,12 @@ fn icmp<B: Bytes + ?Sized>(
     Ok(Icmpv4Hdr::LEN)
 }
 
-/// Lays down an ICMP header's type, and of an echo its identifier.
+/// Lays down an ICMP header's type and code, and of an echo its identifier.
 #[inline(always)]
 pub(super) fn note_icmp(header: [u8; Icmpv4Hdr::LEN], packet: &mut Packet) {
-    let [kind, _, _, _, id_high, id_low, _, _] = header;
+    let [kind, code, _, _, id_high, id_low, _, _] = header;
     packet.icmp_type = kind;
+    packet.icmp_code = code;
     let id = u16::from_be_bytes([id_high, id_low]);
     let (request, reply) = match packet.protocol {
         ip_protocol::ICMP => (ECHO_REQUEST, ECHO_REPLY),
@@ -144,6 +145,9 @@ pub(super) fn note_icmp(header: [u8; Icmpv4Hdr::LEN], packet: &mut Packet) {
         (packet.source_port, packet.destination_port) = (id, ECHO_PORT);
     } else if kind == reply {
         (packet.source_port, packet.destination_port) = (ECHO_PORT, id);
+    } else {
+        let asked = u16::from(question(packet.protocol, kind));
+        (packet.source_port, packet.destination_port) = (asked, asked);
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) fn policy() -> Policy {
         name: filter.name().to_owned(),
         transport: Transport::OF_FILTERS,
         ports: filter.usual_ports().iter().map(|&port| port..=port).collect(),
+        types: Vec::new(),
         filter: Some(filter),
     };
     Policy {

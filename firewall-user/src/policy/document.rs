@@ -274,7 +274,7 @@ pub(super) fn help_for_name(name: &str, known: &[&str], title: &str) -> Option<S
     }
 }
 
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(super) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     if name.len() > SIMILAR_BYTES_MAX {
         return None;
     }

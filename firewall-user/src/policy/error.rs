@@ -306,17 +306,24 @@ pub enum ProblemKind {
     BadPort { port: String, reason: &'static str },
     #[error("the port range {range} runs backwards")]
     ReversedRange { range: String },
+    #[error("{icmp_type} is no ICMP type: {reason}")]
+    BadIcmpType { icmp_type: String, reason: &'static str },
+    #[error("a protocol of transport {transport} has no `{key}`")]
+    NotOfTransport { transport: String, key: &'static str },
     #[error(
         "{transport} port {port} belongs to protocol `{other}` already, so not to `{protocol}`"
     )]
-    PortTaken { transport: &'static str, port: u16, protocol: String, other: String },
+    PortTaken { transport: String, port: u16, protocol: String, other: String },
+    #[error(
+        "{transport} type {icmp_type} belongs to protocol `{other}` already, so not to `{protocol}`"
+    )]
+    TypeTaken { transport: String, icmp_type: String, protocol: String, other: String },
+    #[error(
+        "IP protocol {transport} belongs to protocol `{other}` already, so not to `{protocol}`"
+    )]
+    TransportTaken { transport: String, protocol: String, other: String },
     #[error("filter `{filter}` reads {needed}, and protocol `{protocol}` is {transport}")]
-    FilterTransport {
-        filter: &'static str,
-        needed: &'static str,
-        protocol: String,
-        transport: &'static str,
-    },
+    FilterTransport { filter: &'static str, needed: String, protocol: String, transport: String },
     #[error("two rules are named {name}")]
     DuplicateRule { name: String },
     #[error("`{key}` limits what a rule allows, and the action of this rule is `{action}`")]

@@ -20,6 +20,7 @@ mod duration;
 mod error;
 mod explain;
 mod files;
+mod icmp;
 mod image;
 mod include;
 mod lint;
@@ -35,6 +36,7 @@ mod rules;
 mod source;
 mod summary;
 mod tracker;
+mod transport;
 mod value;
 
 pub use check::{Checked, Place};
@@ -42,12 +44,14 @@ pub use compile::{Compiled, Numbers};
 pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind, Warnings};
 pub use explain::{BadProbe, Explanation, FilterName, Mismatch, PassedOver, Probe, RuleName};
 pub use files::{SourceFile, Sources};
+pub use icmp::IcmpType;
 pub use lint::WarningKind;
 pub use model::{
     Asymmetric, FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes,
-    Transport, action_name,
+    action_name,
 };
 pub use summary::Summary;
+pub use transport::Transport;
 
 #[cfg(test)]
 mod tests;

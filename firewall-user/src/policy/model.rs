@@ -9,7 +9,7 @@ use firewall_common::{
 };
 use ipnet::IpNet;
 
-use super::{PolicyError, SourceFile, Sources, builtin};
+use super::{IcmpType, PolicyError, SourceFile, Sources, Transport, builtin, ports::merge};
 
 /// A policy that can be put into force.
 ///
@@ -192,49 +192,42 @@ pub struct Asymmetric {
     pub networks: Vec<usize>,
 }
 
-/// A transport protocol that has ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// Transmission Control Protocol.
-    Tcp,
-    /// User Datagram Protocol.
-    Udp,
-}
-
-impl Transport {
-    /// What every filter reads: filters are parsers over the byte stream of a connection.
-    pub(super) const OF_FILTERS: Self = Self::Tcp;
-    /// Every transport.
-    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
-
-    /// The name in policies and events.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-
-    /// The number in the IP header (IANA, Assigned Internet Protocol Numbers).
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-        }
-    }
-}
-
-/// A named set of ports, and the filter that reads what is sent to them.
+/// A named set of services of an IP protocol, and the filter that reads what is sent to them. No service belongs to
+/// two protocols.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Protocol {
     /// The name in the policy.
     pub name: String,
-    /// The transport that the ports belong to.
+    /// The IP protocol.
     pub transport: Transport,
-    /// Destination ports from 1 to 65535. No port belongs to two protocols of one transport.
+    /// If it has ports: destination ports from 1 to 65535.
     pub ports: Vec<RangeInclusive<u16>>,
+    /// If it is ICMP: the types of messages; none: all.
+    pub types: Vec<IcmpType>,
     /// The filter that is bound to the protocol.
     pub filter: Option<FilterId>,
+}
+
+impl Protocol {
+    /// What its packets ask for, as [`asked_for`](firewall_common::classifier::asked_for) has it.
+    pub fn services(&self) -> Vec<RangeInclusive<u16>> {
+        match self.transport {
+            Transport::Tcp | Transport::Udp => self.ports.clone(),
+            Transport::Icmp | Transport::Icmpv6 if !self.types.is_empty() => {
+                merge(self.types.iter().map(|icmp| icmp.range()).collect())
+            }
+            _ => vec![0..=u16::MAX],
+        }
+    }
+
+    /// Its ports, or its ICMP types, as the policy writes them.
+    pub fn listed(&self) -> Vec<String> {
+        let ports = self.ports.iter().map(|range| match (range.start(), range.end()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        });
+        ports.chain(self.types.iter().map(|icmp| icmp.shown(self.transport).to_string())).collect()
+    }
 }
 
 /// How a filter behaves wherever it is bound.

@@ -18,7 +18,7 @@ use super::{
     error::{ProblemKind, Problems, quote},
     include, merge,
     model::action_name,
-    ports::{PortClaims, protocol},
+    ports::{Claims, protocol},
     references::{KnownNames, Scope},
     rules::rules,
     source::PolicySource,
@@ -302,7 +302,7 @@ fn protocols(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<Protocol> {
     // Protocol 0 is "none of them" in the kernel's tables.
     let headers = sections.iter().map(|(name, _)| name.span());
     check_count("protocols", PROTOCOLS_MAX - 1, headers, problems);
-    let mut claims = PortClaims::default();
+    let mut claims = Claims::default();
     sections
         .iter()
         .map(|(name, section)| {

@@ -1,15 +1,18 @@
-//! One `[protocol.NAME]`: its transport, its ports and its filter.
+//! One `[protocol.NAME]`: its transport, its ports or ICMP types, and its filter.
 
-use std::ops::RangeInclusive;
+use std::{collections::HashMap, ops::RangeInclusive};
 
 use firewall_common::filter::FilterId;
 use toml::de::DeValue;
 
 use super::{
-    Protocol, Transport,
+    IcmpType, Protocol, Transport,
     document::{self, Section, Span, Value},
     error::{ProblemKind, Problems},
+    icmp,
+    number::saturating,
     parse::{filter_named, report},
+    transport::transport,
     value,
 };
 
@@ -20,30 +23,107 @@ const ITEMS_MAX: usize = 1024;
 pub(super) fn protocol(
     name: &str,
     section: &Section<'_, '_>,
-    claims: &mut PortClaims,
+    claims: &mut Claims,
     problems: &mut Problems,
 ) -> Protocol {
-    section.deny_unknown_keys(&["transport", "ports", "filter"], problems);
-    let transports = Transport::ALL.map(|transport| (transport.name(), transport));
-    let transport = section
-        .required("transport", problems)
-        .and_then(|value| document::choice("transport", &transports, value, problems));
-    let ranges = ports(section, problems);
-    if let Some(transport) = transport {
-        claims.claim(name, transport, &ranges, problems);
+    section.deny_unknown_keys(&["transport", "ports", "types", "filter"], problems);
+    let transport =
+        section.required("transport", problems).and_then(|value| transport(value, problems));
+    let mut protocol = Protocol {
+        name: name.to_owned(),
+        transport: transport.unwrap_or(Transport::Tcp),
+        ports: Vec::new(),
+        types: Vec::new(),
+        filter: None,
+    };
+    match transport {
+        // Of what its services are is not known, but ports can be read.
+        None if section.value("ports").is_some() => {
+            ports(section, problems);
+        }
+        None => {}
+        Some(transport @ (Transport::Tcp | Transport::Udp)) => {
+            deny(section, "types", transport, problems);
+            let ranges = ports(section, problems);
+            claims.claim(&protocol, &ranges, problems);
+            protocol.ports = merge(ranges.into_iter().map(|(range, _)| range).collect());
+        }
+        Some(transport @ (Transport::Icmp | Transport::Icmpv6)) => {
+            deny(section, "ports", transport, problems);
+            let types = types(section, transport, problems);
+            let mut ranges: Vec<_> =
+                types.iter().map(|(icmp, span)| (icmp.range(), span.clone())).collect();
+            if section.value("types").is_none() {
+                ranges.push((0..=u16::MAX, section.span.clone()));
+            }
+            claims.claim(&protocol, &ranges, problems);
+            protocol.types = types.into_iter().map(|(icmp, _)| icmp).collect();
+            protocol.types.sort_unstable();
+            protocol.types.dedup();
+        }
+        Some(transport @ Transport::Other(_)) => {
+            deny(section, "ports", transport, problems);
+            deny(section, "types", transport, problems);
+            claims.claim(&protocol, &[(0..=0, section.span.clone())], problems);
+        }
     }
-    let filter = section.value("filter").and_then(|value| {
+    protocol.filter = section.value("filter").and_then(|value| {
         let filter =
             filter_named(document::string("filter", value, problems)?, &value.span(), problems)?;
         check_transport(name, transport?, filter, value, problems);
         Some(filter)
     });
-    Protocol {
-        name: name.to_owned(),
-        transport: transport.unwrap_or(Transport::Tcp),
-        ports: merge(ranges.into_iter().map(|(range, _)| range).collect()),
-        filter,
+    protocol
+}
+
+/// Reports `key`, which protocols of this transport do not have.
+fn deny(
+    section: &Section<'_, '_>,
+    key: &'static str,
+    transport: Transport,
+    problems: &mut Problems,
+) {
+    let Some(value) = section.value(key) else { return };
+    let help = match transport {
+        Transport::Tcp | Transport::Udp => "it has `ports`",
+        Transport::Icmp | Transport::Icmpv6 => {
+            "it has `types`, such as [\"echo-request\"], or all of them if that is left out"
+        }
+        Transport::Other(_) => "it has neither ports nor types: leave the key out",
+    };
+    let kind = ProblemKind::NotOfTransport { transport: transport.to_string(), key };
+    problems.add(value.span(), kind, Some(help.to_owned()));
+}
+
+/// The ICMP types that `section` lists; none: all.
+fn types(
+    section: &Section<'_, '_>,
+    transport: Transport,
+    problems: &mut Problems,
+) -> Vec<(IcmpType, Span)> {
+    let Some(value) = section.value("types") else { return Vec::new() };
+    let Some(items) = document::array("types", "a list of ICMP types", value, problems) else {
+        return Vec::new();
+    };
+    if items.is_empty() {
+        let help = Some("for all types leave `types` out".to_owned());
+        problems.add(value.span(), ProblemKind::EmptyList { key: "types" }, help);
     }
+    let items = items.iter().take(ITEMS_MAX);
+    items.filter_map(|item| Some((type_item(item, transport, problems)?, item.span()))).collect()
+}
+
+fn type_item(item: &Value<'_>, transport: Transport, problems: &mut Problems) -> Option<IcmpType> {
+    let icmp = match item.get_ref() {
+        DeValue::Integer(integer) => icmp::numbered(&integer.to_string(), saturating(integer)),
+        DeValue::String(text) => icmp::written(text, transport),
+        _ => {
+            let expected = "a number or a name such as \"echo-request\"";
+            document::wrong_type("an item of `types`", expected, item, problems);
+            return None;
+        }
+    };
+    report(icmp, &item.span(), problems)
 }
 
 type PlacedRange = (RangeInclusive<u16>, Span);
@@ -88,18 +168,17 @@ fn check_transport(
     value: &Value<'_>,
     problems: &mut Problems,
 ) {
-    let needed = Transport::OF_FILTERS.name();
-    if transport.name() != needed {
+    if transport != Transport::OF_FILTERS {
         let (filter, protocol) = (filter.name(), protocol.to_owned());
-        let transport = transport.name();
-        let kind = ProblemKind::FilterTransport { filter, needed, protocol, transport };
+        let (needed, transport) = (Transport::OF_FILTERS.to_string(), transport.to_string());
         let help = format!("leave `filter` out, or say `transport = \"{needed}\"`");
+        let kind = ProblemKind::FilterTransport { filter, needed, protocol, transport };
         problems.add(value.span(), kind, Some(help));
     }
 }
 
 /// Sorts `ranges` and joins those that overlap or touch.
-fn merge(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
+pub(super) fn merge(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
     ranges.sort_unstable_by_key(|range| *range.start());
     let mut merged: Vec<RangeInclusive<u16>> = Vec::with_capacity(ranges.len());
     for range in ranges {
@@ -113,12 +192,12 @@ fn merge(mut ranges: Vec<RangeInclusive<u16>>) -> Vec<RangeInclusive<u16>> {
     merged
 }
 
-/// Which protocol has which port, to find one given away twice.
+/// Which protocol has which service, to find one given away twice.
 #[derive(Default)]
-pub(super) struct PortClaims {
+pub(super) struct Claims {
     claims: Vec<Claim>,
-    /// For each transport and port the index of its claim plus one; 0: free.
-    owners: [Vec<usize>; 2],
+    /// For each IP protocol and what is asked for of it the index of its claim plus one; 0: free.
+    owners: HashMap<u8, Vec<usize>>,
 }
 
 struct Claim {
@@ -126,41 +205,47 @@ struct Claim {
     span: Span,
 }
 
-impl PortClaims {
-    /// Gives `ranges` to `protocol`, and reports the first port in each that another one has.
-    fn claim(
-        &mut self,
-        protocol: &str,
-        transport: Transport,
-        ranges: &[PlacedRange],
-        problems: &mut Problems,
-    ) {
-        let owners = match transport {
-            Transport::Tcp => &mut self.owners[0],
-            Transport::Udp => &mut self.owners[1],
-        };
+impl Claims {
+    /// Gives `ranges` to `protocol`, and reports the first service in each that another one has.
+    fn claim(&mut self, protocol: &Protocol, ranges: &[PlacedRange], problems: &mut Problems) {
+        let owners = self.owners.entry(protocol.transport.number()).or_default();
         owners.resize(usize::from(u16::MAX) + 1, 0);
         for (range, span) in ranges {
-            self.claims.push(Claim { protocol: protocol.to_owned(), span: span.clone() });
+            self.claims.push(Claim { protocol: protocol.name.clone(), span: span.clone() });
             let claim_number = self.claims.len();
-            for port in range.clone() {
-                let owner = &mut owners[usize::from(port)];
+            for what in range.clone() {
+                let owner = &mut owners[usize::from(what)];
                 let other = owner.checked_sub(1).and_then(|index| self.claims.get(index));
-                match other.filter(|other| other.protocol != protocol) {
+                match other.filter(|other| other.protocol != protocol.name) {
                     None => *owner = claim_number,
                     Some(other) => {
-                        let kind = ProblemKind::PortTaken {
-                            transport: transport.name(),
-                            port,
-                            protocol: protocol.to_owned(),
-                            other: other.protocol.clone(),
-                        };
+                        let kind = taken(protocol, what, other.protocol.clone());
                         let elsewhere = (other.span.clone(), "given away here");
                         problems.add_with(span.clone(), kind, elsewhere, None);
                         break;
                     }
                 }
             }
+        }
+    }
+}
+
+/// The service `what` that `protocol` wants is another's.
+fn taken(protocol: &Protocol, what: u16, other: String) -> ProblemKind {
+    let transport = protocol.transport.to_string();
+    let protocol_name = protocol.name.clone();
+    match protocol.transport {
+        Transport::Tcp | Transport::Udp => {
+            ProblemKind::PortTaken { transport, port: what, protocol: protocol_name, other }
+        }
+        Transport::Icmp | Transport::Icmpv6 => {
+            let [kind, code] = what.to_be_bytes();
+            let icmp_type = IcmpType { kind, code: (code != 0).then_some(code) };
+            let icmp_type = icmp_type.shown(protocol.transport).to_string();
+            ProblemKind::TypeTaken { transport, icmp_type, protocol: protocol_name, other }
+        }
+        Transport::Other(_) => {
+            ProblemKind::TransportTaken { transport, protocol: protocol_name, other }
         }
     }
 }

@@ -6,8 +6,8 @@ use firewall_common::{filter::FilterId, flow::Timeout};
 use serde::Serialize;
 
 use super::{
-    FilterSettings, Limits, Policy, TableSizes, duration::NANOSECONDS_PER_SECOND,
-    model::action_name,
+    FilterSettings, IcmpType, Limits, Policy, TableSizes, Transport,
+    duration::NANOSECONDS_PER_SECOND, model::action_name,
 };
 
 /// What a policy says, with every default filled in.
@@ -51,10 +51,29 @@ struct NetworkSummary<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct ProtocolSummary<'a> {
     name: &'a str,
-    transport: &'static str,
+    transport: TransportSummary,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     ports: Vec<Ports>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    types: Vec<Types>,
     #[serde(skip_serializing_if = "Option::is_none")]
     filter: Option<&'static str>,
+}
+
+/// An IP protocol as a policy writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum TransportSummary {
+    Name(&'static str),
+    Number(u8),
+}
+
+/// ICMP types as a policy writes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Types {
+    Number(u8),
+    Name(String),
 }
 
 /// Ports as a policy writes them.
@@ -120,8 +139,9 @@ impl Policy {
         });
         let protocols = self.protocols.iter().map(|protocol| ProtocolSummary {
             name: &protocol.name,
-            transport: protocol.transport.name(),
+            transport: transport(protocol.transport),
             ports: protocol.ports.iter().map(|range| ports(*range.start(), *range.end())).collect(),
+            types: protocol.types.iter().map(|icmp| types(*icmp, protocol.transport)).collect(),
             filter: protocol.filter.map(FilterId::name),
         });
         let filters = self.filters.iter().map(|filter| FilterSummary {
@@ -175,6 +195,16 @@ fn limits(limits: &Limits) -> LimitsSummary {
         syn_attack: limits.syn_attack_per_second,
         syn_authentication: limits.syn_authentication.name(),
     }
+}
+
+fn transport(transport: Transport) -> TransportSummary {
+    let number = TransportSummary::Number(transport.number());
+    transport.name().map_or(number, TransportSummary::Name)
+}
+
+fn types(icmp: IcmpType, transport: Transport) -> Types {
+    let shown = icmp.shown(transport).to_string();
+    shown.parse().map_or(Types::Name(shown), Types::Number)
 }
 
 fn ports(first: u16, last: u16) -> Ports {

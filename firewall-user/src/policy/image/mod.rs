@@ -201,14 +201,15 @@ fn services(
     let mut listed = Vec::new();
     for (index, (protocol, number)) in policy.protocols.iter().zip(&numbers.protocols).enumerate() {
         let class = class(&[index], *number);
-        let of = |port| service(protocol.transport.number(), port);
-        listed.extend(protocol.ports.iter().map(|it| (of(*it.start()), of(*it.end()), class)));
+        let of = |what| service(protocol.transport.number(), what);
+        let services = protocol.services().into_iter();
+        listed.extend(services.map(|it| (of(*it.start()), of(*it.end()), class)));
     }
     listed.sort_unstable();
     let mut ranges = Ranges::new(0, none);
     for (first, last, class) in listed {
         ranges.begin(first, class);
-        // No service has the highest number, for no IP protocol that has ports has.
+        // A service has 24 bits, so there is always one more number.
         ranges.begin(last + 1, none);
     }
     tree::build(builder, &ranges.finish())

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const GATEWAY: &str = "[gateway]\ninterfaces = [\"lan0\"]\n";
+pub(super) const GATEWAY: &str = "[gateway]\ninterfaces = [\"lan0\"]\n";
 
 /// Where the first problem of `text` is, the text shown, the message and the help.
 #[derive(Debug, PartialEq)]
@@ -33,12 +33,24 @@ fn told_all(text: &str) -> Vec<Told> {
 
 /// Asserts that the gateway's section (two lines) followed by `text` has one problem, as described.
 #[track_caller]
-fn assert_told(text: &str, place: (usize, usize), shown: &str, message: &str, help: &str) {
+pub(super) fn assert_told(
+    text: &str,
+    place: (usize, usize),
+    shown: &str,
+    message: &str,
+    help: &str,
+) {
     assert_told_in(&format!("{GATEWAY}{text}"), (place.0 + 2, place.1), shown, message, help);
 }
 
 #[track_caller]
-fn assert_told_in(text: &str, place: (usize, usize), shown: &str, message: &str, help: &str) {
+pub(super) fn assert_told_in(
+    text: &str,
+    place: (usize, usize),
+    shown: &str,
+    message: &str,
+    help: &str,
+) {
     let (line, column) = place;
     let told = told_all(text);
     let [text, message, help] = [shown, message, help].map(str::to_owned);
@@ -49,6 +61,8 @@ const PORTS_HELP: &str =
     "ports are numbers from 1 to 65535, such as 554, or ranges, such as \"8000-8010\"";
 const TIMEOUT_HELP: &str = "a timeout is a whole number of seconds, \
      or a string such as \"90s\", \"2m\", \"12h\" or \"5d\"";
+pub(super) const TRANSPORT_HELP: &str = "it is `tcp`, `udp`, `icmp`, `icmpv6`, another IP protocol's name such as \
+     `gre`, or a number from 0 to 255";
 const LIMIT_HELP: &str = "for no limit write 0, or leave it out";
 const INTERFACES_HELP: &str =
     "a policy has at least `[gateway]` with `interfaces = [\"lan0\", \"wan0\"]`";
@@ -325,11 +339,11 @@ fn not_one_of() {
         "it is one of: `standard`, `strict`",
     );
     assert_told(
-        "[protocol.a]\ntransport = 'sctp'\nports = [1]",
+        "[protocol.a]\ntransport = 'rtsp'\nports = [1]",
         (2, 13),
-        "'sctp'",
-        "`sctp` is no transport",
-        "it is one of: `tcp`, `udp`",
+        "'rtsp'",
+        "`rtsp` is no transport",
+        TRANSPORT_HELP,
     );
     assert_told(
         "[[rule]]\nname = 'a'\naction = 'drop'",

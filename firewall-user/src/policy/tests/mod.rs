@@ -8,6 +8,7 @@ mod files;
 mod includes;
 mod lints;
 mod properties;
+mod protocols;
 
 use firewall_common::{
     classifier,
