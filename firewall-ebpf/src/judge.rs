@@ -1,12 +1,14 @@
 //! What the policy says about a new flow.
 
 use firewall_common::{
-    classifier::{self, ASYMMETRIC, BLOCK_RULES, Dimension, Head, Judgement, Line, Lines},
+    classifier::{
+        self, ASYMMETRIC, BLOCK_RULES, Dimension, Head, INTERFACE_NUMBERS, Judgement, Line, Lines,
+    },
     policy::{Action, InForce},
 };
 
 use crate::{
-    maps::{IMAGES, Image, POLICY},
+    maps::{IMAGES, INTERFACES, Image, POLICY},
     shadow,
     work::Work,
 };
@@ -30,8 +32,8 @@ impl Lines for Policy {
     }
 
     #[inline(always)]
-    fn first_common(&self, a: &Line, b: &Line, c: &Line) -> u32 {
-        first_common(a, b, c)
+    fn first_common(&self, a: &Line, b: &Line, c: &Line, d: &Line) -> u32 {
+        first_common(a, b, c, d)
     }
 }
 
@@ -42,10 +44,12 @@ pub fn note_policy(work: &mut Work) {
     work.slot = POLICY.get(0).map_or(0, |in_force| in_force.slot);
 }
 
-/// Judges the first packet of a flow: the one on the desk, or what it quotes. The desk then has rule and protocol.
+/// Judges the first packet of a flow: the one on the desk, or what it quotes, which came in by the interface with this
+/// index; 0: by none. The desk then has rule and protocol.
 #[inline(always)]
-pub fn new_flow(work: &mut Work, quoted: bool) -> Action {
+pub fn new_flow(work: &mut Work, quoted: bool, came_in_by: u32) -> Action {
     let quoted = u32::from(quoted);
+    work.came_in_by = came_in_by;
     let action = asked(work, quoted);
     if let Some(InForce { shadow, .. }) = POLICY.get(0)
         && *shadow != 0
@@ -62,6 +66,7 @@ pub fn asked(work: &mut Work, quoted: u32) -> u32 {
         class(work, quoted, Dimension::Source as u32),
         class(work, quoted, Dimension::Destination as u32),
         class(work, quoted, Dimension::Service as u32),
+        class(work, quoted, Dimension::Interface as u32),
     ];
     judged(work)
 }
@@ -101,18 +106,32 @@ extern "C" fn class(work: *mut Work, quoted: u32, dimension: u32) -> u32 {
     let dimension = match dimension {
         0 => Dimension::Source,
         1 => Dimension::Destination,
-        _ => Dimension::Service,
+        2 => Dimension::Service,
+        _ => return interface_class(work, policy),
     };
     classifier::class(&policy, packet, dimension).unwrap_or(0)
+}
+
+/// The class of the interface that the first packet came in by.
+#[inline(always)]
+fn interface_class(work: &Work, policy: Policy) -> u32 {
+    if policy.head().is_none_or(|head| head.interfaces == 0) {
+        return 0;
+    }
+    // SAFETY: the number is read at once.
+    let number = unsafe { INTERFACES.get(work.came_in_by) }.map_or(0, |port| port.number);
+    // The table of classes ends there.
+    let number = if usize::from(number) < INTERFACE_NUMBERS { number } else { 0 };
+    classifier::interface_class(&policy, number).unwrap_or(0)
 }
 
 /// [`classifier::first_common`] as a function of its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn first_common(a: *const Line, b: *const Line, c: *const Line) -> u32 {
+extern "C" fn first_common(a: *const Line, b: *const Line, c: *const Line, d: *const Line) -> u32 {
     // SAFETY: the caller passes references, or so the verifier will not believe: hence the check.
-    match unsafe { (a.as_ref(), b.as_ref(), c.as_ref()) } {
-        (Some(a), Some(b), Some(c)) => classifier::first_common(a, b, c),
+    match unsafe { (a.as_ref(), b.as_ref(), c.as_ref(), d.as_ref()) } {
+        (Some(a), Some(b), Some(c), Some(d)) => classifier::first_common(a, b, c, d),
         _ => BLOCK_RULES as u32,
     }
 }

@@ -363,7 +363,7 @@ fn renew(work: &mut Work, flow: &mut Flow) -> Decision {
     if flow::renewed_by(flow) == Direction::Reply {
         // It goes the other way than the one that was let in.
         work.packet.turn(&mut work.quoted);
-        if judge::new_flow(work, true) != Action::Allow {
+        if judge::new_flow(work, true, flow.beyond()) != Action::Allow {
             tally::refused(work);
             return work.refuse(Reason::PolicyRulesDenied);
         }
@@ -420,7 +420,12 @@ fn of_new_flow(work: &mut Work) -> Decision {
         _ if wire::is_answer(&work.packet) => return work.refuse(Reason::IcmpUnrelated),
         _ => Begins::Datagram,
     };
-    let action = if pinholes::let_in(work) { Action::Allow } else { judge::new_flow(work, false) };
+    let action = if pinholes::let_in(work) {
+        Action::Allow
+    } else {
+        let came_in_by = if matches!(work.hook, Hook::Ingress) { work.interface } else { 0 };
+        judge::new_flow(work, false, came_in_by)
+    };
     if action != Action::Allow {
         tally::refused(work);
     }

@@ -4,6 +4,7 @@
 //! Programs run with softirqs disabled, so nothing else works at the same desk meanwhile.
 
 use firewall_common::{
+    classifier::DIMENSIONS,
     event::Record,
     filter::{
         finding::Findings,
@@ -123,8 +124,10 @@ pub struct Work {
     /// The flow's [`Flow::flags`].
     pub flow_flags: u8,
 
+    /// Index of the interface by which the first packet of the flow that is judged came in; 0: by none.
+    pub came_in_by: u32,
     /// Its class in each dimension, as the policy has them: see [`firewall_common::classifier`].
-    pub classes: [u32; 3],
+    pub classes: [u32; DIMENSIONS],
     /// What the policy on trial says otherwise about it, and when it does.
     pub difference: Difference,
     pub sightings: Sightings,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::policy::PolicyError;
+use crate::policy::{MissingInterface, PolicyError};
 
 /// The command was not understood or was given something that it cannot work with: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     let bad_input = error.chain().any(|cause| {
         cause.is::<BadInput>()
             || cause.is::<PolicyError>()
+            || cause.is::<MissingInterface>()
             || cause.is::<crate::capture::CaptureError>()
     });
     ExitCode::from(if bad_input { 2 } else { 1 })

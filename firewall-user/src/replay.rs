@@ -171,9 +171,20 @@ impl Replay {
         for (index, number) in interfaces.iter().map(|(index, _)| *index).zip(1..) {
             self.tables.note_interface(index, None, number)?;
         }
+        let first = interfaces.first().map(|(_, name)| name.clone());
+        self.come_in_by(interface.or(first.as_deref()))
+    }
+
+    /// Takes packets from now on to come in by the interface of the policy with this name; `None`: by one that it does
+    /// not name.
+    ///
+    /// # Errors
+    ///
+    /// The policy has no such interface.
+    pub fn come_in_by(&mut self, interface: Option<&str>) -> Result<()> {
         self.interface = match interface {
-            None => interfaces.first().map_or(0, |(index, _)| *index),
-            Some(wanted) => match interfaces.iter().find(|(_, name)| name == wanted) {
+            None => 0,
+            Some(wanted) => match self.names.interfaces.iter().find(|(_, name)| name == wanted) {
                 Some((index, _)) => *index,
                 None => bad_input!("--interface {wanted}: the policy has no such interface"),
             },

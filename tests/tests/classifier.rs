@@ -15,7 +15,8 @@ fn compare(seed: u64, size: Size, flows: usize) {
     let mut random = Random::new(!seed);
     for _ in 0..flows {
         let asked = Asked::random(&mut random, &policy);
-        let judged = classifier::judge(&image[..], &asked.packet()).expect("a whole image");
+        let judged = classifier::judge(&image[..], &asked.packet(), asked.interface);
+        let judged = judged.expect("a whole image");
         let judged = (judged.action, usize::from(judged.rule), usize::from(judged.protocol));
         assert_eq!(judged, reference::judge(&policy, &asked), "seed {seed}, {size:?}, {asked:?}");
     }

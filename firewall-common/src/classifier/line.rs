@@ -66,8 +66,8 @@ pub trait Lines {
 
     /// [`first_common`](super::first_common), for who wants it to be a function of its own.
     #[inline(always)]
-    fn first_common(&self, a: &Line, b: &Line, c: &Line) -> u32 {
-        super::first_common(a, b, c)
+    fn first_common(&self, a: &Line, b: &Line, c: &Line, d: &Line) -> u32 {
+        super::first_common(a, b, c, d)
     }
 
     /// What rule `number` says besides what it matches. `None`: the policy has no such rule.
@@ -126,8 +126,11 @@ pub struct Head {
     /// The first rule of each block, counted from 0 in the order of the file. They rise; those of blocks that
     /// there are not are the highest number there is.
     pub firsts: [u16; BLOCKS_MAX],
+    /// The first of the classes of interfaces, one for each of their
+    /// [`INTERFACE_NUMBERS`](super::INTERFACE_NUMBERS), in words of the image; 0: no rule asks for one.
+    pub interfaces: u32,
     /// Must be 0.
-    pub reserved2: [u32; 10],
+    pub reserved2: [u32; 9],
 }
 
 /// A tree of ranges, see [`tree`](super::tree).

@@ -5,8 +5,8 @@
 //! aggregated and with rearranged rules (Baboescu and Varghese, "Scalable Packet Classification", SIGCOMM 2001).
 //!
 //! Each dimension of a packet (its source, its destination, its service) lies in a range of a [`tree`], and the
-//! range's value is the line of its class. A class says by reference which rules the dimension does not exclude,
-//! block by block; what the three sets have in common matches. The work does not depend on how many rules there
+//! range's value is the line of its class; that of the interface that it came in by stands in a table. A class says by
+//! reference which rules the dimension does not exclude, block by block; what the sets have in common matches. The work does not depend on how many rules there
 //! are, but on how many blocks have rules for all three, and these are few: rules of the same networks and
 //! protocols share a block.
 
@@ -21,6 +21,7 @@ pub use line::{
 };
 
 use crate::{
+    layout::INTERFACES_MAX,
     policy::Action,
     wire::{Packet, ip_protocol},
 };
@@ -33,6 +34,13 @@ pub const AS_SOURCE: usize = 0;
 pub const AS_DESTINATION: usize = BLOCKS_MAX;
 /// Where the line of a service class has its blocks.
 pub const AS_SERVICE: usize = 0;
+/// Where the line of an interface class has its blocks.
+pub const AS_INTERFACE: usize = 0;
+/// Numbers of interfaces as policies know them, 0 included: a packet of this machine itself, or one that came in by
+/// an interface that the policy does not name.
+pub const INTERFACE_NUMBERS: usize = INTERFACES_MAX + 1;
+/// The classes of a packet, in the order of [`Dimension`].
+pub const DIMENSIONS: usize = 4;
 /// The word of a service class that is its protocol's number; 0: it belongs to none.
 pub const PROTOCOL: usize = BLOCKS_MAX;
 
@@ -75,20 +83,34 @@ pub enum Dimension {
     Destination = 1,
     /// What it asks for.
     Service = 2,
+    /// By which interface it came in, see [`interface_class`].
+    Interface = 3,
 }
 
-/// Judges the first packet of a flow. `None`: this is no image of a policy.
-pub fn judge<L: Lines + ?Sized>(lines: &L, packet: &Packet) -> Option<Judgement> {
+/// Judges the first packet of a flow, which came in by the interface that the policy knows by the number `interface`;
+/// 0: by none. `None`: this is no image of a policy.
+pub fn judge<L: Lines + ?Sized>(lines: &L, packet: &Packet, interface: u16) -> Option<Judgement> {
     let classes = [
         class(lines, packet, Dimension::Source)?,
         class(lines, packet, Dimension::Destination)?,
         class(lines, packet, Dimension::Service)?,
+        interface_class(lines, interface)?,
     ];
     judge_classes(lines, &classes)
 }
 
-/// The class of a packet in one dimension: the number of a line, and of an address [`ASYMMETRIC`]. `None`: this is no
-/// image of a policy.
+/// The class of an interface with this number, below [`INTERFACE_NUMBERS`]; 0: the policy asks for none. `None`: this
+/// is no image of a policy.
+#[inline(always)]
+pub fn interface_class<L: Lines + ?Sized>(lines: &L, interface: u16) -> Option<u32> {
+    match lines.head()?.interfaces {
+        0 => Some(0),
+        interfaces => lines.word(interfaces + u32::from(interface)),
+    }
+}
+
+/// The class of a packet in one of the dimensions that it bears itself: the number of a line, and of an address
+/// [`ASYMMETRIC`]. `None`: this is no image of a policy.
 #[inline(always)]
 pub fn class<L: Lines + ?Sized>(lines: &L, packet: &Packet, dimension: Dimension) -> Option<u32> {
     let head = lines.head()?;
@@ -99,6 +121,7 @@ pub fn class<L: Lines + ?Sized>(lines: &L, packet: &Packet, dimension: Dimension
             let service = service(packet.protocol, asked_for(packet));
             return tree::find(lines, head.services, service);
         }
+        Dimension::Interface => return None,
     };
     let [a, b, c, d] = *address;
     if packet.version == 4 {
@@ -109,21 +132,25 @@ pub fn class<L: Lines + ?Sized>(lines: &L, packet: &Packet, dimension: Dimension
 }
 
 /// Judges a packet by its classes, in the order of [`Dimension`]. `None`: this is no image of a policy, or one of
-/// them is 0.
+/// them is 0 that must not be.
 #[inline(always)]
-pub fn judge_classes<L: Lines + ?Sized>(lines: &L, classes: &[u32; 3]) -> Option<Judgement> {
+pub fn judge_classes<L: Lines + ?Sized>(
+    lines: &L,
+    classes: &[u32; DIMENSIONS],
+) -> Option<Judgement> {
     let head = lines.head()?;
     let class = |class: u32| match class & !ASYMMETRIC {
         // That is the head's line.
         0 => None,
         class => lines.line(class),
     };
-    let [source, destination, service] = *classes;
-    let classes = Classes {
-        source: class(source)?,
-        destination: class(destination)?,
-        service: class(service)?,
-    };
+    let [source, destination, service, interface] = *classes;
+    let service = class(service)?;
+    // Where no rule asks for an interface the service speaks twice: both have their blocks in the same place.
+    const { assert!(AS_SERVICE == AS_INTERFACE) };
+    let interface = if head.interfaces == 0 { service } else { class(interface)? };
+    let classes =
+        Classes { source: class(source)?, destination: class(destination)?, service, interface };
     let protocol = classes.service.words()[PROTOCOL] as u16;
     let rule = first_match(lines, head, &classes)? as u16;
     let action = match lines.terms(rule) {
@@ -144,6 +171,7 @@ struct Classes<'a> {
     source: &'a Line,
     destination: &'a Line,
     service: &'a Line,
+    interface: &'a Line,
 }
 
 /// The first rule that all classes have, as the word of a [`Place`]; 0: none does. `None`: this is no image.
@@ -158,11 +186,13 @@ fn first_match<L: Lines + ?Sized>(lines: &L, head: &Head, classes: &Classes<'_>)
         let source = classes.source.words()[AS_SOURCE + block];
         let destination = classes.destination.words()[AS_DESTINATION + block];
         let service = classes.service.words()[AS_SERVICE + block];
-        if source == 0 || destination == 0 || service == 0 {
+        let interface = classes.interface.words()[AS_INTERFACE + block];
+        if source == 0 || destination == 0 || service == 0 || interface == 0 {
             continue;
         }
         let (source, destination) = (lines.line(source)?, lines.line(destination)?);
-        let bit = lines.first_common(source, destination, lines.line(service)?);
+        let (service, interface) = (lines.line(service)?, lines.line(interface)?);
+        let bit = lines.first_common(source, destination, service, interface);
         if bit < BLOCK_RULES as u32 {
             let place = lines.word(head.places + (block * BLOCK_RULES) as u32 + bit)?;
             // The order of words is that of places.
@@ -175,11 +205,11 @@ fn first_match<L: Lines + ?Sized>(lines: &L, head: &Head, classes: &Classes<'_>)
 /// Behind the word of any [`Place`].
 const NO_PLACE: u32 = u32::MAX;
 
-/// The lowest bit that all three lines have; [`BLOCK_RULES`]: none.
+/// The lowest bit that all four lines have; [`BLOCK_RULES`]: none.
 #[inline(always)]
-pub fn first_common(Line(a): &Line, Line(b): &Line, Line(c): &Line) -> u32 {
+pub fn first_common(Line(a): &Line, Line(b): &Line, Line(c): &Line, Line(d): &Line) -> u32 {
     for word in 0..BLOCK_WORDS {
-        let common = a[word] & b[word] & c[word];
+        let common = a[word] & b[word] & c[word] & d[word];
         if common != 0 {
             return word as u32 * u64::BITS + lowest_bit(common);
         }

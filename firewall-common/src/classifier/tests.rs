@@ -22,10 +22,14 @@ fn the_first_bit_that_three_lines_have_in_common_is_found() {
     };
     for bit in [0, 1, 63, 64, 500, 1022, 1023] {
         let (a, b, c) = (line(&[bit, 1023]), line(&[3, bit, 1023]), line(&[bit, 70, 1023]));
-        assert_eq!(first_common(&a, &b, &c), bit as u32);
+        assert_eq!(first_common(&a, &b, &c, &line(&[2, 71, bit, 1023])), bit as u32);
     }
-    let nothing = first_common(&line(&[1, 2]), &line(&[2, 3]), &line(&[1, 3]));
-    assert_eq!(nothing, BLOCK_RULES as u32);
+    let all = line(&[1, 2, 3]);
+    for apart in 0..4 {
+        let lines = [0, 1, 2, 3].map(|index| if index == apart { line(&[4]) } else { all });
+        let [a, b, c, d] = &lines;
+        assert_eq!(first_common(a, b, c, d), BLOCK_RULES as u32);
+    }
 }
 
 #[test]
@@ -59,9 +63,9 @@ fn a_service_is_a_port_or_an_icmp_type_or_a_whole_protocol() {
 #[test]
 fn what_is_no_image_judges_nothing() {
     let packet = Packet { version: 4, ..Packet::default() };
-    assert_eq!(judge(&[][..], &packet), None);
-    assert_eq!(judge(&[Line::default()][..], &packet), None);
+    assert_eq!(judge(&[][..], &packet, 0), None);
+    assert_eq!(judge(&[Line::default()][..], &packet, 0), None);
     let mut line = Line::default();
     line.0[2] = u64::MAX;
-    assert_eq!(judge(&[line, line][..], &packet), None);
+    assert_eq!(judge(&[line, line][..], &packet, 0), None);
 }

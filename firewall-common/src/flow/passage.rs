@@ -59,6 +59,12 @@ impl Flow {
         }
     }
 
+    /// Index of the interface by which its answers come in, as far as that was seen; 0: not known.
+    #[inline(always)]
+    pub const fn beyond(&self) -> u32 {
+        self.passage.beyond as u32
+    }
+
     /// The interface that a packet of `direction` leaves by which came in by `came_by`, if that was seen lately,
     /// and of the other direction ever.
     #[inline(always)]

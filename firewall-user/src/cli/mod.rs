@@ -315,7 +315,7 @@ impl Bring {
             None => Policy::builtin(),
         };
         if !self.interfaces.is_empty() {
-            policy = policy.with_interfaces(self.interfaces);
+            policy = policy.with_interfaces(self.interfaces)?;
         }
         Ok(Wanted {
             policy,

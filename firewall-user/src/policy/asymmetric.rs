@@ -1,10 +1,10 @@
 //! `[[asymmetric]]`: prefixes of whose connections only one direction may come by here.
 
 use super::{
-    Asymmetric,
+    Asymmetric, Network,
     document::{self, Section},
     error::{ProblemKind, Problems},
-    parse::{PrefixTotals, prefixes},
+    network::{PrefixTotals, Reach, deny_interfaces, prefixes},
     references::KnownNames,
 };
 
@@ -12,19 +12,27 @@ use super::{
 /// which lie in the same tables.
 pub(super) fn asymmetric(
     root: &Section<'_, '_>,
-    networks: &KnownNames<'_>,
+    known: &KnownNames<'_>,
+    networks: &[Network],
     totals: &mut PrefixTotals,
     problems: &mut Problems,
 ) -> Vec<Asymmetric> {
     let Some(value) = root.value("asymmetric") else { return Vec::new() };
     let expected = "a list of tables, each headed `[[asymmetric]]`";
     let tables = document::array("asymmetric", expected, value, problems).unwrap_or_default();
+    let reach = Reach::of(networks);
     let mut declarations = Vec::with_capacity(tables.len());
     for table in tables {
         let Some(section) = Section::new("[[asymmetric]]".to_owned(), table, problems) else {
             continue;
         };
-        declarations.push(declaration(&section, networks, totals, problems));
+        let declared = declaration(&section, known, totals, problems);
+        let reason = "a connection belongs here by its ends";
+        let help = "name the prefixes behind the interfaces";
+        let why = (reason, help);
+        let listed = &declared.networks;
+        deny_interfaces("networks", listed, &section, networks, &reach, why, problems);
+        declarations.push(declared);
     }
     declarations
 }

@@ -24,7 +24,7 @@ const LISTED_MAX: usize = 16;
 
 /// Place of something in the text, in bytes.
 pub(super) type Span = Range<usize>;
-type Key<'i> = Spanned<DeString<'i>>;
+pub(super) type Key<'i> = Spanned<DeString<'i>>;
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
 /// The document in `text`, whose first byte is at `start` of the policy; `None`, with what is wrong added to

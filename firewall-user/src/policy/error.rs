@@ -324,6 +324,17 @@ pub enum ProblemKind {
     TransportTaken { transport: String, protocol: String, other: String },
     #[error("filter `{filter}` reads {needed}, and protocol `{protocol}` is {transport}")]
     FilterTransport { filter: &'static str, needed: String, protocol: String, transport: String },
+    #[error("network {name} is part of itself: {way}")]
+    NetworkCycle { name: String, way: String },
+    #[error(
+        "network {name} has interfaces ({interfaces}), and `{key}` is about addresses: {reason}"
+    )]
+    InterfacesNotAddresses {
+        name: String,
+        interfaces: String,
+        key: &'static str,
+        reason: &'static str,
+    },
     #[error("two rules are named {name}")]
     DuplicateRule { name: String },
     #[error("`{key}` limits what a rule allows, and the action of this rule is `{action}`")]

@@ -26,6 +26,7 @@ mod include;
 mod lint;
 mod merge;
 mod model;
+mod network;
 mod number;
 mod parse;
 mod places;
@@ -47,8 +48,8 @@ pub use files::{SourceFile, Sources};
 pub use icmp::IcmpType;
 pub use lint::WarningKind;
 pub use model::{
-    Asymmetric, FilterSettings, Limits, Network, Policy, PolicyRule, Protocol, TableSizes,
-    action_name,
+    Asymmetric, FilterSettings, Limits, MissingInterface, Network, Policy, PolicyRule, Protocol,
+    TableSizes, action_name,
 };
 pub use summary::Summary;
 pub use transport::Transport;

@@ -8,8 +8,11 @@ use firewall_common::{
     policy::{Action, Mode, NewFlow, Profile, SynAuthentication},
 };
 use ipnet::IpNet;
+use thiserror::Error;
 
-use super::{IcmpType, PolicyError, SourceFile, Sources, Transport, builtin, ports::merge};
+use super::{
+    IcmpType, PolicyError, SourceFile, Sources, Transport, builtin, network, ports::merge,
+};
 
 /// A policy that can be put into force.
 ///
@@ -55,10 +58,20 @@ impl Policy {
     }
 
     /// The same policy for other interfaces, such as those of the command line.
-    #[must_use]
-    pub fn with_interfaces(mut self, interfaces: Vec<String>) -> Self {
+    ///
+    /// # Errors
+    /// A network or a rule names an interface that is none of them.
+    pub fn with_interfaces(mut self, interfaces: Vec<String>) -> Result<Self, MissingInterface> {
+        let of_networks = self.networks.iter().map(|it| ("network", &it.name, &it.interfaces));
+        let of_rules = self.rules.iter().map(|it| ("rule", &it.name, &it.interfaces));
+        for (what, name, named) in of_networks.chain(of_rules) {
+            if let Some(missing) = named.iter().find(|named| !interfaces.contains(named)) {
+                let (interface, name) = (missing.clone(), name.clone());
+                return Err(MissingInterface { interface, what, name });
+            }
+        }
         self.interfaces = interfaces;
-        self
+        Ok(self)
     }
 
     /// Interfaces that the firewall sits on; empty only in a built-in policy.
@@ -124,15 +137,35 @@ impl Policy {
     /// Every prefix that is declared asymmetric, by itself or by its network.
     pub(super) fn asymmetric_prefixes(&self) -> impl Iterator<Item = &IpNet> {
         self.asymmetric.iter().flat_map(|declared| {
-            let networks = declared.networks.iter().filter_map(|&index| self.networks.get(index));
-            declared.prefixes.iter().chain(networks.flat_map(|network| &network.prefixes))
+            declared.prefixes.iter().chain(self.prefixes_of(&declared.networks))
         })
+    }
+
+    /// Every prefix of the networks with these indices, and of those that they name.
+    pub fn prefixes_of(&self, networks: &[usize]) -> impl Iterator<Item = &IpNet> {
+        let reached = network::reached(&self.networks, networks);
+        reached.into_iter().flat_map(|index| &self.networks[index].prefixes)
     }
 
     /// Rules in the order in which they are tried.
     pub fn rules(&self) -> &[PolicyRule] {
         &self.rules
     }
+}
+
+/// The policy speaks about an interface that it was told not to sit on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "--interface leaves {interface} out, which the {what} {name:?} of the policy names: name it with --interface too, \
+     or leave it out of the policy"
+)]
+pub struct MissingInterface {
+    /// The interface.
+    pub interface: String,
+    /// Who names it: a network or a rule,
+    pub what: &'static str,
+    /// of this name.
+    pub name: String,
 }
 
 /// How much room there is for flows, in flows of one address family.
@@ -174,13 +207,18 @@ impl Default for Limits {
     }
 }
 
-/// A named set of prefixes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A named set of addresses, and of interfaces that they come in by: all of its own and those of the networks that it
+/// names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Network {
     /// The name in the policy.
     pub name: String,
     /// Prefixes without host bits.
     pub prefixes: Vec<IpNet>,
+    /// Indices into [`Policy::networks`]. None leads back to this one.
+    pub networks: Vec<usize>,
+    /// Names out of [`Policy::interfaces`]: whatever comes in by them.
+    pub interfaces: Vec<String>,
 }
 
 /// Addresses of whose connections only one direction may come by here.
@@ -258,6 +296,8 @@ pub struct PolicyRule {
     pub to: Vec<usize>,
     /// Indices into [`Policy::protocols`].
     pub protocols: Vec<usize>,
+    /// Names out of [`Policy::interfaces`], for the one that the first packet comes in by.
+    pub interfaces: Vec<String>,
     /// Most flows without an answer at a time that the rule lets in; 0: no limit. Only of
     /// [`Action::Allow`].
     pub half_open_max: u32,

@@ -5,19 +5,19 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 use firewall_common::{
     filter::FilterId,
     layout::INTERFACES_MAX,
-    policy::{Action, Mode, NETWORKS_MAX, NewFlow, PREFIXES_MAX, PROTOCOLS_MAX, Profile},
+    policy::{Action, Mode, NewFlow, PROTOCOLS_MAX, Profile},
 };
-use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::{
-    FilterSettings, Network, Policy, PolicyError, Protocol, Sources,
+    FilterSettings, Policy, PolicyError, Protocol, Sources,
     asymmetric::asymmetric,
     builtin,
-    document::{self, Section, Span, Value},
+    document::{self, Section, Span},
     error::{ProblemKind, Problems, quote},
     include, merge,
     model::action_name,
+    network::{PrefixTotals, networks},
     ports::{Claims, protocol},
     references::{KnownNames, Scope},
     rules::rules,
@@ -94,7 +94,7 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
     let timeouts = tracker::timeouts(root, problems);
     let limits = tracker::limits(root, problems);
     let mut totals = PrefixTotals::default();
-    let networks = networks(root, &mut totals, problems);
+    let networks = networks(root, &interfaces, &mut totals, problems);
     let filters = filters(root, problems);
     let protocols = protocols(root, problems);
     let scope = Scope {
@@ -103,9 +103,14 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
             "protocol",
             protocols.iter().map(|protocol| protocol.name.as_str()),
         ),
+        interfaces: KnownNames::from(
+            "interface",
+            "of [gateway]",
+            interfaces.iter().map(String::as_str),
+        ),
     };
-    let asymmetric = asymmetric(root, &scope.networks, &mut totals, problems);
-    let rules = rules(root, &scope, problems);
+    let asymmetric = asymmetric(root, &scope.networks, &networks, &mut totals, problems);
+    let rules = rules(root, &scope, &networks, problems);
     Policy {
         interfaces,
         default_action,
@@ -195,53 +200,6 @@ fn interfaces(gateway: &Section<'_, '_>, problems: &mut Problems) -> Vec<String>
         }
     }
     interfaces
-}
-
-fn networks(
-    root: &Section<'_, '_>,
-    totals: &mut PrefixTotals,
-    problems: &mut Problems,
-) -> Vec<Network> {
-    let mut networks = Vec::new();
-    let sections = root.named_sections("network", problems);
-    check_count("networks", NETWORKS_MAX, sections.iter().map(|(name, _)| name.span()), problems);
-    for (name, section) in sections {
-        report(value::check_section_name("network", name.get_ref()), &name.span(), problems);
-        section.deny_unknown_keys(&["prefixes"], problems);
-        let prefixes = prefixes(section.required("prefixes", problems), totals, problems);
-        networks.push(Network { name: name.get_ref().to_string(), prefixes });
-    }
-    networks
-}
-
-/// How many prefixes of IPv4 and of IPv6 were read so far.
-#[derive(Default)]
-pub(super) struct PrefixTotals([usize; 2]);
-
-/// The prefixes that `listed` holds, which may be none.
-pub(super) fn prefixes(
-    listed: Option<&Value<'_>>,
-    totals: &mut PrefixTotals,
-    problems: &mut Problems,
-) -> Vec<IpNet> {
-    let items = listed.and_then(|value| document::strings("prefixes", value, problems));
-    let mut prefixes = Vec::new();
-    for (text, span) in items.unwrap_or_default() {
-        let Some(prefix) = report(value::prefix(text), &span, problems) else { continue };
-        prefixes.push(prefix);
-        let (family, what) = match prefix {
-            IpNet::V4(_) => (0, "IPv4 prefixes"),
-            IpNet::V6(_) => (1, "IPv6 prefixes"),
-        };
-        let count = &mut totals.0[family];
-        *count += 1;
-        // Said once, at the first prefix that is too many.
-        if *count == PREFIXES_MAX + 1 {
-            let kind = ProblemKind::TooMany { what, count: *count, max: PREFIXES_MAX };
-            problems.add(span, kind, None);
-        }
-    }
-    prefixes
 }
 
 /// Every filter, as the policy wants it or as it is by default.

@@ -11,6 +11,7 @@ use super::{
 pub(super) struct Scope<'a> {
     pub(super) networks: KnownNames<'a>,
     pub(super) protocols: KnownNames<'a>,
+    pub(super) interfaces: KnownNames<'a>,
 }
 
 /// The names of one kind of thing, each with its index.
@@ -48,6 +49,20 @@ impl<'a> KnownNames<'a> {
     ) -> Vec<usize> {
         let help_for_any = format!("for any {} leave `{key}` out", self.what);
         self.listed(key, &help_for_any, section, problems)
+    }
+
+    /// The names that the list `key` of `section` holds, as [`KnownNames::listed_or_any`].
+    pub(super) fn names_or_any(
+        &self,
+        key: &'static str,
+        section: &Section<'_, '_>,
+        problems: &mut Problems,
+    ) -> Vec<String> {
+        let listed = self.listed_or_any(key, section, problems);
+        let mut names: Vec<(usize, &str)> =
+            self.indices.iter().map(|(name, index)| (*index, *name)).collect();
+        names.sort_unstable();
+        listed.into_iter().map(|index| names[index].1.to_owned()).collect()
     }
 
     /// Like [`KnownNames::listed_or_any`], where `help_for_any` says how to write "any".

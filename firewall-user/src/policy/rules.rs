@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use firewall_common::policy::{Action, RULES_MAX};
 
 use super::{
-    PolicyRule,
+    Network, PolicyRule,
     document::{self, Section, Span},
     error::{ProblemKind, Problems, quote},
     model::action_name,
+    network::{Reach, Sources, deny_interfaces},
     number::Number,
     parse::{check_count, report},
     references::Scope,
@@ -16,13 +17,22 @@ use super::{
     value,
 };
 
-const KEYS: [&str; 7] =
-    ["name", "action", "from", "to", "protocols", RULE_HALF_OPEN.key, RULE_NEW_PER_SECOND.key];
+const KEYS: [&str; 8] = [
+    "name",
+    "action",
+    "from",
+    "to",
+    "protocols",
+    "interface",
+    RULE_HALF_OPEN.key,
+    RULE_NEW_PER_SECOND.key,
+];
 
 /// The rules in the order of the file.
 pub(super) fn rules(
     root: &Section<'_, '_>,
     scope: &Scope<'_>,
+    networks: &[Network],
     problems: &mut Problems,
 ) -> Vec<PolicyRule> {
     let Some(value) = root.value("rule") else { return Vec::new() };
@@ -30,6 +40,8 @@ pub(super) fn rules(
         document::array("rule", "a list of tables, each headed `[[rule]]`", value, problems);
     let tables = tables.unwrap_or_default();
     check_count("rules", RULES_MAX, tables.iter().map(|table| table.span()), problems);
+    let reach = Reach::of(networks);
+    let mut rows = Rows(0);
     let mut names: HashMap<&str, Span> = HashMap::new();
     let mut rules = Vec::new();
     for table in tables {
@@ -41,17 +53,57 @@ pub(super) fn rules(
         let action = section
             .required("action", problems)
             .and_then(|value| document::choice("action", &actions, value, problems));
+        let from = scope.networks.listed_or_any("from", &section, problems);
+        rows.count(&reach.sources(&from), &section, problems);
         rules.push(PolicyRule {
             name,
             action: action.unwrap_or(Action::Deny),
-            from: scope.networks.listed_or_any("from", &section, problems),
-            to: scope.networks.listed_or_any("to", &section, problems),
+            from,
+            to: destinations(&section, scope, networks, &reach, problems),
             protocols: scope.protocols.listed_or_any("protocols", &section, problems),
+            interfaces: scope.interfaces.names_or_any("interface", &section, problems),
             half_open_max: limit(&RULE_HALF_OPEN, &section, action, problems),
             new_per_second: limit(&RULE_NEW_PER_SECOND, &section, action, problems),
         });
     }
     rules
+}
+
+/// How many rules the classifier has so far: a rule of the file comes to one or two.
+struct Rows(usize);
+
+impl Rows {
+    fn count(&mut self, sources: &Sources<'_>, section: &Section<'_, '_>, problems: &mut Problems) {
+        let before = self.0;
+        self.0 += sources.rows();
+        // Said once; where the rules alone are too many, that was said before.
+        if before <= RULES_MAX && self.0 > RULES_MAX && sources.rows() > 1 {
+            let kind = ProblemKind::TooMany {
+                what: "rules, as far as this one",
+                count: self.0,
+                max: RULES_MAX,
+            };
+            let help = "a rule counts twice if networks of its `from` have prefixes and others, or the same, have \
+                        interfaces";
+            problems.add(section.span.clone(), kind, Some(help.to_owned()));
+        }
+    }
+}
+
+/// The networks of which the destination must be in one: they have addresses alone.
+fn destinations(
+    section: &Section<'_, '_>,
+    scope: &Scope<'_>,
+    networks: &[Network],
+    reach: &Reach<'_>,
+    problems: &mut Problems,
+) -> Vec<usize> {
+    let to = scope.networks.listed_or_any("to", section, problems);
+    let reason = "where a packet leaves is not known when it is judged";
+    let help =
+        "name the prefixes behind the interfaces in a network of their own, and that in `to`";
+    deny_interfaces("to", &to, section, networks, reach, (reason, help), problems);
+    to
 }
 
 fn rule_name<'a>(

@@ -46,6 +46,10 @@ struct LimitsSummary {
 struct NetworkSummary<'a> {
     name: &'a str,
     prefixes: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    networks: Vec<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    interfaces: &'a [String],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -111,6 +115,8 @@ struct RuleSummary<'a> {
     to: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     protocols: Vec<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    interface: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     half_open: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +142,8 @@ impl Policy {
         let networks = self.networks.iter().map(|network| NetworkSummary {
             name: &network.name,
             prefixes: network.prefixes.iter().map(ToString::to_string).collect(),
+            networks: network_names(&network.networks),
+            interfaces: &network.interfaces,
         });
         let protocols = self.protocols.iter().map(|protocol| ProtocolSummary {
             name: &protocol.name,
@@ -160,6 +168,7 @@ impl Policy {
             from: network_names(&rule.from),
             to: network_names(&rule.to),
             protocols: protocol_names(&rule.protocols),
+            interface: &rule.interfaces,
             half_open: limit(rule.half_open_max),
             new_per_second: limit(rule.new_per_second),
         });

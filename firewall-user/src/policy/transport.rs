@@ -30,8 +30,8 @@ pub enum Transport {
 const NAMES: [(&str, u8); 18] = [
     ("tcp", ip_protocol::TCP),
     ("udp", ip_protocol::UDP),
-    ("icmp", ip_protocol::ICMP),
     ("icmpv6", ip_protocol::ICMPV6),
+    ("icmp", ip_protocol::ICMP),
     ("igmp", 2),
     ("ipip", 4),
     ("dccp", 33),

@@ -2,23 +2,22 @@
 
 use firewall_common::classifier::{BLOCK_RULES, BLOCKS_MAX, Line};
 
-use super::Builder;
-use crate::policy::PolicyRule;
+use super::{Builder, rows::Row};
 
-/// The rules in blocks. Rules that ask for the same networks and protocols share a block as far as it goes, so
-/// that a packet has few blocks to look at; within a block they stand in the order of the file, and the blocks
-/// in that of their first rules.
+/// The rows of the rules in blocks. Rows that ask for the same networks and protocols share a block as far as it goes,
+/// so that a packet has few blocks to look at; within a block they stand in the order of the file, and the blocks in
+/// that of their first rows.
 pub(super) struct Arrangement {
-    /// The rules of each block, by their places in the file.
+    /// The rows of each block, by their places among all.
     pub(super) blocks: Vec<Vec<usize>>,
 }
 
 impl Arrangement {
-    pub(super) fn of(rules: &[PolicyRule]) -> Self {
-        let mut sorted: Vec<usize> = (0..rules.len()).collect();
-        let alike = |rule: &usize| {
-            let PolicyRule { from, to, protocols, .. } = &rules[*rule];
-            (from, to, protocols)
+    pub(super) fn of(rows: &[Row<'_>]) -> Self {
+        let mut sorted: Vec<usize> = (0..rows.len()).collect();
+        let alike = |row: &usize| {
+            let Row { from, to, protocols, interfaces, .. } = &rows[*row];
+            (from, to, protocols, interfaces)
         };
         sorted.sort_by(|a, b| alike(a).cmp(&alike(b)));
         let mut blocks: Vec<Vec<usize>> =
@@ -30,7 +29,7 @@ impl Arrangement {
         Self { blocks }
     }
 
-    /// The rule of each bit; a block that is not full has bits without one.
+    /// The row of each bit; a block that is not full has bits without one.
     pub(super) fn bits(&self) -> impl Iterator<Item = Option<usize>> {
         let padded = |block: &Vec<usize>| {
             let mut bits: Vec<_> = block.iter().copied().map(Some).collect();
@@ -40,19 +39,19 @@ impl Arrangement {
         self.blocks.iter().flat_map(padded)
     }
 
-    /// For each of `count` values of a dimension the rules that ask for it. `wanted` lists those that a rule
+    /// For each of `count` values of a dimension the rows that ask for it. `wanted` lists those that a row
     /// asks for; none: any.
     pub(super) fn sets<'a>(
         &self,
         count: usize,
-        wanted: impl Fn(usize) -> &'a Vec<usize>,
+        wanted: impl Fn(usize) -> &'a [usize],
         builder: &mut Builder,
     ) -> RuleSets {
         let mut any = [Line::default(); BLOCKS_MAX];
         let mut asking: Vec<Vec<(usize, Line)>> = vec![Vec::new(); count];
-        for (block, rules) in self.blocks.iter().enumerate() {
-            for (bit, rule) in rules.iter().enumerate() {
-                let values = wanted(*rule);
+        for (block, rows) in self.blocks.iter().enumerate() {
+            for (bit, row) in rows.iter().enumerate() {
+                let values = wanted(*row);
                 if values.is_empty() {
                     set(&mut any[block], bit);
                 }
@@ -71,7 +70,7 @@ impl Arrangement {
     }
 }
 
-/// The rules that ask for each value of a dimension.
+/// The rows that ask for each value of a dimension.
 pub(super) struct RuleSets {
     /// Where the blocks lie of those that ask for none, so that any will do.
     pub(super) any: [u32; BLOCKS_MAX],
@@ -80,6 +79,21 @@ pub(super) struct RuleSets {
 }
 
 impl RuleSets {
+    /// Who asks for value `whole` asks for `part` too.
+    pub(super) fn include(&mut self, whole: usize, part: usize) {
+        for (block, Line(more)) in self.asking[whole].clone() {
+            let asking = &mut self.asking[part];
+            let at = asking.partition_point(|(before, _)| *before < block);
+            if asking.get(at).is_none_or(|(there, _)| *there != block) {
+                asking.insert(at, (block, Line::default()));
+            }
+            let (_, Line(words)) = &mut asking[at];
+            for (word, more) in words.iter_mut().zip(more) {
+                *word |= more;
+            }
+        }
+    }
+
     /// The rules of a class and those that ask for these values: where each block of them lies.
     pub(super) fn with(
         &self,

@@ -3,21 +3,23 @@
 
 mod arrangement;
 mod ranges;
+mod rows;
 mod tree;
 
 use std::collections::HashMap;
 
 use firewall_common::classifier::{
-    AS_DESTINATION, AS_SERVICE, AS_SOURCE, ASYMMETRIC, BLOCKS_MAX, Head, Line, PROTOCOL, Place,
-    TERMS_PER_LINE, Terms, Tree, WORDS, service,
+    AS_DESTINATION, AS_INTERFACE, AS_SERVICE, AS_SOURCE, ASYMMETRIC, BLOCKS_MAX, Head,
+    INTERFACE_NUMBERS, Line, PROTOCOL, Place, TERMS_PER_LINE, Terms, Tree, WORDS, service,
 };
 use ipnet::IpNet;
 
 use self::{
     arrangement::{Arrangement, RuleSets},
     ranges::{Listed, Lists, Ranges},
+    rows::{Row, rows},
 };
-use super::{Numbers, Policy};
+use super::{Numbers, Policy, network::Reach};
 
 /// An image in the making.
 struct Builder {
@@ -66,8 +68,10 @@ impl Builder {
 /// The image of a policy whose rules and protocols have these numbers.
 pub(super) fn image(policy: &Policy, numbers: &Numbers) -> Vec<Line> {
     let mut builder = Builder { lines: vec![Line::default()], known: HashMap::new() };
-    let arrangement = Arrangement::of(&policy.rules);
-    let addresses = Addresses::new(policy, &arrangement, &mut builder);
+    let reach = Reach::of(&policy.networks);
+    let rows = rows(policy, &reach);
+    let arrangement = Arrangement::of(&rows);
+    let addresses = Addresses::new(policy, &rows, &reach, &arrangement, &mut builder);
     let [addresses_v4, addresses_v6] = addresses.trees(policy, &mut builder);
     let mut head = Head {
         default_action: policy.default_action as u32,
@@ -79,14 +83,16 @@ pub(super) fn image(policy: &Policy, numbers: &Numbers) -> Vec<Line> {
         has_asymmetric: policy.asymmetric_prefixes().next().is_some().into(),
         addresses_v4,
         addresses_v6,
-        services: services(policy, numbers, &arrangement, &mut builder),
+        services: services(policy, &rows, numbers, &arrangement, &mut builder),
+        interfaces: interfaces(policy, &rows, numbers, &arrangement, &mut builder),
         firsts: [u16::MAX; BLOCKS_MAX],
         ..Head::default()
     };
     for (first, block) in head.firsts.iter_mut().zip(&arrangement.blocks) {
-        *first = block.first().map_or(0, |rule| *rule as u16);
+        *first = block.first().map_or(0, |row| rows[*row].rule as u16);
     }
-    let places: Vec<u32> = arrangement.bits().map(|rule| place(rule, numbers)).collect();
+    let rule_of = |row: usize| rows[row].rule;
+    let places: Vec<u32> = arrangement.bits().map(|row| place(row.map(rule_of), numbers)).collect();
     head.places = builder.append_words(&places);
     let terms = terms(policy, numbers);
     head.terms_count = terms.len() as u32;
@@ -131,13 +137,24 @@ struct Addresses {
 }
 
 impl Addresses {
-    fn new(policy: &Policy, arrangement: &Arrangement, builder: &mut Builder) -> Self {
-        let networks = policy.networks.len();
-        let of = |rule: usize| &policy.rules[rule];
-        Self {
-            from: arrangement.sets(networks, |rule| &of(rule).from, builder),
-            to: arrangement.sets(networks, |rule| &of(rule).to, builder),
+    fn new(
+        policy: &Policy,
+        rows: &[Row<'_>],
+        reach: &Reach<'_>,
+        arrangement: &Arrangement,
+        builder: &mut Builder,
+    ) -> Self {
+        let count = policy.networks.len();
+        let mut from = arrangement.sets(count, |row| rows[row].from, builder);
+        let mut to = arrangement.sets(count, |row| rows[row].to, builder);
+        // From the networks that name others down, so that each passes all on that it was asked for.
+        for whole in reach.order.iter().rev() {
+            for part in &policy.networks[*whole].networks {
+                from.include(*whole, *part);
+                to.include(*whole, *part);
+            }
         }
+        Self { from, to }
     }
 
     /// The trees of IPv4 and IPv6.
@@ -184,12 +201,12 @@ impl Addresses {
 /// The tree of services.
 fn services(
     policy: &Policy,
+    rows: &[Row<'_>],
     numbers: &Numbers,
     arrangement: &Arrangement,
     builder: &mut Builder,
 ) -> Tree {
-    let of = |rule: usize| &policy.rules[rule].protocols;
-    let sets = arrangement.sets(policy.protocols.len(), of, builder);
+    let sets = arrangement.sets(policy.protocols.len(), |row| rows[row].protocols, builder);
     let mut class = |protocols: &[usize], number: u16| {
         let mut line = [0; WORDS];
         let blocks = sets.with(sets.any, protocols, builder);
@@ -213,4 +230,30 @@ fn services(
         ranges.begin(last + 1, none);
     }
     tree::build(builder, &ranges.finish())
+}
+
+/// The table of interfaces by their numbers; 0: no rule asks for one.
+fn interfaces(
+    policy: &Policy,
+    rows: &[Row<'_>],
+    numbers: &Numbers,
+    arrangement: &Arrangement,
+    builder: &mut Builder,
+) -> u32 {
+    if rows.iter().all(|row| row.interfaces.is_empty()) {
+        return 0;
+    }
+    let of = |row: usize| &rows[row].interfaces[..];
+    let sets = arrangement.sets(policy.interfaces.len(), of, builder);
+    let mut class = |interfaces: &[usize]| {
+        let mut line = [0; WORDS];
+        let blocks = sets.with(sets.any, interfaces, builder);
+        line[AS_INTERFACE..AS_INTERFACE + BLOCKS_MAX].copy_from_slice(&blocks);
+        builder.intern(Line::of(line))
+    };
+    let mut classes = vec![class(&[]); INTERFACE_NUMBERS];
+    for (index, number) in numbers.interfaces.iter().enumerate() {
+        classes[usize::from(*number)] = class(&[index]);
+    }
+    builder.append_words(&classes)
 }

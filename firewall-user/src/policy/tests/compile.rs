@@ -21,7 +21,7 @@ fn packet(from: &str, to: &str, protocol: u8, port: u16) -> Packet {
 }
 
 fn judged(compiled: &Compiled, packet: &Packet) -> Judgement {
-    classifier::judge(&compiled.image[..], packet).expect("a whole image")
+    classifier::judge(&compiled.image[..], packet, 0).expect("a whole image")
 }
 
 fn is_asymmetric(compiled: &Compiled, address: &str) -> bool {

@@ -7,6 +7,7 @@ mod explain;
 mod files;
 mod includes;
 mod lints;
+mod networks;
 mod properties;
 mod protocols;
 
@@ -203,12 +204,12 @@ fn a_byte_order_mark_and_windows_line_ends_are_fine() {
 
 #[test]
 fn the_builtin_policy_allows_and_monitors() {
-    let policy = Policy::builtin().with_interfaces(vec!["lan0".to_owned()]);
+    let policy = Policy::builtin().with_interfaces(vec!["lan0".to_owned()]).expect("it names none");
     assert_eq!(policy.interfaces(), ["lan0"]);
     assert_default_tracking(&policy);
     let compiled = policy.compile();
     let allows = |packet: &Packet| {
-        let judged = classifier::judge(&compiled.image[..], packet).expect("a whole image");
+        let judged = classifier::judge(&compiled.image[..], packet, 0).expect("a whole image");
         assert_eq!((judged.action, judged.rule), (Action::Allow, 0));
         judged.protocol
     };

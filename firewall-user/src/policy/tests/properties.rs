@@ -72,7 +72,7 @@ fn assert_lookup_agrees(policy: &Policy, compiled: &Compiled, address: IpAddr) {
     let class = classifier::class(&compiled.image[..], &packet, Dimension::Destination);
     let class = class.expect("a whole image");
     assert_eq!(class & ASYMMETRIC != 0, is_asymmetric(policy, address), "{address}");
-    let judged = classifier::judge(&compiled.image[..], &packet).expect("a whole image");
+    let judged = classifier::judge(&compiled.image[..], &packet, 0).expect("a whole image");
     assert_eq!(judged.rule, first_rule(policy, address), "{address}");
 }
 
@@ -93,6 +93,8 @@ fn fragment() -> impl Strategy<Value = String> {
         "[limits]",
         "[[asymmetric]]",
         "networks",
+        "interface",
+        "['lan0']",
         "[network]",
         "interfaces",
         "default",
