@@ -2,8 +2,8 @@
 //! one takes the other's place, each packet is judged by either as a whole.
 
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
@@ -15,6 +15,7 @@ use aya::{
 };
 use firewall_common::{
     classifier::Line,
+    flow::Flow,
     layout::Verdict,
     policy::{Action, InForce},
     wire::ip_protocol,
@@ -50,29 +51,53 @@ fn frame(asked: &Asked, source_port: u16) -> Vec<u8> {
     let destination = SocketAddr::new(asked.destination, asked.port);
     match asked.protocol {
         ip_protocol::TCP => Packet::tcp(source, destination),
-        _ => Packet::udp(source, destination),
+        ip_protocol::UDP => Packet::udp(source, destination),
+        ip_protocol::ICMP | ip_protocol::ICMPV6 => {
+            let ([kind, code], identifier) = (asked.icmp, u32::from(source_port) << 16);
+            Packet::icmp(asked.source, asked.destination, kind, code, identifier)
+        }
+        other => Packet::other(asked.source, asked.destination, other),
     }
     .build()
 }
 
-/// A flow that is no flow to itself, which is refused whatever the policy says.
-fn between_two(random: &mut Random, policy: &Policy) -> Asked {
+/// A flow that the rules are asked about. Refused without them is one to itself, and so are ICMP's answers and errors,
+/// where nobody asked; neighbours are discovered without them. What is ICMP for one family is not for the other here,
+/// and no IPv6 extension header is a protocol.
+fn for_rules(random: &mut Random, policy: &Policy) -> Asked {
     loop {
         let asked = Asked::random(random, policy);
-        if asked.source != asked.destination {
+        let [kind, _] = asked.icmp;
+        let is_asked = match (asked.source.is_ipv4(), asked.protocol) {
+            (true, ip_protocol::ICMPV6) | (false, ip_protocol::ICMP) => false,
+            (true, ip_protocol::ICMP) => ![0, 3, 11, 12, 14, 16, 18, 43].contains(&kind),
+            (false, ip_protocol::ICMPV6) => {
+                ![1, 2, 3, 4, 129, 140, 161, 143].contains(&kind) && !(130..=137).contains(&kind)
+            }
+            (true, _) => true,
+            (false, other) => ![0, 43, 44, 51, 60, 135, 139, 140].contains(&other),
+        };
+        if is_asked && asked.source != asked.destination {
             return asked;
         }
     }
 }
 
-/// The rule and the protocol of each flow without an answer, by its source port.
-fn flows(tables: &Tables) -> BTreeMap<u16, (usize, usize)> {
+/// What tells a flow of a protocol without ports from others.
+fn without_ports(asked: &Asked) -> Option<(IpAddr, IpAddr, u8, u8)> {
+    let [kind, _] = asked.icmp;
+    let (a, b) = (asked.source.min(asked.destination), asked.source.max(asked.destination));
+    let has_ports = matches!(asked.protocol, ip_protocol::TCP | ip_protocol::UDP);
+    (!has_ports).then_some((a, b, asked.protocol, kind))
+}
+
+/// The rule and the protocol of each flow without an answer, by its number.
+fn flows(tables: &Tables) -> BTreeMap<u64, (usize, usize)> {
     let mut flows = BTreeMap::new();
     for table in [FlowTable::HalfOpenV4, FlowTable::HalfOpenV6] {
-        let told = |port, rule, protocol| (port, (usize::from(rule), usize::from(protocol)));
         let entries = tables.each_entry(table, |entry| {
-            let [source, _] = entry.endpoints();
-            flows.extend([told(source.port(), entry.flow.rule, entry.flow.protocol)]);
+            let Flow { id, rule, protocol, .. } = entry.flow;
+            flows.insert(id, (usize::from(rule), usize::from(protocol)));
         });
         entries.expect("the table can be read");
     }
@@ -93,14 +118,25 @@ fn the_kernel_says_what_the_rules_say() {
     let first = parsed(&reference::policy(0, large));
     let mut replay = Replay::with_sizes(Some(&first), None, Hook::Xdp, SIZES).expect("programs");
     let mut now = 1_000 * SECOND;
+    let mut known = BTreeSet::new();
+    let mut by_interface = 0;
     for (seed, size) in (0u16..).zip(sizes) {
         let policy = parsed(&reference::policy(seed.into(), size));
         replay.tables().write_policy(&policy.compile(), Over::Policy).expect("a write");
         let mut random = Random::new(!u64::from(seed));
         let mut let_in = BTreeMap::new();
         for port in (PORT + seed * FLOWS..).take(usize::from(FLOWS)) {
-            let asked = between_two(&mut random, &policy);
+            let asked = for_rules(&mut random, &policy);
+            if without_ports(&asked).is_some_and(|flow| !known.insert(flow)) {
+                // It may be one that was let in before.
+                continue;
+            }
             let (action, rule, protocol) = reference::judge(&policy, &asked);
+            let elsewhere = Asked { interface: 0, ..asked };
+            by_interface += usize::from(reference::judge(&policy, &elsewhere).1 != rule);
+            let interface = usize::from(asked.interface).checked_sub(1);
+            let interface = interface.map(|at| policy.interfaces()[at].as_str());
+            replay.come_in_by(interface).expect("an interface of the policy");
             // So much later that the limit of events a second holds none back.
             now += SECOND;
             let outcome = replay.packet(now, &frame(&asked, port)).expect("a packet");
@@ -112,7 +148,7 @@ fn the_kernel_says_what_the_rules_say() {
             assert_eq!(outcome.verdict, expected, "policy {seed}: {asked:?}, rule {rule}");
             let events = replay.events().expect("events");
             if action == Action::Allow {
-                let_in.insert(port, (rule, protocol));
+                let_in.insert(outcome.flow_id, (rule, protocol));
             } else {
                 let [event] = &events[..] else { panic!("one event, not {events:?}") };
                 let name = (rule != 0).then(|| format!("r{rule}"));
@@ -120,10 +156,11 @@ fn the_kernel_says_what_the_rules_say() {
             }
         }
         let there = flows(replay.tables());
-        for (port, expected) in let_in {
-            assert_eq!(there.get(&port), Some(&expected), "policy {seed}, port {port}");
+        for (id, expected) in let_in {
+            assert_eq!(there.get(&id), Some(&expected), "policy {seed}, flow {id}");
         }
     }
+    assert!(by_interface > 100, "only {by_interface} flows were told by their interface");
 }
 
 /// One of the ingress programs.
@@ -157,7 +194,11 @@ fn agreed(policies: &[Policy; 2]) -> Vec<(Asked, bool)> {
     let mut count = [0; 2];
     while count.iter().any(|count| *count < 200) {
         let policy = if random.chance(50) { a } else { b };
-        let asked = between_two(&mut random, policy);
+        // They come in by no interface: the test-run has none that the policy names.
+        let asked = Asked { interface: 0, ..for_rules(&mut random, policy) };
+        if without_ports(&asked).is_some() {
+            continue;
+        }
         let [of_a, of_b] = [a, b].map(|policy| reference::judge(policy, &asked).0);
         let allowed = [of_a, of_b].map(|action| action == Action::Allow);
         let counted = &mut count[usize::from(allowed[0])];
