@@ -267,7 +267,7 @@ fn more_of_network(random: &mut Random, index: usize) -> String {
             named -= 1;
         }
         // The one before it, often: so they come to be deep.
-        let before = index - 1 - usize::from(index % 4 == 0 && index > 1);
+        let before = index - 1 - usize::from(index.is_multiple_of(4) && index > 1);
         let named = if random.chance(50) && !is_mixed(before) { before } else { named };
         text += &format!("networks = [\"n{named}\"]\n");
     }

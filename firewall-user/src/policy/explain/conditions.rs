@@ -98,11 +98,8 @@ pub(super) fn service(probe: &Probe) -> String {
 
 /// What a protocol is, in words.
 fn services(protocol: &Protocol) -> String {
-    let ports = protocol.ports.iter().map(|range| match (range.start(), range.end()) {
-        (first, last) if first == last => first.to_string(),
-        (first, last) => format!("{first}-{last}"),
-    });
-    format!("{} {}", protocol.transport.name(), list(ports, "no port"))
+    let listed = list(protocol.listed().into_iter(), "");
+    format!("{} {listed}", protocol.transport).trim_end().to_owned()
 }
 
 /// `a, b, c`, with the end left out of a long list.

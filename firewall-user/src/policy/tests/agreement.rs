@@ -164,7 +164,7 @@ proptest! {
         let image = policy.compile().image;
         let mut never: BTreeSet<_> = policy.rules().iter().map(|rule| rule.name.clone()).collect();
         for probe in probes() {
-            let judged = classifier::judge(&image[..], &probe.packet()).expect("a whole image");
+            let judged = classifier::judge(&image[..], &probe.packet(), 0).expect("a whole image");
             if let Some(rule) = usize::from(judged.rule).checked_sub(1) {
                 never.remove(&policy.rules()[rule].name);
             }
