@@ -66,11 +66,23 @@ pub enum Counter {
     PinholeFlows = 18,
     /// Packets that took the shortcut past the kernel's stack.
     ShortCut = 19,
+    /// Packets of rules that reject, and not TCP, that were answered by an ICMP error.
+    RejectsAnswered = 20,
+    /// Those that got no answer because nothing of their kind may be answered.
+    RejectsUnanswerable = 21,
+    /// Those that got no answer because there were too many.
+    RejectsLimited = 22,
+    /// Those that got no answer because no address of this machine is known to answer from.
+    RejectsWithoutAddress = 23,
+    /// Those that got no answer because the kernel would not make room for it.
+    RejectsFailed = 24,
+    /// Packets whose source passed because the kernel could not tell by which way it is reached.
+    SourcesUnknown = 25,
 }
 
 impl Counter {
     /// Length of the counter array.
-    pub const COUNT: usize = 20;
+    pub const COUNT: usize = 26;
 }
 
 /// An interface whose incoming packets are judged.
@@ -81,6 +93,16 @@ pub struct Port {
     pub address: [u16; 3],
     /// The number by which policies know it; 0: none does.
     pub number: u16,
+}
+
+/// The addresses by which this machine answers at an interface, in network byte order; all zeros: none is known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct OwnAddresses {
+    /// Of IPv4.
+    pub v4: u32,
+    /// Of IPv6.
+    pub v6: [u32; 4],
 }
 
 /// What a filter did on one protocol.
@@ -259,6 +281,8 @@ pub enum Verdict {
     Drop = 1,
     /// It became a RST, towards its receiver or back to its sender.
     Reset = 2,
+    /// It became an ICMP error back to its sender.
+    Reject = 3,
 }
 
 impl Verdict {
@@ -268,6 +292,7 @@ impl Verdict {
             0 => Some(Self::Pass),
             1 => Some(Self::Drop),
             2 => Some(Self::Reset),
+            3 => Some(Self::Reject),
             _ => None,
         }
     }
@@ -278,6 +303,7 @@ impl Verdict {
             Self::Pass => "pass",
             Self::Drop => "drop",
             Self::Reset => "reset",
+            Self::Reject => "reject",
         }
     }
 }

@@ -15,13 +15,16 @@ pub mod filter;
 pub mod flow;
 pub mod layout;
 pub mod limit;
+pub mod martian;
 #[cfg(feature = "user")]
 mod pod;
 pub mod policy;
+pub mod prohibited;
 pub mod reason;
 pub mod reset;
 pub mod shadow;
 pub mod shortcut;
+pub mod spoofing;
 pub mod step;
 pub mod tally;
 pub mod wire;

@@ -31,6 +31,7 @@ pod!(
     crate::flow::Timeouts,
     crate::layout::Attack,
     crate::layout::FilterCounters,
+    crate::layout::OwnAddresses,
     crate::layout::Port,
     crate::layout::SourceLimits,
     crate::layout::ReplayInput,

@@ -122,6 +122,43 @@ impl SynAuthentication {
     }
 }
 
+/// How the source of what comes in is held against the routing table (RFC 3704).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AntiSpoofing {
+    /// Not at all.
+    #[default]
+    Off = 0,
+    /// There has to be a way back to it.
+    Loose = 1,
+    /// The way back has to be the interface that the packet came in by.
+    Strict = 2,
+}
+
+impl AntiSpoofing {
+    /// Every one, in the order of strictness.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Loose, Self::Strict];
+
+    /// What `raw` stands for; anything unknown is strict.
+    #[inline(always)]
+    pub const fn from_raw(raw: u32) -> Self {
+        match raw {
+            0 => Self::Off,
+            1 => Self::Loose,
+            _ => Self::Strict,
+        }
+    }
+
+    /// The name in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Loose => "loose",
+            Self::Strict => "strict",
+        }
+    }
+}
+
 /// How strictly a filter's findings are acted on.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -2,11 +2,11 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action, xdp_md},
     helpers::{
-        bpf_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
-        bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
-        bpf_xdp_store_bytes,
+        bpf_redirect, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_pull_data, bpf_skb_store_bytes, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+        bpf_xdp_get_buff_len, bpf_xdp_load_bytes, bpf_xdp_store_bytes,
     },
     programs::{TcContext, XdpContext},
 };
@@ -20,7 +20,7 @@ use firewall_common::{
 use crate::{
     clock, hook,
     maps::{FILTERS_TC, FILTERS_XDP},
-    shortcut,
+    prohibited, shortcut, spoofing,
     work::Work,
 };
 
@@ -54,6 +54,8 @@ pub trait Frame: Bytes {
     fn store<const N: usize>(&self, offset: u32, bytes: &[u8; N]) -> bool;
     /// Cuts the frame to `len` bytes.
     fn truncate(&self, len: u32) -> bool;
+    /// Makes room for `len` bytes before the first one of the frame.
+    fn grow_head(&self, len: u32) -> bool;
     /// Sends the frame out by the interface that it came in on.
     fn send_back(&self, hook: Hook) -> i32;
     /// Sends the frame on past the kernel's stack, or lets it pass.
@@ -62,6 +64,10 @@ pub trait Frame: Bytes {
     fn tail_call(&self, filter: u32);
     /// Parses the frame onto the desk: [`hook::parse_xdp`] or [`hook::parse_tc`].
     fn parse(&self, work: &mut Work) -> u32;
+    /// [`spoofing::is_credible`], as a function that the verifier walks once.
+    fn has_credible_source(&self, work: &mut Work) -> bool;
+    /// [`prohibited::become_error`], likewise.
+    fn become_error(&self, work: &mut Work) -> bool;
 }
 
 /// A packet before the kernel made an skb of it.
@@ -144,6 +150,12 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn grow_head(&self, len: u32) -> bool {
+        // SAFETY: the helper checks the length.
+        unsafe { bpf_xdp_adjust_head(self.context.ctx, -(len as i32)) == 0 }
+    }
+
+    #[inline(always)]
     fn send_back(&self, _hook: Hook) -> i32 {
         xdp_action::XDP_TX as i32
     }
@@ -165,6 +177,16 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn parse(&self, work: &mut Work) -> u32 {
         hook::parse_xdp(self.context.ctx, work)
+    }
+
+    #[inline(always)]
+    fn has_credible_source(&self, work: &mut Work) -> bool {
+        credible_xdp(self.context.ctx, work) != 0
+    }
+
+    #[inline(always)]
+    fn become_error(&self, work: &mut Work) -> bool {
+        error_xdp(self.context.ctx, work) != 0
     }
 }
 
@@ -263,6 +285,12 @@ impl Frame for TcFrame {
     }
 
     #[inline(always)]
+    fn grow_head(&self, len: u32) -> bool {
+        // SAFETY: as above.
+        unsafe { bpf_skb_change_head(self.context.skb.skb, len, 0) == 0 }
+    }
+
+    #[inline(always)]
     fn send_back(&self, hook: Hook) -> i32 {
         const INTO_INGRESS: u64 = aya_ebpf::bindings::BPF_F_INGRESS as u64;
         let flags = match hook {
@@ -289,6 +317,68 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn parse(&self, work: &mut Work) -> u32 {
         hook::parse_tc(self.context.skb.skb, work)
+    }
+
+    #[inline(always)]
+    fn has_credible_source(&self, work: &mut Work) -> bool {
+        credible_tc(self.context.skb.skb, work) != 0
+    }
+
+    #[inline(always)]
+    fn become_error(&self, work: &mut Work) -> bool {
+        error_tc(self.context.skb.skb, work) != 0
+    }
+}
+
+/// [`spoofing::is_credible`], by the verifier known by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn credible_xdp(context: *mut xdp_md, work: *mut Work) -> u32 {
+    match Work::passed(work) {
+        Some(work) => u32::from(spoofing::is_credible(
+            &XdpFrame::without_headers(XdpContext::new(context)),
+            work,
+        )),
+        None => 0,
+    }
+}
+
+/// [`spoofing::is_credible`], by the verifier known by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn credible_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
+    match Work::passed(work) {
+        Some(work) => u32::from(spoofing::is_credible(
+            &TcFrame::without_headers(TcContext::new(context)),
+            work,
+        )),
+        None => 0,
+    }
+}
+
+/// [`prohibited::become_error`], by the verifier known by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn error_xdp(context: *mut xdp_md, work: *mut Work) -> u32 {
+    match Work::passed(work) {
+        Some(work) => u32::from(prohibited::become_error(
+            &XdpFrame::without_headers(XdpContext::new(context)),
+            work,
+        )),
+        None => 0,
+    }
+}
+
+/// [`prohibited::become_error`], by the verifier known by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn error_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
+    match Work::passed(work) {
+        Some(work) => u32::from(prohibited::become_error(
+            &TcFrame::without_headers(TcContext::new(context)),
+            work,
+        )),
+        None => 0,
     }
 }
 

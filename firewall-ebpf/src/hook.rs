@@ -15,7 +15,7 @@ use crate::{
     clock, crossing, filter,
     frame::{Frame, TcFrame, XdpFrame},
     maps::INTERFACES,
-    related, report, reset, track,
+    prohibited, related, report, reset, spoofing, track,
     work::{Decision, Work},
 };
 
@@ -28,7 +28,7 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
     work.begin(hook, clock::interface(frame.interface()), clock::now());
     let parsed = parse(frame, work);
     report::frame_seen(work);
-    let decision = match parsed {
+    let mut decision = match parsed {
         Parsed::Ip => Decision::from_raw(track::decide(work)),
         Parsed::NotIp => {
             work.forget_flow();
@@ -47,6 +47,9 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
             _ => {}
         }
     }
+    if matches!(hook, Hook::Ingress) && decision == Decision::Verify {
+        decision = spoofing::verify(frame, work);
+    }
     if work.told.change != 0 {
         report::flow_changed(frame, work);
     }
@@ -60,7 +63,12 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
         }
         Decision::Pass | Decision::Forward => pass::<F>(work),
         Decision::Read => filter::hand_over(frame, work),
-        Decision::Drop => drop(frame, work),
+        // What is verified on its way in does not come to this a second time.
+        Decision::Drop | Decision::Verify => drop(frame, work),
+        Decision::Prohibit => {
+            report::refused(frame, work);
+            prohibited::answer(frame, work)
+        }
         Decision::Answer => {
             report::refused(frame, work);
             report::replayed(work, Verdict::Reset);

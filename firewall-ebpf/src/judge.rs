@@ -142,3 +142,9 @@ pub fn is_asymmetric(work: &mut Work, head: &Head) -> bool {
     let mut is = |dimension: Dimension| class(work, 0, dimension as u32) & ASYMMETRIC != 0;
     head.has_asymmetric != 0 && (is(Dimension::Source) || is(Dimension::Destination))
 }
+
+/// Whether the packet's source lies in such a prefix.
+#[inline(always)]
+pub fn is_asymmetric_source(work: &mut Work, head: &Head) -> bool {
+    head.has_asymmetric != 0 && class(work, 0, Dimension::Source as u32) & ASYMMETRIC != 0
+}

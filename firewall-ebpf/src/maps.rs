@@ -23,7 +23,8 @@ use firewall_common::{
     flow::{Flow, FragmentKey, KeyV4, KeyV6, Timeouts},
     layout::{
         Attack, CONNECTIONS_MAX, CROSSINGS_MAX, Counter, FILTERS_MAX, FilterCounters,
-        INTERFACES_MAX, PINHOLES_MAX, Port, ReplayInput, ReplayOutput, SESSIONS_MAX, SourceLimits,
+        INTERFACES_MAX, OwnAddresses, PINHOLES_MAX, Port, ReplayInput, ReplayOutput, SESSIONS_MAX,
+        SourceLimits,
     },
     policy::{Binding, InForce, PROTOCOLS_MAX, RULE_NUMBERS, SLOTS},
     reason::Reason,
@@ -97,6 +98,9 @@ pub static UNANSWERED: PerCpuArray<i64, 1> = PerCpuArray::new();
 /// challenged again.
 #[btf_map]
 pub static AUTHENTICATED: LruHashMap<[u32; 4], u64, 65_536> = LruHashMap::new();
+/// The ICMP errors by which rejects were answered lately: a [`firewall_common::limit::Bucket`].
+#[btf_map]
+pub static REJECTS: Array<u64, 1> = Array::new();
 /// What challenges are made with.
 #[btf_map]
 pub static SECRET: Array<Secret, 1> = Array::new();
@@ -152,6 +156,9 @@ pub static FILTERS_TC: ProgramArray<FILTERS_MAX> = ProgramArray::new();
 /// Interfaces that have an ingress hook: what came in there was judged there.
 #[btf_map]
 pub static INTERFACES: HashMap<u32, Port, INTERFACES_MAX> = HashMap::new();
+/// By which addresses they are answered from.
+#[btf_map]
+pub static OWN_ADDRESSES: HashMap<u32, OwnAddresses, INTERFACES_MAX> = HashMap::new();
 /// Those of them that send redirected frames, each under its own index.
 #[btf_map]
 pub static DEVICES: DevMapHash<INTERFACES_MAX> = DevMapHash::new();

@@ -400,7 +400,7 @@ fn next_byte<F: Frame>(frame: &F, work: &mut Work) -> Option<u8> {
 /// A length from 1 to [`CHUNK`], which it is already, in a form that the verifier can see: read back from
 /// memory, so that the compiler does not drop the arithmetic as needless.
 #[inline(always)]
-fn within_chunk(len: &u32) -> u32 {
+pub fn within_chunk(len: &u32) -> u32 {
     // SAFETY: a reference is valid to read from.
     let len = unsafe { core::ptr::from_ref(len).read_volatile() };
     (len.wrapping_sub(1) & (CHUNK as u32 - 1)) + 1

@@ -220,6 +220,14 @@ fn next_hop<const IP_END: usize>(
     Some(Ok([route.dmac, route.smac]))
 }
 
+/// What the routing table is asked about a packet that came in by `interface` and is turned around: by which way its
+/// source is reached.
+#[inline(always)]
+pub fn question_back(turned: &Packet, interface: u32) -> bpf_fib_lookup {
+    let family = if turned.version == 4 { AF_INET } else { AF_INET6 };
+    question(turned, interface, family, 0)
+}
+
 /// What the routing table is asked: by which way a packet goes on that came in by `interface`.
 #[inline(always)]
 fn question(packet: &Packet, interface: u32, family: u8, class: u32) -> bpf_fib_lookup {

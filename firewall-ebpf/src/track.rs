@@ -22,7 +22,7 @@ use crate::{
     judge::{self, Policy},
     limits,
     maps::{POLICY, TIMEOUTS},
-    pinholes, related, report, shortcut, tables, tally,
+    pinholes, related, report, shortcut, spoofing, tables, tally,
     work::{Decision, Work},
 };
 
@@ -43,7 +43,7 @@ fn decision(work: &mut Work) -> Decision {
         return fragments::later(work);
     }
     let decision = with_header(work);
-    if work.packet.fragment == Fragment::First {
+    if work.packet.fragment == Fragment::First && decision != Decision::Verify {
         return first_fragment(work, decision);
     }
     decision
@@ -180,6 +180,12 @@ enum Known {
 /// A packet of a flow in the table.
 #[inline(always)]
 fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
+    // Who spoofs both ends begins a connection anew in their name, or ends it.
+    let begins_or_ends = work.packet.flags & (tcp_flags::SYN | tcp_flags::RST) != 0;
+    if begins_or_ends && spoofing::is_due_by_policy(work) {
+        work.note_flow(flow);
+        return Known::Decided(Decision::Verify);
+    }
     // A tombstone stays one.
     if flow.is_child() && flow.state() != State::Killed && !pinholes::goes_on(work, flow) {
         return Known::Reopen;
@@ -199,6 +205,10 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
         }
         flow::note(flow, direction, &segment)
     } else if before == State::Killed {
+        if flow.killed_by() == 0 {
+            // It was refused before it began, see `let_the_answer_in`.
+            return Known::Reopen;
+        }
         work.note_flow(flow);
         work.caused_by = flow.killed_by();
         return Known::Decided(work.refuse(Reason::KilledFlow));
@@ -412,6 +422,9 @@ fn of_new_flow(work: &mut Work) -> Decision {
     let Some(head) = policy.head() else {
         return work.refuse(Reason::NoPolicy);
     };
+    if spoofing::is_due(work, head) {
+        return Decision::Verify;
+    }
     let begins = match work.packet.protocol {
         ip_protocol::TCP => match begins(work, head) {
             Ok(begins) => begins,
@@ -431,14 +444,15 @@ fn of_new_flow(work: &mut Work) -> Decision {
     }
     match action {
         Action::Allow => {}
-        Action::Reject if work.packet.protocol == ip_protocol::TCP => {
+        Action::Reject => {
             if matches!(work.hook, Hook::Egress) {
                 let_the_answer_in(work);
             }
             work.refuse(Reason::PolicyRulesDenied);
-            return Decision::Answer;
+            let is_tcp = work.packet.protocol == ip_protocol::TCP;
+            return if is_tcp { Decision::Answer } else { Decision::Prohibit };
         }
-        Action::Deny | Action::Reject => return work.refuse(Reason::PolicyRulesDenied),
+        Action::Deny => return work.refuse(Reason::PolicyRulesDenied),
     }
     if begins == Begins::Syn && challenge::is_due(work, head) {
         return challenge::challenge(work, head);
@@ -501,7 +515,7 @@ fn begins(work: &mut Work, head: &Head) -> Result<Begins, Reason> {
     Err(reason)
 }
 
-/// What this machine itself sent is rejected: the RST to it will come in by an ingress hook, and belongs to what
+/// What this machine itself sent is rejected: the answer to it will come in by an ingress hook, and belongs to what
 /// is entered here, a flow that ended before it began. Should there be no room, the program that sent it waits.
 #[inline(never)]
 fn let_the_answer_in(work: &mut Work) {

@@ -41,6 +41,10 @@ pub enum Decision {
     Challenge = 4,
     /// It goes on its way, past the kernel's stack if nothing is against it.
     Forward = 5,
+    /// It is dropped for the reason on the desk, and its sender gets an ICMP error.
+    Prohibit = 6,
+    /// Its source has to be verified first. Nothing was done yet.
+    Verify = 7,
 }
 
 impl Decision {
@@ -53,6 +57,8 @@ impl Decision {
             3 => Self::Answer,
             4 => Self::Challenge,
             5 => Self::Forward,
+            6 => Self::Prohibit,
+            7 => Self::Verify,
             _ => Self::Drop,
         }
     }
@@ -117,6 +123,8 @@ pub struct Work {
     pub expected: [u32; 2],
     /// Address of its flow's originator, once that has been asked for.
     pub originator: [u32; 4],
+    /// Its source was verified: set while that is so, and no longer than the packet is decided about.
+    pub source_is_verified: bool,
     /// What the sender of a SYN is challenged with.
     pub cookie: u32,
     /// The interface that it leaves by if it is forwarded.

@@ -16,6 +16,7 @@ use nix::{
 };
 
 use crate::{
+    addresses,
     apply::Change,
     attach::{self, Mode},
     bad_input, bpffs, devices,
@@ -223,6 +224,7 @@ fn build(
             attach::detach(instance, index)?;
         }
     }
+    addresses::put_into_force(&tables, &states).context("cannot note this machine's addresses")?;
     set_up_shortcut(&tables, wanted.policy.shortcut(), &states)?;
     let state = change.done(State { interfaces: states, shadow, ..State::default() });
     instance.write_state(&state)?;

@@ -9,6 +9,7 @@ use firewall_common::{flow::Timeouts, layout::Attack, reason::Reason};
 use tokio::sync::mpsc as channel;
 
 use crate::{
+    addresses,
     attack::{self, AttackWatch},
     command::Commander,
     instance::{Instance, InterfaceState, State},
@@ -47,6 +48,8 @@ pub struct Housekeeping {
     shortcut_wanted: bool,
     /// What the shortcut came to when it was looked at last.
     shortcut: Option<Shortcut>,
+    /// What the last look at this machine's addresses failed with.
+    addresses_failure: Option<String>,
     /// What the last sweep, the last look at the tables and the last one at the shortcut failed with.
     failures: [Option<String>; 3],
 }
@@ -65,6 +68,7 @@ impl Housekeeping {
             interfaces: state.interfaces.clone(),
             shortcut_wanted: state.shortcut,
             shortcut: None,
+            addresses_failure: None,
             failures: [const { None }; 3],
         })
     }
@@ -87,6 +91,7 @@ impl Housekeeping {
     /// Takes in what a sweep said.
     pub fn take_in(&mut self, report: Result<Report, String>) -> Vec<Notice> {
         let mut notices = self.look_at_shortcut();
+        notices.extend(self.look_at_addresses());
         let [failure, ..] = &mut self.failures;
         notices.extend(changed(failure, "the sweep of the flow tables", report.as_ref().err()));
         let Ok(report) = report else { return notices };
@@ -150,6 +155,14 @@ impl Housekeeping {
             self.shortcut = Some(now);
         }
         notices
+    }
+
+    /// Addresses come and go.
+    fn look_at_addresses(&mut self) -> Vec<Notice> {
+        let looked = addresses::put_into_force(&self.tables, &self.interfaces);
+        let failed = looked.err().map(|error| format!("{error:#}"));
+        let what = "the look at this machine's addresses";
+        changed(&mut self.addresses_failure, what, failed.as_ref())
     }
 
     fn look_at_tables(&mut self) -> Result<Vec<Notice>> {

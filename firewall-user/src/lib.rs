@@ -4,6 +4,7 @@
 //! pinned, [`attach`] how they get to an interface, [`tables`] how one talks to them, [`event`] what they
 //! say, [`controller`] the process that listens, and [`replay`] the way to run them on a capture.
 
+pub mod addresses;
 pub mod apply;
 pub mod attach;
 pub mod attack;

@@ -26,7 +26,7 @@ pub const TC_EGRESS: &str = "fwx_egress";
 pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
-pub const PINNED_MAPS: [&str; 38] = [
+pub const PINNED_MAPS: [&str; 40] = [
     "FLOWS_V4",
     "FLOWS_V6",
     "HALF_OPEN_V4",
@@ -38,6 +38,7 @@ pub const PINNED_MAPS: [&str; 38] = [
     "RULE_LIMITS",
     "RULE_COUNTERS",
     "ATTACK",
+    "REJECTS",
     "AUTHENTICATED",
     "SECRET",
     "CROSSINGS",
@@ -56,6 +57,7 @@ pub const PINNED_MAPS: [&str; 38] = [
     "FILTERS_XDP",
     "FILTERS_TC",
     "INTERFACES",
+    "OWN_ADDRESSES",
     "DEVICES",
     "SHORTCUT",
     "LONG_WAYS",

@@ -11,7 +11,7 @@ use aya::{
 };
 use firewall_common::{
     flow::State,
-    layout::{ReplayInput, ReplayOutput, Verdict},
+    layout::{OwnAddresses, ReplayInput, ReplayOutput, Verdict},
     reason::Reason,
     wire::{self, Packet, Parsed},
 };
@@ -38,6 +38,13 @@ const IPV4_HEADER_LEN: usize = 20;
 const IPV6_HEADER_LEN: usize = 40;
 /// Flows of a capture.
 const SIZES: TableSizes = TableSizes { completed: 65_536, half_open: 16_384 };
+
+/// What this machine answers by where a rule rejects: 192.0.2.1 and 2001:db8::1, which are for documentation
+/// (RFC 5737, RFC 3849). Nothing is sent.
+const OWN_ADDRESSES: OwnAddresses = OwnAddresses {
+    v4: u32::from_ne_bytes([192, 0, 2, 1]),
+    v6: [0x2001_0db8_u32.to_be(), 0, 0, 1_u32.to_be()],
+};
 
 /// Which program the packets go through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -77,7 +84,7 @@ pub struct Replay {
 /// What became of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Pass, drop or reset.
+    /// Pass, drop, reset or reject.
     pub verdict: Verdict,
     /// Why it did not pass.
     pub reason: Reason,
@@ -98,7 +105,7 @@ pub struct Line {
     pub packet: u64,
     /// When it was captured, RFC 3339.
     pub timestamp: String,
-    /// `pass`, `drop` or `reset`.
+    /// `pass`, `drop`, `reset` or `reject`.
     pub verdict: &'static str,
     /// Name of the result code.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,6 +177,7 @@ impl Replay {
         let interfaces = &self.names.interfaces;
         for (index, number) in interfaces.iter().map(|(index, _)| *index).zip(1..) {
             self.tables.note_interface(index, None, number)?;
+            self.tables.set_own_addresses(index, OWN_ADDRESSES)?;
         }
         let first = interfaces.first().map(|(_, name)| name.clone());
         self.come_in_by(interface.or(first.as_deref()))

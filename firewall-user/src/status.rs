@@ -64,6 +64,10 @@ pub struct Status {
     pub syn_attack_since: Option<String>,
     /// Whether timeouts are shorter than the policy's, because the tables fill.
     pub timeouts_shortened: bool,
+    /// What became of packets of rules that reject, and not TCP.
+    pub rejects: Rejects,
+    /// Packets whose source passed because the kernel could not tell by which way it is reached.
+    pub sources_unknown: u64,
     /// SYNs that were answered by a challenge.
     pub syns_challenged: u64,
     /// Sources that answered a challenge.
@@ -191,6 +195,8 @@ pub fn status(instance: &Instance) -> Result<Status> {
             passed_unread: 0,
             syn_attack_since: None,
             timeouts_shortened: false,
+            rejects: Rejects::default(),
+            sources_unknown: 0,
             syns_challenged: 0,
             sources_authenticated: 0,
             flows_adopted: 0,
@@ -235,6 +241,8 @@ pub fn status(instance: &Instance) -> Result<Status> {
         passed_unread: tables.counter(Counter::PassedUnread)?,
         syn_attack_since: attack_since(&tables)?,
         timeouts_shortened: timeouts_shortened(&state, &tables)?,
+        rejects: Rejects::read(&tables)?,
+        sources_unknown: tables.counter(Counter::SourcesUnknown)?,
         syns_challenged: tables.counter(Counter::SynsChallenged)?,
         sources_authenticated: tables.counter(Counter::SourcesAuthenticated)?,
         flows_adopted: tables.counter(Counter::FlowsAdopted)?,
@@ -268,6 +276,33 @@ fn interfaces(state: State) -> Result<Vec<InterfaceStatus>> {
         state,
     };
     Ok(state.interfaces.into_iter().map(with_shortcut).collect())
+}
+
+/// What became of packets that rules reject and that are not TCP.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Rejects {
+    /// Answered by an ICMP error.
+    pub answered: u64,
+    /// Not answered, because nothing of their kind may be.
+    pub unanswerable: u64,
+    /// Not answered, because there were too many.
+    pub limited: u64,
+    /// Not answered, because no address of this machine is known to answer from.
+    pub without_address: u64,
+    /// Not answered, because the kernel would not make room for the answer.
+    pub failed: u64,
+}
+
+impl Rejects {
+    fn read(tables: &Tables) -> Result<Self> {
+        Ok(Self {
+            answered: tables.counter(Counter::RejectsAnswered)?,
+            unanswerable: tables.counter(Counter::RejectsUnanswerable)?,
+            limited: tables.counter(Counter::RejectsLimited)?,
+            without_address: tables.counter(Counter::RejectsWithoutAddress)?,
+            failed: tables.counter(Counter::RejectsFailed)?,
+        })
+    }
 }
 
 /// Connections that others announced to a filter.
@@ -437,6 +472,12 @@ impl Status {
             ("events that no controller was there to hear", self.events_unheard),
             ("events held back by their rate limit", self.events_suppressed),
             ("segments that passed a monitoring filter unread", self.passed_unread),
+            ("rejects that were answered by an ICMP error", self.rejects.answered),
+            ("rejects without an answer: of a kind that gets none", self.rejects.unanswerable),
+            ("rejects without an answer: too many a second", self.rejects.limited),
+            ("rejects without an answer: no address to answer from", self.rejects.without_address),
+            ("rejects without an answer: no room for it", self.rejects.failed),
+            ("packets whose way back the kernel does not tell", self.sources_unknown),
             ("SYNs that were answered by a challenge", self.syns_challenged),
             ("sources that answered a challenge", self.sources_authenticated),
             ("connections that were taken over in their midst", self.flows_adopted),

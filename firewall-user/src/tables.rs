@@ -7,7 +7,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use firewall_common::{
     cookie::Secret,
     flow::{Flow, KeyV4, KeyV6, Timeouts},
-    layout::{Counter, FilterCounters, Port},
+    layout::{Counter, FilterCounters, OwnAddresses, Port},
     policy::{Binding, InForce, PROTOCOLS_MAX},
     reason::Reason,
     shortcut::LongWay,
@@ -150,8 +150,16 @@ impl Tables {
         Ok(table.insert(index, Port { address, number }, 0)?)
     }
 
-    /// Takes that note back.
+    /// Sets by which addresses this machine answers at an interface.
+    pub fn set_own_addresses(&self, index: u32, addresses: OwnAddresses) -> Result<()> {
+        let mut table: HashMap<_, u32, OwnAddresses> = self.open("OWN_ADDRESSES")?;
+        Ok(table.insert(index, addresses, 0)?)
+    }
+
+    /// Takes both notes back.
     pub fn forget_interface(&self, index: u32) -> Result<()> {
+        let mut addresses: HashMap<_, u32, OwnAddresses> = self.open("OWN_ADDRESSES")?;
+        ignore_missing(addresses.remove(&index))?;
         let mut table: HashMap<_, u32, Port> = self.open("INTERFACES")?;
         ignore_missing(table.remove(&index))
     }

@@ -109,8 +109,8 @@ pub struct Head {
     pub new_flow: u8,
     /// 1: a class of addresses is asymmetric.
     pub has_asymmetric: u8,
-    /// Must be 0.
-    pub reserved: u8,
+    /// 1: sources are checked, as the line of [`Self::sources`] says.
+    pub checks_sources: u8,
     /// The classes of IPv4 addresses.
     pub addresses_v4: Tree,
     /// The classes of IPv6 addresses.
@@ -130,7 +130,11 @@ pub struct Head {
     /// [`INTERFACE_NUMBERS`](super::INTERFACE_NUMBERS), in words of the image; 0: no rule asks for one.
     pub interfaces: u32,
     /// Must be 0.
-    pub reserved2: [u32; 9],
+    pub reserved2: [u32; 7],
+    /// Most ICMP errors a second by which rejects are answered.
+    pub reject_per_second: u32,
+    /// The line of [`Sources`](super::Sources).
+    pub sources: u32,
 }
 
 /// A tree of ranges, see [`tree`](super::tree).

@@ -11,6 +11,7 @@
 //! protocols share a block.
 
 mod line;
+mod sources;
 #[cfg(test)]
 mod tests;
 pub mod tree;
@@ -19,6 +20,7 @@ pub use line::{
     BLOCK_RULES, BLOCK_WORDS, BLOCKS_MAX, Head, Line, LineWords, Lines, Place, TERMS_PER_LINE,
     Terms, Tree, WORDS,
 };
+pub use sources::{INTERFACES_LISTED_MAX, Listed, Sources, listed};
 
 use crate::{
     layout::INTERFACES_MAX,
@@ -123,12 +125,24 @@ pub fn class<L: Lines + ?Sized>(lines: &L, packet: &Packet, dimension: Dimension
         }
         Dimension::Interface => return None,
     };
+    let trees = [head.addresses_v4, head.addresses_v6];
+    of_address(lines, trees, packet.version, address)
+}
+
+/// The value of an address in the trees of IPv4 and IPv6.
+#[inline(always)]
+fn of_address<L: Lines + ?Sized>(
+    lines: &L,
+    [v4, v6]: [Tree; 2],
+    version: u8,
+    address: &[u32; 4],
+) -> Option<u32> {
     let [a, b, c, d] = *address;
-    if packet.version == 4 {
-        return tree::find(lines, head.addresses_v4, u32::from_be(a));
+    if version == 4 {
+        return tree::find(lines, v4, u32::from_be(a));
     }
     let pair = |high, low| u64::from(u32::from_be(high)) << 32 | u64::from(u32::from_be(low));
-    tree::find_wide(lines, head.addresses_v6, pair(a, b), pair(c, d))
+    tree::find_wide(lines, v6, pair(a, b), pair(c, d))
 }
 
 /// Judges a packet by its classes, in the order of [`Dimension`]. `None`: this is no image of a policy, or one of

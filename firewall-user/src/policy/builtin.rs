@@ -6,7 +6,7 @@ use firewall_common::{
     policy::{Action, Mode, NewFlow, Profile},
 };
 
-use super::{FilterSettings, Limits, Policy, Protocol, TableSizes, Transport};
+use super::{FilterSettings, Limits, Policy, Protocol, SourceChecks, TableSizes, Transport};
 
 /// See [`Policy::builtin`].
 pub(super) fn policy() -> Policy {
@@ -29,6 +29,7 @@ pub(super) fn policy() -> Policy {
         protocols: FilterId::ALL.into_iter().map(usual_protocol).collect(),
         filters: default_settings(),
         asymmetric: Vec::new(),
+        anti_spoofing: SourceChecks::default(),
         rules: Vec::new(),
     }
 }

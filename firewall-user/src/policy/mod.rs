@@ -11,6 +11,7 @@
 //! Whoever holds a [`Policy`] holds a sound one: it compiles, and nothing has to be checked again.
 //! Everything wrong with a file is in one [`PolicyError`], each [`Problem`] with its place.
 
+mod anti_spoofing;
 mod asymmetric;
 mod builtin;
 mod check;
@@ -49,7 +50,7 @@ pub use icmp::IcmpType;
 pub use lint::WarningKind;
 pub use model::{
     Asymmetric, FilterSettings, Limits, MissingInterface, Network, Policy, PolicyRule, Protocol,
-    TableSizes, action_name,
+    SourceChecks, SourceList, TableSizes, action_name,
 };
 pub use summary::Summary;
 pub use transport::Transport;

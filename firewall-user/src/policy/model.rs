@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, path::Path};
 use firewall_common::{
     filter::FilterId,
     flow::Timeouts,
-    policy::{Action, Mode, NewFlow, Profile, SynAuthentication},
+    policy::{Action, AntiSpoofing, Mode, NewFlow, Profile, SynAuthentication},
 };
 use ipnet::IpNet;
 use thiserror::Error;
@@ -30,6 +30,7 @@ pub struct Policy {
     pub(super) protocols: Vec<Protocol>,
     pub(super) filters: Vec<FilterSettings>,
     pub(super) asymmetric: Vec<Asymmetric>,
+    pub(super) anti_spoofing: SourceChecks,
     pub(super) rules: Vec<PolicyRule>,
 }
 
@@ -147,6 +148,11 @@ impl Policy {
         reached.into_iter().flat_map(|index| &self.networks[index].prefixes)
     }
 
+    /// Which sources may come in by which interface.
+    pub fn anti_spoofing(&self) -> &SourceChecks {
+        &self.anti_spoofing
+    }
+
     /// Rules in the order in which they are tried.
     pub fn rules(&self) -> &[PolicyRule] {
         &self.rules
@@ -194,6 +200,8 @@ pub struct Limits {
     pub syn_attack_per_second: u32,
     /// When the sender of a SYN has to show that its address is its own.
     pub syn_authentication: SynAuthentication,
+    /// Most ICMP errors a second by which rejects are answered, 1 to 10,000,000.
+    pub reject_per_second: u32,
 }
 
 impl Default for Limits {
@@ -203,6 +211,7 @@ impl Default for Limits {
             new_per_second_per_source: 0,
             syn_attack_per_second: 2_000,
             syn_authentication: SynAuthentication::Off,
+            reject_per_second: 100,
         }
     }
 }
@@ -226,6 +235,32 @@ pub struct Network {
 pub struct Asymmetric {
     /// Prefixes without host bits.
     pub prefixes: Vec<IpNet>,
+    /// Indices into [`Policy::networks`].
+    pub networks: Vec<usize>,
+}
+
+/// Which sources may come in by which interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SourceChecks {
+    /// What the routing table is asked where an interface has no list.
+    pub mode: AntiSpoofing,
+    /// The interfaces that have a list, at most
+    /// [`INTERFACES_LISTED_MAX`](firewall_common::classifier::INTERFACES_LISTED_MAX).
+    pub lists: Vec<SourceList>,
+}
+
+impl SourceChecks {
+    /// Whether any source is checked.
+    pub fn is_on(&self) -> bool {
+        self.mode != AntiSpoofing::Off || !self.lists.is_empty()
+    }
+}
+
+/// The sources that may come in by an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SourceList {
+    /// The interface's name.
+    pub interface: String,
     /// Indices into [`Policy::networks`].
     pub networks: Vec<usize>,
 }

@@ -11,6 +11,7 @@ use toml::de::DeTable;
 
 use super::{
     FilterSettings, Policy, PolicyError, Protocol, Sources,
+    anti_spoofing::anti_spoofing,
     asymmetric::asymmetric,
     builtin,
     document::{self, Section, Span},
@@ -27,7 +28,7 @@ use super::{
 };
 
 /// The tables that a policy may have, and what it includes.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     include::KEY,
     "gateway",
     "tables",
@@ -37,6 +38,7 @@ const KEYS: [&str; 10] = [
     "protocol",
     "filter",
     "asymmetric",
+    "anti_spoofing",
     "rule",
 ];
 const INTERFACES_HELP: &str =
@@ -110,6 +112,7 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
         ),
     };
     let asymmetric = asymmetric(root, &scope.networks, &networks, &mut totals, problems);
+    let anti_spoofing = anti_spoofing(root, &interfaces, &scope.networks, problems);
     let rules = rules(root, &scope, &networks, problems);
     Policy {
         interfaces,
@@ -123,6 +126,7 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
         protocols,
         filters,
         asymmetric,
+        anti_spoofing,
         rules,
     }
 }

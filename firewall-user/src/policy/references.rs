@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    document::{self, Section},
+    document::{self, Section, Value},
     error::{ProblemKind, Problems, quote},
 };
 
@@ -74,6 +74,17 @@ impl<'a> KnownNames<'a> {
         problems: &mut Problems,
     ) -> Vec<usize> {
         let Some(value) = section.value(key) else { return Vec::new() };
+        self.listed_in(key, help_for_any, value, problems)
+    }
+
+    /// Like [`KnownNames::listed`], of the list `value` that messages call `key`.
+    pub(super) fn listed_in(
+        &self,
+        key: &'static str,
+        help_for_any: &str,
+        value: &Value<'_>,
+        problems: &mut Problems,
+    ) -> Vec<usize> {
         let Some(names) = document::strings(key, value, problems) else { return Vec::new() };
         // In the kernel's tables a rule's empty set stands for "any", the opposite of what is
         // written here.

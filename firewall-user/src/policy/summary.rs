@@ -25,6 +25,7 @@ pub struct Summary<'a> {
     protocols: Vec<ProtocolSummary<'a>>,
     filters: Vec<FilterSummary>,
     asymmetric: Vec<AsymmetricSummary<'a>>,
+    anti_spoofing: AntiSpoofingSummary<'a>,
     rules: Vec<RuleSummary<'a>>,
 }
 
@@ -40,6 +41,7 @@ struct LimitsSummary {
     new_per_second_per_source: u32,
     syn_attack: u32,
     syn_authentication: &'static str,
+    reject_per_second: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -102,6 +104,13 @@ struct FilterSummary {
 struct AsymmetricSummary<'a> {
     prefixes: Vec<String>,
     networks: Vec<&'a str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct AntiSpoofingSummary<'a> {
+    mode: &'static str,
+    /// Networks by interface.
+    sources: BTreeMap<&'a str, Vec<&'a str>>,
 }
 
 /// Lists that are left out stand for "any", limits that are left out for none.
@@ -172,6 +181,12 @@ impl Policy {
             half_open: limit(rule.half_open_max),
             new_per_second: limit(rule.new_per_second),
         });
+        let sources = self.anti_spoofing.lists.iter();
+        let sources = sources.map(|list| (list.interface.as_str(), network_names(&list.networks)));
+        let anti_spoofing = AntiSpoofingSummary {
+            mode: self.anti_spoofing.mode.name(),
+            sources: sources.collect(),
+        };
         let seconds = |timeout| self.timeouts.get(timeout) / NANOSECONDS_PER_SECOND;
         let timeouts = Timeout::ALL.iter().map(|&(timeout, name)| (name, seconds(timeout)));
         let TableSizes { completed, half_open } = self.tables;
@@ -187,6 +202,7 @@ impl Policy {
             protocols: protocols.collect(),
             filters: filters.collect(),
             asymmetric: asymmetric.collect(),
+            anti_spoofing,
             rules: rules.collect(),
         }
     }
@@ -203,6 +219,7 @@ fn limits(limits: &Limits) -> LimitsSummary {
         new_per_second_per_source: limits.new_per_second_per_source,
         syn_attack: limits.syn_attack_per_second,
         syn_authentication: limits.syn_authentication.name(),
+        reject_per_second: limits.reject_per_second,
     }
 }
 

@@ -38,6 +38,11 @@ const SYN_ATTACK: Number = Number {
     range: 0..=PER_SECOND_MAX,
     help: "unanswered new TCP flows a second; 2000 if left out, and with 0 no attack is ever on",
 };
+const REJECT_PER_SECOND: Number = Number {
+    key: "reject_per_second",
+    range: 1..=PER_SECOND_MAX,
+    help: "ICMP errors a second that answer rejects; 100 if left out. For no answers let the rules `deny`",
+};
 /// Of a rule: most flows without an answer at a time.
 pub(super) const RULE_HALF_OPEN: Number =
     Number { key: "half_open", range: 0..=HALF_OPEN_MAX, help: NO_LIMIT };
@@ -79,6 +84,7 @@ pub(super) fn limits(root: &Section<'_, '_>, problems: &mut Problems) -> Limits 
         NEW_PER_SECOND_PER_SOURCE.key,
         SYN_ATTACK.key,
         "syn_authentication",
+        REJECT_PER_SECOND.key,
     ];
     section.deny_unknown_keys(&known, problems);
     let choices = [SynAuthentication::Off, SynAuthentication::Auto, SynAuthentication::On];
@@ -95,5 +101,6 @@ pub(super) fn limits(root: &Section<'_, '_>, problems: &mut Problems) -> Limits 
         ),
         syn_attack_per_second: read(&SYN_ATTACK, default.syn_attack_per_second),
         syn_authentication: syn_authentication.unwrap_or(default.syn_authentication),
+        reject_per_second: read(&REJECT_PER_SECOND, default.reject_per_second),
     }
 }

@@ -28,6 +28,11 @@ pub fn resets(reason: Reason) -> Expected {
     Expected { verdict: Verdict::Reset, reason, state: State::None }
 }
 
+/// It becomes an ICMP error to its sender for `reason` and belongs to no flow.
+pub fn rejects(reason: Reason) -> Expected {
+    Expected { verdict: Verdict::Reject, reason, state: State::None }
+}
+
 impl Expected {
     /// The same for a packet of a flow that is in `state`.
     #[must_use]

@@ -12,7 +12,7 @@ mod rig;
 mod rtsp;
 
 pub use conversation::{Conversation, Start};
-pub use expect::{Expected, drops, passes, resets};
+pub use expect::{Expected, drops, passes, rejects, resets};
 pub use family::{FAMILIES, Family, with_partial_checksum};
 pub use rig::{Rig, STEP_NS};
 pub use rtsp::{

@@ -141,7 +141,7 @@ impl Rig {
                 assert_eq!(rose.get(&Reason::ConnectionKilled), Some(&1), "{}", context());
                 assert!(drops.is_empty(), "a kill is no drop: {}", context());
             }
-            Verdict::Reset => {
+            Verdict::Reset | Verdict::Reject => {
                 assert_eq!(drops, BTreeMap::from([(outcome.reason, 1)]), "{}", context());
             }
         }

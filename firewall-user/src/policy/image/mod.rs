@@ -4,6 +4,7 @@
 mod arrangement;
 mod ranges;
 mod rows;
+mod sources;
 mod tree;
 
 use std::collections::HashMap;
@@ -80,6 +81,9 @@ pub(super) fn image(policy: &Policy, numbers: &Numbers) -> Vec<Line> {
         syn_attack_per_second: policy.limits.syn_attack_per_second,
         syn_authentication: policy.limits.syn_authentication as u8,
         new_flow: policy.new_flow as u8,
+        checks_sources: policy.anti_spoofing.is_on().into(),
+        reject_per_second: policy.limits.reject_per_second,
+        sources: sources::sources(policy, numbers, &mut builder),
         has_asymmetric: policy.asymmetric_prefixes().next().is_some().into(),
         addresses_v4,
         addresses_v6,
