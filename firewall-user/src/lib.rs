@@ -35,6 +35,7 @@ pub mod pinholes;
 pub mod policy;
 pub mod preflight;
 pub mod pressure;
+pub mod rejects;
 pub mod renumber;
 pub mod replay;
 pub mod resize;

@@ -17,6 +17,7 @@ use crate::{
     event::rfc3339,
     flows::FlowTable,
     instance::{Instance, InterfaceState, State},
+    rejects::Rejects,
     ring::{monotonic_epoch_ns, monotonic_ns},
     shadow::ShadowStatus,
     shortcut::{AtInterface, Shortcut, Taken},
@@ -278,33 +279,6 @@ fn interfaces(state: State) -> Result<Vec<InterfaceStatus>> {
     Ok(state.interfaces.into_iter().map(with_shortcut).collect())
 }
 
-/// What became of packets that rules reject and that are not TCP.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Rejects {
-    /// Answered by an ICMP error.
-    pub answered: u64,
-    /// Not answered, because nothing of their kind may be.
-    pub unanswerable: u64,
-    /// Not answered, because there were too many.
-    pub limited: u64,
-    /// Not answered, because no address of this machine is known to answer from.
-    pub without_address: u64,
-    /// Not answered, because the kernel would not make room for the answer.
-    pub failed: u64,
-}
-
-impl Rejects {
-    fn read(tables: &Tables) -> Result<Self> {
-        Ok(Self {
-            answered: tables.counter(Counter::RejectsAnswered)?,
-            unanswerable: tables.counter(Counter::RejectsUnanswerable)?,
-            limited: tables.counter(Counter::RejectsLimited)?,
-            without_address: tables.counter(Counter::RejectsWithoutAddress)?,
-            failed: tables.counter(Counter::RejectsFailed)?,
-        })
-    }
-}
-
 /// Connections that others announced to a filter.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Pinholes {
@@ -467,16 +441,11 @@ impl Status {
                 text += &format!("{title}: {count:>10}  {reason}\n");
             }
         }
-        for (what, count) in [
+        for (what, count) in self.rejects.lines().into_iter().chain([
             ("events lost for want of room in their ring", self.events_lost),
             ("events that no controller was there to hear", self.events_unheard),
             ("events held back by their rate limit", self.events_suppressed),
             ("segments that passed a monitoring filter unread", self.passed_unread),
-            ("rejects that were answered by an ICMP error", self.rejects.answered),
-            ("rejects without an answer: of a kind that gets none", self.rejects.unanswerable),
-            ("rejects without an answer: too many a second", self.rejects.limited),
-            ("rejects without an answer: no address to answer from", self.rejects.without_address),
-            ("rejects without an answer: no room for it", self.rejects.failed),
             ("packets whose way back the kernel does not tell", self.sources_unknown),
             ("SYNs that were answered by a challenge", self.syns_challenged),
             ("sources that answered a challenge", self.sources_authenticated),
@@ -486,7 +455,7 @@ impl Status {
             ("pinholes that were opened", self.pinholes.opened),
             ("pinholes that found no room", self.pinholes.refused),
             ("connections that came by a pinhole", self.pinholes.flows),
-        ] {
+        ]) {
             if count > 0 {
                 text += &format!("{what}: {count}\n");
             }

@@ -3,9 +3,10 @@
 use firewall_common::{classifier::INTERFACES_LISTED_MAX, policy::AntiSpoofing};
 
 use super::{
-    SourceChecks, SourceList,
+    Network, SourceChecks, SourceList,
     document::{self, Section},
     error::{ProblemKind, Problems, quote},
+    network::{Reach, deny_interfaces},
     parse::check_count,
     references::KnownNames,
 };
@@ -14,7 +15,8 @@ use super::{
 pub(super) fn anti_spoofing(
     root: &Section<'_, '_>,
     interfaces: &[String],
-    networks: &KnownNames<'_>,
+    known: &KnownNames<'_>,
+    networks: &[Network],
     problems: &mut Problems,
 ) -> SourceChecks {
     let Some(section) = root.section("anti_spoofing", problems) else {
@@ -26,7 +28,7 @@ pub(super) fn anti_spoofing(
         section.value("mode").and_then(|value| document::choice("mode", &choices, value, problems));
     let lists = section.value("sources").and_then(|value| {
         let section = Section::new("[anti_spoofing.sources]".to_owned(), value, problems)?;
-        Some(lists(&section, interfaces, networks, problems))
+        Some(lists(&section, interfaces, known, networks, problems))
     });
     SourceChecks { mode: mode.unwrap_or_default(), lists: lists.unwrap_or_default() }
 }
@@ -35,9 +37,11 @@ pub(super) fn anti_spoofing(
 fn lists(
     section: &Section<'_, '_>,
     interfaces: &[String],
-    networks: &KnownNames<'_>,
+    known: &KnownNames<'_>,
+    networks: &[Network],
     problems: &mut Problems,
 ) -> Vec<SourceList> {
+    let reach = Reach::of(networks);
     let entries = section.entries();
     let spans: Vec<_> = entries.iter().map(|(name, _)| name.span()).collect();
     let what = "interfaces with a list of sources";
@@ -54,8 +58,12 @@ fn lists(
         let any = "for any source leave the interface out, and the mode `\"off\"`";
         lists.push(SourceList {
             interface: interface.to_owned(),
-            networks: networks.listed_in("sources", any, value, problems),
+            networks: known.listed_in("sources", any, value, problems),
         });
+    }
+    let why = ("an address is looked for in them", "name the prefixes behind the interfaces");
+    for SourceList { networks: listed, .. } in &lists {
+        deny_interfaces("sources", listed, section, networks, &reach, why, problems);
     }
     lists
 }

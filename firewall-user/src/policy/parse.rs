@@ -112,7 +112,7 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
         ),
     };
     let asymmetric = asymmetric(root, &scope.networks, &networks, &mut totals, problems);
-    let anti_spoofing = anti_spoofing(root, &interfaces, &scope.networks, problems);
+    let anti_spoofing = anti_spoofing(root, &interfaces, &scope.networks, &networks, problems);
     let rules = rules(root, &scope, &networks, problems);
     Policy {
         interfaces,

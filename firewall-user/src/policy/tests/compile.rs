@@ -72,6 +72,8 @@ fn what_the_example_says_of_tracking_compiles() {
         syn_authentication: SynAuthentication::Auto as u8,
         new_flow: NewFlow::Monitor as u8,
         has_asymmetric: 1,
+        checks_sources: 0,
+        reject_per_second: 7,
         ..head
     };
     assert_eq!(head, expected);

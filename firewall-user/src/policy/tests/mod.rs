@@ -10,6 +10,7 @@ mod lints;
 mod networks;
 mod properties;
 mod protocols;
+mod sources;
 
 use firewall_common::{
     classifier,
@@ -40,6 +41,7 @@ udp = 20
 half_open_per_source = 100
 syn_attack = 0
 syn_authentication = "auto"
+reject_per_second = 7
 
 [network.inside]
 prefixes = ["10.1.0.0/24", "fd00:1::/64"]
@@ -126,6 +128,7 @@ fn what_the_example_says_of_tracking_is_understood() {
         new_per_second_per_source: 0,
         syn_attack_per_second: 0,
         syn_authentication: SynAuthentication::Auto,
+        reject_per_second: 7,
     };
     assert_eq!(policy.limits(), &limits);
     let prefixes = vec!["10.9.0.0/16".parse().expect("a prefix")];
@@ -141,6 +144,7 @@ fn the_ends_of_each_range_are_in_it() {
         ("limits", "half_open_per_source", 0, 4_194_304),
         ("limits", "new_per_second_per_source", 0, 10_000_000),
         ("limits", "syn_attack", 0, 10_000_000),
+        ("limits", "reject_per_second", 1, 10_000_000),
     ] {
         for (number, is_good) in
             [(least - 1, false), (least, true), (most, true), (most + 1, false)]
@@ -186,6 +190,7 @@ fn assert_default_tracking(policy: &Policy) {
         new_per_second_per_source: 0,
         syn_attack_per_second: 2_000,
         syn_authentication: SynAuthentication::Off,
+        reject_per_second: 100,
     };
     assert_eq!(policy.limits(), &limits);
     assert!(policy.asymmetric().is_empty());
@@ -244,7 +249,7 @@ fn the_summary_shows_names_and_defaults() {
         },
         "limits": {
             "half_open_per_source": 100, "new_per_second_per_source": 0,
-            "syn_attack": 0, "syn_authentication": "auto",
+            "syn_attack": 0, "syn_authentication": "auto", "reject_per_second": 7,
         },
         "networks": [
             {"name": "inside", "prefixes": ["10.1.0.0/24", "fd00:1::/64"]},
@@ -256,6 +261,7 @@ fn the_summary_shows_names_and_defaults() {
         ],
         "filters": summary["filters"],
         "asymmetric": [{"prefixes": ["10.9.0.0/16"], "networks": ["branch"]}],
+        "anti_spoofing": {"mode": "off", "sources": {}},
         "rules": [
             {
                 "name": "cameras", "action": "allow",
