@@ -136,9 +136,6 @@ pub struct Work {
     pub came_in_by: u32,
     /// Its class in each dimension, as the policy has them: see [`firewall_common::classifier`].
     pub classes: [u32; DIMENSIONS],
-    /// What the policy on trial says otherwise about it, and when it does.
-    pub difference: Difference,
-    pub sightings: Sightings,
     /// Number of the rule that let the flow in or refused it; 0: the default.
     pub rule: u32,
     /// Its direction in its flow.
@@ -181,6 +178,9 @@ pub struct Work {
     pub session: Session,
     pub pinhole: Pinhole,
     pub pinhole_key: PinholeKey,
+    /// What the policy on trial says otherwise about it, and when it does.
+    pub difference: Difference,
+    pub sightings: Sightings,
     /// Findings about the last byte that are still to be reported.
     pub noted: Findings,
     /// Payload on its way to a filter.

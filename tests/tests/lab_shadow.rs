@@ -104,7 +104,7 @@ fn it_tells_what_it_would_deny_and_denies_nothing() {
     assert!(found["alike"].as_u64().unwrap() >= 1, "{found:#}");
     let text = fwx.call(&["shadow", "diff"]).unwrap().success().unwrap();
     for line in [
-        "allow by \"pages\", shadow: deny by default: 1 times",
+        "allow by \"pages\", shadow: deny by default: once",
         &format!("tcp {near} -> {far} on lan0"),
     ] {
         assert!(text.contains(line), "{text}");

@@ -6,23 +6,32 @@ use std::{
     fs,
     net::SocketAddr,
     os::fd::{AsFd as _, AsRawFd as _},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, IterableMap, MapData};
+use anyhow::ensure;
+use aya::{
+    maps::{Array, ArrayOfMaps, HashMap, IterableMap, MapData},
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
 use firewall_common::{
     classifier::Line,
     flow::State,
     layout::Verdict,
-    policy::Action,
+    policy::{Action, InForce},
     reason::Reason,
     shadow::{FLOWS_MAX, PAIRS_MAX, Pair, SHADOW_SLOT},
     wire::ip_protocol,
 };
 use firewall_user::{
+    event::Names,
     generation::Over,
-    policy::{Policy, TableSizes},
+    instance::State as Known,
+    object::{self, Purpose, XDP_INGRESS},
+    policy::{Numbers, Policy, TableSizes},
     replay::{Hook, Replay},
-    shadow::Comparison,
+    shadow::{Comparison, Trial},
     tables::Tables,
 };
 use lab::{
@@ -30,6 +39,7 @@ use lab::{
     differential::Random,
     reference::{self, Asked, Size},
     replaying::{Conversation, FAMILIES, Family, Rig, Start, drops, passes},
+    wait,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -247,6 +257,17 @@ fn counts_are_about_the_policies_that_are_there() {
     let compiled = parsed(&none).compile();
     rig.tables().write_policy(&compiled, Over::Policy).expect("a write");
     assert_eq!(try_web(&mut rig), (0, 1, 1), "another policy in force");
+    let again = |rig: &Rig| {
+        rig.tables().write_policy(&compiled, Over::PolicyKeepingBindings).expect("a write");
+    };
+    again(&rig);
+    assert_eq!(try_web(&mut rig), (0, 2, 1), "the same policy in force");
+    let mut table: Array<MapData, InForce> = rig.tables().open("POLICY").expect("the table");
+    let in_force = InForce { shadow: 0, ..rig.tables().in_force().expect("a read") };
+    table.set(0, in_force, 0).expect("a write");
+    assert_eq!(try_web(&mut rig), (0, 2, 1), "a change is cut off, and nothing compared");
+    again(&rig);
+    assert_eq!(try_web(&mut rig), (0, 1, 1), "the next change begins it anew");
     rig.tables().end_shadow().expect("an end");
     assert_eq!(try_web(&mut rig), (0, 0, 0), "no shadow any more");
     rig.tables().write_policy(&compiled, Over::Policy).expect("a write");
@@ -285,6 +306,56 @@ fn of_many_flows_the_newest_are_remembered_and_all_are_counted() {
     assert!(pair.remembered <= FLOWS_MAX && pair.remembered > FLOWS_MAX / 2, "{}", pair.remembered);
     let shown: Vec<_> = pair.flows.iter().map(|flow| flow.src_port).collect();
     assert_eq!(shown, [flows, flows - 1, flows - 2].map(Some));
+}
+
+/// Policies in force take each other's place while packets are judged on several processors.
+#[test]
+fn no_count_is_about_a_policy_that_is_there_no_more() {
+    const SWAPS: usize = 100;
+    let ebpf = object::load(Purpose::Bench, SIZES).expect("programs");
+    let tables = Tables::of_loaded(&ebpf).expect("tables");
+    // Each denies by a rule of its own, so that every packet is one that a new flow would begin with.
+    let names = ["first", "second"];
+    let policies = names.map(|name| parsed(&ports("allow", &[(name, "deny", 80)])));
+    let compiled = [(1, &policies[0]), (2, &policies[1])].map(|(number, policy)| {
+        policy.compile_with(&Numbers { rules: vec![number], ..Numbers::fresh(policy) })
+    });
+    tables.write_policy(&compiled[0], Over::Nothing).expect("a write");
+    let known = Known { rules: names.map(str::to_owned).to_vec(), ..Known::default() };
+    let shadow = Trial::new(&parsed(&ports("allow", &[])), &known, &tables).expect("a trial");
+    shadow.begin(&tables).expect("a shadow");
+    let told = Names { rules: known.rules, ..Names::default() };
+
+    let program: &Xdp = ebpf.program(XDP_INGRESS).expect("it").try_into().expect("for XDP");
+    let done = AtomicBool::new(false);
+    let compared = thread::scope(|scope| {
+        for port in [40_000, 50_000] {
+            let done = &done;
+            scope.spawn(move || {
+                let frame = Family::V4.tcp(port, 80).build();
+                while !done.load(Ordering::Relaxed) {
+                    let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::new() };
+                    program.test_run(options).expect("a run");
+                }
+            });
+        }
+        let swaps = (1..=SWAPS).map(|swap| {
+            tables.write_policy(&compiled[swap % 2], Over::Policy)?;
+            let compared = wait::until("packets are compared", || {
+                let compared = Comparison::read(&tables, &told, 0, 0)?;
+                ensure!(compared.judged > 0, "none is");
+                Ok(compared)
+            })?;
+            let rules = compared.differences.into_iter().filter_map(|it| it.rule);
+            Ok((swap, rules.collect()))
+        });
+        let swaps: anyhow::Result<Vec<(usize, Vec<String>)>> = swaps.collect();
+        done.store(true, Ordering::Relaxed);
+        swaps.expect("policies can be changed")
+    });
+    for (swap, rules) in compared {
+        assert_eq!(rules, [names[swap % 2]], "after change {swap}");
+    }
 }
 
 /// What the kernel says that a table takes, bytes.

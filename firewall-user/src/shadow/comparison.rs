@@ -179,15 +179,17 @@ impl Comparison {
     /// How often the policies were asked, and said the same.
     pub fn summary(&self) -> String {
         let mut text = format!(
-            "rules asked about a new flow: {} times, {} alike, {} differently\n",
-            self.judged, self.alike, self.different
+            "rules asked about a new flow: {}, {} alike, {} differently\n",
+            times(self.judged),
+            self.alike,
+            self.different
         );
         if self.uncounted > 0 {
             text +=
                 &format!("differences of pairs of rules that found no room: {}\n", self.uncounted);
         }
         if self.unlisted > 0 {
-            text += &format!("flows that found no room: {} times\n", self.unlisted);
+            text += &format!("flows that found no room: {}\n", times(self.unlisted));
         }
         text
     }
@@ -211,12 +213,12 @@ impl Differing {
             None => "by default".to_owned(),
         };
         let mut text = format!(
-            "\n{} {}, shadow: {} {}: {} times\n",
+            "\n{} {}, shadow: {} {}: {}\n",
             self.action,
             by(&self.rule),
             self.shadow_action,
             by(&self.shadow_rule),
-            self.count
+            times(self.count)
         );
         for flow in &self.flows {
             text += &format!("  {}\n", flow.text());
@@ -263,8 +265,12 @@ impl Flow {
             text += &format!(" on {interface}");
         }
         if self.count > 1 {
-            text += &format!(", {} times since {}", self.count, self.first_seen);
+            text += &format!(", {} since {}", times(self.count), self.first_seen);
         }
         text
     }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
