@@ -1,6 +1,6 @@
 //! How much a connection carries that sends all it can.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use lab::{Host, Process};
@@ -17,7 +17,10 @@ use super::{
     turns::{self, Series},
     verdict,
 };
-use crate::section::{Bound, Chart, ChartKind, Goal, Line, Section, Table};
+use crate::{
+    section::{Bound, Chart, ChartKind, Goal, Line, Section, Table},
+    spread::Spread,
+};
 
 const DIRECTIONS: [(Sender, &str); 2] =
     [(Sender::Client, "the client sends"), (Sender::Server, "the server sends")];
@@ -27,7 +30,8 @@ const TRIAL_BYTES: u64 = 128 << 20;
 const METHOD: &str = "iperf3 between the ends, one process each, with the offloads that a veth pair has by default: the \
      ends make segments of up to 64 KiB and leave the checksums to a card that there is none of. Bytes a packet are \
      those of the gateway's near interface, both directions together: they tell whether such segments stay whole. A \
-     turn sends as many bytes as the firewall carried in its length in a trial before.";
+     turn sends as many bytes as were carried in its length in a trial before, by the middle one of the firewalls; one \
+     that is slower than half of that sends as many as it carried itself.";
 
 /// For the method: what the figure is and how fwx's part in it is told from chance.
 const STATISTICS: &str = "The goals' figure is the median of the ratios of all turns, streams and directions; the least \
@@ -79,10 +83,11 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>], at_gateway: &AtGateway) -
     let sites = site::those(sites, &Firewall::WITH_CONTROL);
     let servers =
         sites.iter().map(|site| iperf::serve(site.lab)).collect::<Result<Vec<Process>>>()?;
+    let watch = Watch::of(sites[site::place(&sites, FWX)?]);
     let mut comparisons = Vec::new();
     for &streams in &plan.bulk_streams {
         for (sender, direction) in DIRECTIONS {
-            comparisons.push(compare(plan, &sites, streams, sender, direction)?);
+            comparisons.push(compare(plan, &sites, &watch, streams, sender, direction)?);
         }
     }
     drop(servers);
@@ -109,28 +114,48 @@ pub(super) fn measure(plan: &Plan, sites: &[Site<'_>], at_gateway: &AtGateway) -
 fn compare(
     plan: &Plan,
     sites: &[&Site<'_>],
+    watch: &Result<Watch>,
     streams: u32,
     sender: Sender,
     direction: &'static str,
 ) -> Result<Comparison> {
-    let amount = |site: &Site<'_>| {
-        let trial = take(site, sender, streams, Amount::Bytes(TRIAL_BYTES))?;
-        let bytes = trial.transfer.bits_per_second / 8.0 * plan.bulk_time.as_secs_f64();
-        Ok(Amount::Bytes(bytes as u64))
+    let trial = |site: &&Site<'_>| {
+        let trial = take(site, sender, streams, Amount::Bytes(TRIAL_BYTES));
+        trial.map(|run| run.transfer.bits_per_second).map_err(|error| format!("{error:#}"))
     };
-    let subject = |site| {
-        let amount = amount(site).map_err(|error: anyhow::Error| format!("{error:#}"));
-        Subject { site, amount }
-    };
-    let subjects: Vec<_> = sites.iter().map(|&site| subject(site)).collect();
+    let rates: Vec<_> = sites.iter().map(trial).collect();
+    let known: Vec<_> = rates.iter().filter_map(|rate| rate.as_ref().ok().copied()).collect();
+    let amount = |rate: f64| Amount::Bytes(bytes_a_turn(rate, &known, plan.bulk_time));
+    let subjects: Vec<_> = sites
+        .iter()
+        .zip(rates)
+        .map(|(&site, rate)| Subject { site, amount: rate.map(amount) })
+        .collect();
     let all = turns::in_turn(&subjects, plan.bulk_turns, |subject| subject.take(sender, streams));
     let fwx = &subjects[site::place(sites, FWX)?];
-    let watched = watched(plan, fwx, sender, streams).map_err(|error| format!("{error:#}"));
+    let watched = watch
+        .as_ref()
+        .map_err(|why| anyhow!("{why:#}"))
+        .and_then(|watch| watched(plan, watch, fwx, sender, streams))
+        .map_err(|error| format!("{error:#}"));
     Ok(Comparison { streams, sender, direction, all, watched })
 }
 
-fn watched(plan: &Plan, fwx: &Subject<'_>, sender: Sender, streams: u32) -> Result<Watched> {
-    let watch = Watch::of(fwx.site)?;
+/// What is sent in a turn through a firewall that carried so many bits a second in its trial: the same for all of about
+/// the same speed, so that what a connection takes to get going weighs the same.
+fn bytes_a_turn(own: f64, all: &[f64], time: Duration) -> u64 {
+    let middle = Spread::of(all.to_vec()).map_or(own, |rates| rates.median);
+    let rate = if own < middle / 2.0 { own } else { middle };
+    (rate / 8.0 * time.as_secs_f64()) as u64
+}
+
+fn watched(
+    plan: &Plan,
+    watch: &Watch,
+    fwx: &Subject<'_>,
+    sender: Sender,
+    streams: u32,
+) -> Result<Watched> {
     let mut watched = Watched::default();
     for _ in 0..plan.watched_turns {
         let (run, effort) = watch.during(|| fwx.take(sender, streams))?;
@@ -285,6 +310,14 @@ fn goal(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_of_about_the_same_speed_send_the_same() {
+        let (all, second) = ([8e9, 6e9, 7e9, 9e9, 2e9], Duration::from_secs(1));
+        let bytes = |own| bytes_a_turn(own, &all, second);
+        assert_eq!([8e9, 6e9, 9e9].map(bytes), [875_000_000; 3]);
+        assert_eq!(bytes(2e9), 250_000_000);
+    }
 
     #[test]
     fn traffic_is_that_of_both_directions() {

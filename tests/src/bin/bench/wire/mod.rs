@@ -71,7 +71,7 @@ impl Plan {
             Self {
                 packets: 200_000,
                 packet_turns: 4,
-                bulk_time: Duration::from_millis(250),
+                bulk_time: Duration::from_millis(200),
                 bulk_turns: 2,
                 bulk_streams: vec![1, 8],
                 connection_time: Duration::from_millis(300),
@@ -79,7 +79,7 @@ impl Plan {
                 latency_time: Duration::from_millis(600),
                 latency_turns: 1,
                 watched_turns: 1,
-                new_flow_turns: 3,
+                new_flow_turns: 2,
             }
         } else {
             Self {
@@ -93,7 +93,7 @@ impl Plan {
                 latency_time: Duration::from_secs(3),
                 latency_turns: 5,
                 watched_turns: 2,
-                new_flow_turns: 9,
+                new_flow_turns: 11,
             }
         }
     }

@@ -1,6 +1,10 @@
 //! What of the time of bulk TCP the firewalls account for, packet by packet.
 
-use super::{cell::cell, effort::Effort, forwarding::AtGateway};
+use super::{
+    cell::{brief, cell},
+    effort::Effort,
+    forwarding::AtGateway,
+};
 use crate::{number::figure, section::Table};
 
 /// With so many streams in one direction.
@@ -86,7 +90,7 @@ impl Shares {
                 row.push(effort.each());
                 row.extend([watched.programs(), watched.controller()].map(|s| percent(Some(s))));
             }
-            Err(why) => row.extend([why.as_str(), "", "", "", ""].map(str::to_owned)),
+            Err(why) => row.extend([brief(why).as_str(), "", "", "", ""].map(str::to_owned)),
         }
         let at_gateway = share.at_gateway(&self.at_gateway);
         row.extend([at_gateway.fwx, at_gateway.nftables].map(percent));
