@@ -205,8 +205,8 @@ impl Taken<'_> {
                 let controller = each(effort.controller.as_nanos() as f64);
                 let rest = fwx - each(effort.programs_ns()) - controller;
                 format!(
-                    "its programs take {:.2} us ({}), its controller {controller:.2} us, and what the kernel does for \
-                     both, such as caches that they empty, the other {rest:.2} us",
+                    "its programs take {:.2} us ({}), its controller {controller:.2} us; the other {rest:.2} us are \
+                     in neither: the kernel's for both, and chance",
                     each(effort.programs_ns()),
                     programs.join(", ")
                 )
