@@ -40,6 +40,13 @@ impl EventKind {
         }
     }
 
+    /// Whether a rule can ask for events of this kind not to be made: of what it decides and lets in, and not of what
+    /// a filter or an administrator does about it.
+    #[inline(always)]
+    pub const fn may_be_quiet(self) -> bool {
+        matches!(self, Self::ConnectionOpened | Self::ConnectionClosed | Self::PacketDropped)
+    }
+
     /// The name in events.
     pub const fn name(self) -> &'static str {
         match self {

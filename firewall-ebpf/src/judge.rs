@@ -3,7 +3,9 @@
 use firewall_common::{
     classifier::{
         self, ASYMMETRIC, BLOCK_RULES, Dimension, Head, INTERFACE_NUMBERS, Judgement, Line, Lines,
+        Terms,
     },
+    flow::Flow,
     policy::{Action, InForce},
 };
 
@@ -71,6 +73,25 @@ pub fn asked(work: &mut Work, quoted: u32) -> u32 {
     judged(work)
 }
 
+/// Lays out whether the rule on the desk asks for no events. What a pinhole let in is its rule's, too.
+#[inline(always)]
+pub fn note_rule_of_pinhole(work: &mut Work) {
+    let policy = Policy::of(work);
+    let quiet = policy
+        .as_ref()
+        .and_then(|policy| policy.terms(work.rule as u16))
+        .is_some_and(|terms| work.rule != 0 && terms.flags & Terms::QUIET != 0);
+    note_quiet(work, quiet);
+}
+
+#[inline(always)]
+fn note_quiet(work: &mut Work, quiet: bool) {
+    work.flow_flags &= !Flow::QUIET;
+    if quiet {
+        work.flow_flags |= Flow::QUIET;
+    }
+}
+
 /// What [`asked`] calls once the classes lie on the desk, as a function that the verifier knows by its signature
 /// alone.
 #[unsafe(no_mangle)]
@@ -83,9 +104,10 @@ extern "C" fn judged(work: *mut Work) -> u32 {
         return Action::Deny as u32;
     };
     match classifier::judge_classes(&policy, &work.classes) {
-        Some(Judgement { action, rule, protocol }) => {
+        Some(Judgement { action, rule, protocol, quiet }) => {
             work.rule = u32::from(rule);
             work.protocol = protocol;
+            note_quiet(work, quiet);
             action as u32
         }
         None => Action::Deny as u32,

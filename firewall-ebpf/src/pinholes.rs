@@ -14,6 +14,7 @@ use firewall_common::{
 use crate::{
     filter,
     frame::Frame,
+    judge,
     maps::{FAMILIES, PINHOLES, PINHOLES_USED, SECRET, SESSIONS},
     report,
     work::Work,
@@ -281,6 +282,7 @@ extern "C" fn announced(work: *mut Work) -> u32 {
     work.parent = session.parent;
     work.rule = pinhole.rule;
     work.protocol = 0;
+    judge::note_rule_of_pinhole(work);
     1
 }
 

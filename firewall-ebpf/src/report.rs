@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     event::{EventKind, Record, SNAP_MAX},
+    flow::Flow,
     layout::{Counter, Hook, ReplayOutput, Verdict},
     reason::Reason,
 };
@@ -87,6 +88,10 @@ pub fn passed_unread<F: Frame>(frame: &F, work: &mut Work) {
 /// Sends an event about the packet on the desk, as often as the rate limit of its reason lets it.
 #[inline(never)]
 fn limited<F: Frame>(frame: &F, work: &mut Work, kind: u8) {
+    let may_be_quiet = EventKind::from_raw(kind).is_some_and(EventKind::may_be_quiet);
+    if may_be_quiet && work.flow_flags & Flow::QUIET != 0 {
+        return;
+    }
     if let Some(suppressed) = admit(work.told.reason, work.now) {
         begin(work, kind);
         let record = &mut work.record;

@@ -28,6 +28,7 @@ pub extern "C" fn compare(work: *mut Work, quoted: u32, action: u32, shadow: u32
     // SAFETY: the entry is this CPU's alone.
     let totals = unsafe { &mut *totals };
     let (slot, rule, protocol) = (work.slot, work.rule, work.protocol);
+    let flow_flags = work.flow_flags;
     (work.slot, work.rule) = (shadow, 0);
     let other = judge::asked(work, quoted);
     work.difference.pair = Pair {
@@ -36,6 +37,7 @@ pub extern "C" fn compare(work: *mut Work, quoted: u32, action: u32, shadow: u32
         reserved: 0,
     };
     (work.slot, work.rule, work.protocol) = (slot, rule, protocol);
+    work.flow_flags = flow_flags;
     if other == action {
         totals.alike += 1;
     } else {

@@ -385,6 +385,7 @@ fn renew(work: &mut Work, flow: &mut Flow) -> Decision {
     // Still those of before if the policy was not asked.
     flow.rule = work.rule as u16;
     flow.protocol = work.protocol;
+    flow.flags = flow.flags & !Flow::QUIET | work.flow_flags & Flow::QUIET;
     filter::forget(flow.id, work.now, 0);
     let next = flow::renew(flow, &answer);
     flow.id = report::next_flow_number();
@@ -539,7 +540,10 @@ fn lay_out(work: &mut Work, id: u64, state: State) {
     flow.rule = work.rule as u16;
     flow.kin = work.kin;
     // It begins without an answer.
-    flow.flags = Flow::COUNTED_APART | if work.kin != 0 { Flow::CHILD } else { 0 };
+    flow.flags = Flow::COUNTED_APART | work.flow_flags & Flow::QUIET;
+    if work.kin != 0 {
+        flow.flags |= Flow::CHILD;
+    }
 }
 
 /// Enters the flow that the packet on the desk begins.

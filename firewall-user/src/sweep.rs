@@ -304,6 +304,9 @@ struct Limits {
 
 impl Limits {
     fn admit(&mut self, table: FlowTable, entry: &Entry, how: Ended, now: u64) -> Option<Gone> {
+        if entry.flow.is_quiet() {
+            return None;
+        }
         let reason = match how {
             Ended::BySilence => reason(table.is_completed(), &entry.flow)?,
             Ended::WithItsParent => Reason::GracefulShutdown,
@@ -369,6 +372,19 @@ mod tests {
         assert_eq!(first, Bucket::BURST);
         let next = told(now + 1_000_000_000).map(|gone| gone.suppressed);
         assert_eq!(next, Some(1000 - Bucket::BURST));
+    }
+
+    #[test]
+    fn the_end_of_a_quiet_flow_is_not_told() {
+        let mut limits = Limits::default();
+        for (flags, is_told) in [(0, true), (Flow::CHILD, true), (Flow::QUIET, false)] {
+            let flow = Flow { flags, ..flow(State::Established, ip_protocol::TCP) };
+            let entry = Entry { key: Key::V4(KeyV4::default()), flow };
+            for how in [Ended::BySilence, Ended::WithItsParent] {
+                let told = limits.admit(FlowTable::CompletedV4, &entry, how, 9_000_000_000);
+                assert_eq!(told.is_some(), is_told, "flags {flags}");
+            }
+        }
     }
 
     #[test]

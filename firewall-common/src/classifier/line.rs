@@ -179,6 +179,11 @@ pub struct Terms {
     pub half_open_max: u32,
     /// Most new flows a second that the rule lets in, with bursts of a second's worth; 0: no limit.
     pub new_per_second: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// Bit set of [`Terms::QUIET`].
+    pub flags: u32,
+}
+
+impl Terms {
+    /// What the rule decides and lets in makes no events, but for kills and what filters find.
+    pub const QUIET: u32 = 1;
 }

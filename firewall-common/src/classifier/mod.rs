@@ -55,6 +55,8 @@ pub struct Judgement {
     pub rule: u16,
     /// Number of the protocol by the policy; 0: none.
     pub protocol: u16,
+    /// The rule is [`Terms::QUIET`].
+    pub quiet: bool,
 }
 
 /// A service as the tree of services knows it: an IP protocol above what of it is asked for, see [`asked_for`].
@@ -167,11 +169,12 @@ pub fn judge_classes<L: Lines + ?Sized>(
         Classes { source: class(source)?, destination: class(destination)?, service, interface };
     let protocol = classes.service.words()[PROTOCOL] as u16;
     let rule = first_match(lines, head, &classes)? as u16;
-    let action = match lines.terms(rule) {
-        Some(terms) if rule != 0 => terms.action,
-        _ => head.default_action,
+    let (action, flags) = match lines.terms(rule) {
+        Some(terms) if rule != 0 => (terms.action, terms.flags),
+        _ => (head.default_action, 0),
     };
-    Some(Judgement { action: Action::from_raw(action), rule, protocol })
+    let quiet = flags & Terms::QUIET != 0;
+    Some(Judgement { action: Action::from_raw(action), rule, protocol, quiet })
 }
 
 /// Number of the protocol that a packet belongs to; 0: the policy names none.

@@ -119,6 +119,8 @@ impl Flow {
     pub const TRANSLATED: u8 = 2;
     /// Another connection announced it, see [`crate::filter::pinhole`].
     pub const CHILD: u8 = 4;
+    /// The rule that let it in asked for no events: [`Terms::QUIET`](crate::classifier::Terms::QUIET).
+    pub const QUIET: u8 = 8;
 
     /// It lies in a table that may push it out at any time: its packets are counted for its rule with each packet
     /// and not by what it has counted itself, see [`crate::tally`].
@@ -136,6 +138,12 @@ impl Flow {
     #[inline(always)]
     pub const fn is_counted_apart(&self) -> bool {
         self.flags & Self::COUNTED_APART != 0
+    }
+
+    /// Whether its rule asked for no events.
+    #[inline(always)]
+    pub const fn is_quiet(&self) -> bool {
+        self.flags & Self::QUIET != 0
     }
 
     /// The flow's state.

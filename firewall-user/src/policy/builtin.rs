@@ -16,6 +16,8 @@ pub(super) fn policy() -> Policy {
         ports: filter.usual_ports().iter().map(|&port| port..=port).collect(),
         types: Vec::new(),
         filter: Some(filter),
+        mode: None,
+        profile: None,
     };
     Policy {
         interfaces: Vec::new(),

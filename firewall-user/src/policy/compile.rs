@@ -72,8 +72,7 @@ impl Policy {
 
     fn compile_bindings(&self, numbers: &Numbers) -> Vec<(u16, Binding)> {
         let bindings = self.protocols.iter().map(|protocol| {
-            let settings = protocol.filter.and_then(|filter| self.filter_settings(filter));
-            let Some(settings) = settings else {
+            let Some(settings) = self.settings_of(protocol) else {
                 return Binding::default();
             };
             Binding {

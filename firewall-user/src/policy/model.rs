@@ -130,6 +130,16 @@ impl Policy {
         self.filters.iter().find(|settings| settings.filter == filter)
     }
 
+    /// How the filter that is bound to `protocol` behaves there; `None`: none is bound.
+    pub fn settings_of(&self, protocol: &Protocol) -> Option<FilterSettings> {
+        let settings = self.filter_settings(protocol.filter?)?;
+        Some(FilterSettings {
+            mode: protocol.mode.unwrap_or(settings.mode),
+            profile: protocol.profile.unwrap_or(settings.profile),
+            ..*settings
+        })
+    }
+
     /// Whose connections may come by with one direction only.
     pub fn asymmetric(&self) -> &[Asymmetric] {
         &self.asymmetric
@@ -279,6 +289,10 @@ pub struct Protocol {
     pub types: Vec<IcmpType>,
     /// The filter that is bound to the protocol.
     pub filter: Option<FilterId>,
+    /// The filter's mode here, if the protocol says so itself.
+    pub mode: Option<Mode>,
+    /// The filter's profile here, likewise.
+    pub profile: Option<Profile>,
 }
 
 impl Protocol {
@@ -333,6 +347,8 @@ pub struct PolicyRule {
     pub protocols: Vec<usize>,
     /// Names out of [`Policy::interfaces`], for the one that the first packet comes in by.
     pub interfaces: Vec<String>,
+    /// Whether what it decides and lets in makes events; kills and what filters find always do.
+    pub log: bool,
     /// Most flows without an answer at a time that the rule lets in; 0: no limit. Only of
     /// [`Action::Allow`].
     pub half_open_max: u32,

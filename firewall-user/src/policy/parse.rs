@@ -208,16 +208,10 @@ fn interfaces(gateway: &Section<'_, '_>, problems: &mut Problems) -> Vec<String>
 
 /// Every filter, as the policy wants it or as it is by default.
 fn filters(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<FilterSettings> {
-    let modes = Mode::ALL.map(|mode| (mode.name(), mode));
-    let profiles = Profile::ALL.map(|profile| (profile.name(), profile));
     let mut all_settings = builtin::default_settings();
     for (name, section) in root.named_sections("filter", problems) {
-        let mode = section
-            .value("mode")
-            .and_then(|value| document::choice("mode", &modes, value, problems));
-        let profile = section
-            .value("profile")
-            .and_then(|value| document::choice("profile", &profiles, value, problems));
+        let mode = mode(&section, problems);
+        let profile = profile(&section, problems);
         let filter = filter_named(name.get_ref(), &name.span(), problems);
         // A filter that is not known may have commands; one that is may have none.
         let has_commands = filter.is_none_or(|filter| !filter.commands().is_empty());
@@ -232,6 +226,19 @@ fn filters(root: &Section<'_, '_>, problems: &mut Problems) -> Vec<FilterSetting
         }
     }
     all_settings
+}
+
+/// The mode of a filter that `section` says, if it does.
+pub(super) fn mode(section: &Section<'_, '_>, problems: &mut Problems) -> Option<Mode> {
+    let modes = Mode::ALL.map(|mode| (mode.name(), mode));
+    section.value("mode").and_then(|value| document::choice("mode", &modes, value, problems))
+}
+
+/// The profile of a filter that `section` says, if it does.
+pub(super) fn profile(section: &Section<'_, '_>, problems: &mut Problems) -> Option<Profile> {
+    let profiles = Profile::ALL.map(|profile| (profile.name(), profile));
+    let value = section.value("profile");
+    value.and_then(|value| document::choice("profile", &profiles, value, problems))
 }
 
 /// The commands that `filter` allows, a bit each.

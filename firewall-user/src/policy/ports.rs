@@ -11,7 +11,7 @@ use super::{
     error::{ProblemKind, Problems},
     icmp,
     number::saturating,
-    parse::{filter_named, report},
+    parse::{filter_named, mode, profile, report},
     transport::transport,
     value,
 };
@@ -35,6 +35,8 @@ pub(super) fn protocol(
         ports: Vec::new(),
         types: Vec::new(),
         filter: None,
+        mode: None,
+        profile: None,
     };
     match transport {
         // Of what its services are is not known, but ports can be read.
@@ -67,13 +69,39 @@ pub(super) fn protocol(
             claims.claim(&protocol, &[(0..=0, section.span.clone())], problems);
         }
     }
-    protocol.filter = section.value("filter").and_then(|value| {
-        let filter =
-            filter_named(document::string("filter", value, problems)?, &value.span(), problems)?;
-        check_transport(name, transport?, filter, value, problems);
-        Some(filter)
-    });
+    if let Some(value) = section.value("filter") {
+        filter(&mut protocol, value, problems);
+        if let (Some(filter), Some(transport)) = (protocol.filter, transport) {
+            check_transport(name, transport, filter, value, problems);
+        }
+    }
     protocol
+}
+
+/// The filter that `value` binds to `protocol`: its name, or a table that says how it behaves there.
+fn filter(protocol: &mut Protocol, value: &Value<'_>, problems: &mut Problems) {
+    let name = match value.get_ref() {
+        DeValue::String(_) => value,
+        DeValue::Table(_) => {
+            let title = format!("`filter` of [protocol.{}]", protocol.name);
+            let Some(section) = Section::new(title, value, problems) else { return };
+            section.deny_unknown_keys(&["name", "mode", "profile"], problems);
+            protocol.mode = mode(&section, problems);
+            protocol.profile = profile(&section, problems);
+            let Some(name) = section.required("name", problems) else { return };
+            name
+        }
+        _ => {
+            let help =
+                "a filter's name such as \"rtsp\", or { name = \"rtsp\", mode = \"enforce\" }";
+            let expected = "a string or a table";
+            document::wrong_type_with("`filter`", expected, value, help.to_owned(), problems);
+            return;
+        }
+    };
+    if let Some(text) = document::string("name", name, problems) {
+        protocol.filter = filter_named(text, &name.span(), problems);
+    }
 }
 
 /// Reports `key`, which protocols of this transport do not have.

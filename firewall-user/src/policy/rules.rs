@@ -17,13 +17,14 @@ use super::{
     value,
 };
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "name",
     "action",
     "from",
     "to",
     "protocols",
     "interface",
+    "log",
     RULE_HALF_OPEN.key,
     RULE_NEW_PER_SECOND.key,
 ];
@@ -62,6 +63,10 @@ pub(super) fn rules(
             to: destinations(&section, scope, networks, &reach, problems),
             protocols: scope.protocols.listed_or_any("protocols", &section, problems),
             interfaces: scope.interfaces.names_or_any("interface", &section, problems),
+            log: section
+                .value("log")
+                .and_then(|value| document::boolean("log", value, problems))
+                .unwrap_or(true),
             half_open_max: limit(&RULE_HALF_OPEN, &section, action, problems),
             new_per_second: limit(&RULE_NEW_PER_SECOND, &section, action, problems),
         });

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use firewall_common::{filter::FilterId, flow::Timeout};
+use firewall_common::{
+    filter::FilterId,
+    flow::Timeout,
+    policy::{Mode, Profile},
+};
 use serde::Serialize;
 
 use super::{
-    FilterSettings, IcmpType, Limits, Policy, TableSizes, Transport,
+    FilterSettings, IcmpType, Limits, Policy, Protocol, TableSizes, Transport,
     duration::NANOSECONDS_PER_SECOND, model::action_name,
 };
 
@@ -63,7 +67,21 @@ struct ProtocolSummary<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     types: Vec<Types>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    filter: Option<&'static str>,
+    filter: Option<BoundFilter>,
+}
+
+/// A filter as a protocol binds it: by its name, or with what it says of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum BoundFilter {
+    Name(&'static str),
+    Own {
+        name: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mode: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        profile: Option<&'static str>,
+    },
 }
 
 /// An IP protocol as a policy writes it.
@@ -126,6 +144,9 @@ struct RuleSummary<'a> {
     protocols: Vec<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     interface: &'a [String],
+    /// Left out: its events are made.
+    #[serde(skip_serializing_if = "is_true")]
+    log: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     half_open: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,7 +180,7 @@ impl Policy {
             transport: transport(protocol.transport),
             ports: protocol.ports.iter().map(|range| ports(*range.start(), *range.end())).collect(),
             types: protocol.types.iter().map(|icmp| types(*icmp, protocol.transport)).collect(),
-            filter: protocol.filter.map(FilterId::name),
+            filter: protocol.filter.map(|filter| bound_filter(filter, protocol)),
         });
         let filters = self.filters.iter().map(|filter| FilterSummary {
             name: filter.filter.name(),
@@ -178,6 +199,7 @@ impl Policy {
             to: network_names(&rule.to),
             protocols: protocol_names(&rule.protocols),
             interface: &rule.interfaces,
+            log: rule.log,
             half_open: limit(rule.half_open_max),
             new_per_second: limit(rule.new_per_second),
         });
@@ -208,6 +230,11 @@ impl Policy {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
 /// A limit of which 0 stands for none.
 fn limit(number: u32) -> Option<u32> {
     (number != 0).then_some(number)
@@ -220,6 +247,14 @@ fn limits(limits: &Limits) -> LimitsSummary {
         syn_attack: limits.syn_attack_per_second,
         syn_authentication: limits.syn_authentication.name(),
         reject_per_second: limits.reject_per_second,
+    }
+}
+
+fn bound_filter(filter: FilterId, protocol: &Protocol) -> BoundFilter {
+    let name = filter.name();
+    match (protocol.mode.map(Mode::name), protocol.profile.map(Profile::name)) {
+        (None, None) => BoundFilter::Name(name),
+        (mode, profile) => BoundFilter::Own { name, mode, profile },
     }
 }
 

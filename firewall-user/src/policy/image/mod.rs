@@ -119,7 +119,7 @@ fn terms(policy: &Policy, numbers: &Numbers) -> Vec<Terms> {
             action: rule.action as u32,
             half_open_max: rule.half_open_max,
             new_per_second: rule.new_per_second,
-            reserved: 0,
+            flags: if rule.log { 0 } else { Terms::QUIET },
         };
     }
     terms

@@ -511,6 +511,14 @@ fn filter_on_the_wrong_transport() {
 }
 
 #[test]
+fn whether_a_rule_makes_events() {
+    let message = "`log` must be a boolean, not a string";
+    let text = "[[rule]]\nname = 'a'\naction = 'deny'\nlog = 'no'";
+    let help = "it is `true` or `false`, without quotes";
+    assert_told(text, (4, 7), "'no'", message, help);
+}
+
+#[test]
 fn duplicate_rule_name() {
     assert_told(
         "[[rule]]\nname = 'a'\naction = 'deny'\n[[rule]]\nname = 'a'\naction = 'allow'",

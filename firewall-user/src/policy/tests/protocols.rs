@@ -146,3 +146,75 @@ fn a_service_belongs_to_one_protocol() {
     let message = "IP protocol gre belongs to protocol `a` already, so not to `b`";
     assert_told(text, (3, 1), "[protocol.b]", message, "");
 }
+
+#[test]
+fn a_filter_behaves_as_its_binding_says_or_else_as_it_does_everywhere() {
+    let policy = parsed(
+        "[gateway]\ninterfaces = ['lan0']\n\
+         [filter.rtsp]\nmode = 'enforce'\n\
+         [protocol.a]\ntransport = 'tcp'\nports = [1]\nfilter = 'rtsp'\n\
+         [protocol.b]\ntransport = 'tcp'\nports = [2]\nfilter = { name = 'rtsp', mode = 'off' }\n\
+         [protocol.c]\ntransport = 'tcp'\nports = [3]\n\
+         [protocol.c.filter]\nname = 'rtsp'\nprofile = 'strict'\n\
+         [protocol.d]\ntransport = 'tcp'\nports = [4]\nfilter = { name = 'ftp' }\n",
+    );
+    let rtsp = FilterId::Rtsp;
+    let bound =
+        |filter: FilterId, mode: Mode, profile: Profile| (filter as u8, mode as u8, profile as u8);
+    let bindings = policy.compile().bindings;
+    let bindings: Vec<_> =
+        bindings.iter().map(|(_, it)| (it.filter, it.mode, it.profile)).collect();
+    assert_eq!(
+        bindings,
+        [
+            bound(rtsp, Mode::Enforce, Profile::Standard),
+            bound(rtsp, Mode::Off, Profile::Standard),
+            bound(rtsp, Mode::Enforce, Profile::Strict),
+            bound(FilterId::Ftp, Mode::Monitor, Profile::Standard),
+        ]
+    );
+    let summary = serde_json::to_value(policy.summary()).expect("it is plain data");
+    let filter = |index: usize| summary["protocols"][index]["filter"].clone();
+    assert_eq!(filter(0), "rtsp");
+    assert_eq!(filter(1), serde_json::json!({"name": "rtsp", "mode": "off"}));
+    assert_eq!(filter(2), serde_json::json!({"name": "rtsp", "profile": "strict"}));
+    assert_eq!(filter(3), "ftp");
+}
+
+#[test]
+fn a_binding_is_a_name_or_a_table() {
+    let protocol = "[protocol.a]\ntransport = 'tcp'\nports = [1]\nfilter = ";
+    for (filter, column, shown, message, help) in [
+        ("{ name = 'rtps' }", 19, "'rtps'", "there is no filter `rtps`", "did you mean `rtsp`?"),
+        (
+            "{ mode = 'off' }",
+            10,
+            "{ mode = 'off' }",
+            "`filter` of [protocol.a] lacks the key `name`",
+            "",
+        ),
+        (
+            "{ name = 'rtsp', modus = 'off' }",
+            27,
+            "modus",
+            "unknown key `modus` in `filter` of [protocol.a]",
+            "known keys: `name`, `mode`, `profile`",
+        ),
+        (
+            "{ name = 'rtsp', mode = 'on' }",
+            34,
+            "'on'",
+            "`on` is no mode",
+            "it is one of: `off`, `monitor`, `enforce`",
+        ),
+        (
+            "['rtsp']",
+            10,
+            "['rtsp']",
+            "`filter` must be a string or a table, not a list",
+            "a filter's name such as \"rtsp\", or { name = \"rtsp\", mode = \"enforce\" }",
+        ),
+    ] {
+        assert_told(&format!("{protocol}{filter}"), (4, column), shown, message, help);
+    }
+}
