@@ -10,6 +10,7 @@ pub mod classifier;
 pub mod cookie;
 pub mod crossing;
 pub mod datagram;
+pub mod essential;
 pub mod event;
 pub mod filter;
 pub mod flow;

@@ -106,6 +106,8 @@ reasons! {
     Spoofing = (0xc004_0014, "FWX_E_FWE_SPOOFING_PACKET_DROPPED"),
     /// A live flow that a change of the policy ended.
     PolicyConnectionClosed = (0xc004_0039, "FWX_E_POLICY_CONNECTION_CLOSED"),
+    /// An ARP frame where the policy leaves ARP out of what is essential.
+    ArpDenied = (0xc0f0_000d, "FWX_E_ARP_DENIED"),
 }
 
 impl Reason {

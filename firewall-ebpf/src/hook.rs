@@ -12,7 +12,7 @@ use firewall_common::{
 };
 
 use crate::{
-    clock, crossing, filter,
+    clock, crossing, essential, filter,
     frame::{Frame, TcFrame, XdpFrame},
     maps::INTERFACES,
     prohibited, related, report, reset, spoofing, track,
@@ -30,6 +30,7 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
     report::frame_seen(work);
     let mut decision = match parsed {
         Parsed::Ip => Decision::from_raw(track::decide(work)),
+        Parsed::Arp => Decision::from_raw(essential::arp(work)),
         Parsed::NotIp => {
             work.forget_flow();
             Decision::Pass
@@ -146,12 +147,14 @@ fn parse<F: Frame>(frame: &F, work: &mut Work) -> Parsed {
     match frame.parse(work) {
         IP => Parsed::Ip,
         NOT_IP => Parsed::NotIp,
+        ARP => Parsed::Arp,
         reason => Parsed::Refused(Reason::from_raw(reason as u8)),
     }
 }
 
 const NOT_IP: u32 = 256;
 const IP: u32 = 257;
+const ARP: u32 = 258;
 
 /// What [`parse`] calls, as a function that the verifier knows by its signature alone: what it learns on each of
 /// the many ways through the headers ends here.
@@ -187,6 +190,7 @@ fn parsed<F: Frame>(frame: &F, work: &mut Work) -> u32 {
             IP
         }
         Parsed::NotIp => NOT_IP,
+        Parsed::Arp => ARP,
         Parsed::Refused(reason) => reason as u32,
     }
 }

@@ -18,6 +18,7 @@ mod challenge;
 mod clock;
 mod command;
 mod crossing;
+mod essential;
 mod filter;
 mod filters;
 mod fragments;

@@ -7,6 +7,7 @@
 
 use firewall_common::{
     classifier::{Head, Lines as _},
+    essential::Need,
     event::EventKind,
     flow::{self, Direction, Fault, Flow, Half, Segment, State, Step},
     layout::{Counter, Hook},
@@ -18,7 +19,7 @@ use firewall_common::{
 };
 
 use crate::{
-    atomic, challenge, clock, filter, fragments,
+    atomic, challenge, clock, essential, filter, fragments,
     judge::{self, Policy},
     limits,
     maps::{POLICY, TIMEOUTS},
@@ -411,7 +412,8 @@ fn renew(work: &mut Work, flow: &mut Flow) -> Decision {
 #[inline(always)]
 fn of_new_flow(work: &mut Work) -> Decision {
     work.forget_flow();
-    if is_link_signalling(&work.packet) {
+    let need = essential::need(work);
+    if need == Need::Passes {
         return Decision::Pass;
     }
     if work.packet.is_to_itself() {
@@ -434,7 +436,7 @@ fn of_new_flow(work: &mut Work) -> Decision {
         _ if wire::is_answer(&work.packet) => return work.refuse(Reason::IcmpUnrelated),
         _ => Begins::Datagram,
     };
-    let action = if pinholes::let_in(work) {
+    let action = if need == Need::Begins || pinholes::let_in(work) {
         Action::Allow
     } else {
         let came_in_by = if matches!(work.hook, Hook::Ingress) { work.interface } else { 0 };
@@ -642,17 +644,4 @@ fn note_change(work: &mut Work, before: State, next: State) {
         pinholes::parent_ended(work.flow_id, work.now, 0);
     }
     (work.told.change, work.told.reason) = (kind as u8, reason as u8);
-}
-
-/// ICMPv6 that a link needs to work at all: neighbour discovery (RFC 4861) and multicast listener
-/// discovery (RFC 2710, RFC 3810). It never leaves its link, which its hop limit proves.
-#[inline(always)]
-fn is_link_signalling(packet: &Packet) -> bool {
-    packet.protocol == ip_protocol::ICMPV6
-        && packet.fragment == Fragment::Whole
-        && match packet.icmp_type {
-            130..=132 | 143 => packet.hop_limit == 1,
-            133..=137 => packet.hop_limit == 255,
-            _ => false,
-        }
 }

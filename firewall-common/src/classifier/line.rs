@@ -129,8 +129,10 @@ pub struct Head {
     /// The first of the classes of interfaces, one for each of their
     /// [`INTERFACE_NUMBERS`](super::INTERFACE_NUMBERS), in words of the image; 0: no rule asks for one.
     pub interfaces: u32,
+    /// Bit set of [`Essential`](crate::essential::Essential): what passes whatever the rules say.
+    pub essential: u32,
     /// Must be 0.
-    pub reserved2: [u32; 7],
+    pub reserved2: [u32; 6],
     /// Most ICMP errors a second by which rejects are answered.
     pub reject_per_second: u32,
     /// The line of [`Sources`](super::Sources).

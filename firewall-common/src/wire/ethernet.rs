@@ -9,6 +9,7 @@ use crate::{reason::Reason, words::clear};
 pub const MAX_VLAN_TAGS: usize = 2;
 
 const IPV4: u16 = 0x0800;
+const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
 const VLAN: u16 = 0x8100;
 const SERVICE_VLAN: u16 = 0x88a8;
@@ -41,6 +42,7 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Parsed {
         IPV6 => ipv6::parse(frame, packet),
         // A tag too many hides what the packet is; passing it unseen would be a way around the rules.
         VLAN | SERVICE_VLAN => Err(Reason::VlanDepth),
+        ARP => return Parsed::Arp,
         _ => return Parsed::NotIp,
     };
     match network.and_then(|()| transport::parse(frame, packet)) {

@@ -154,7 +154,9 @@ impl Packet {
 pub enum Parsed {
     /// An IP packet, now described.
     Ip,
-    /// Something the firewall has no opinion about: ARP, LLDP, spanning tree, ….
+    /// What IPv4 finds its neighbours by.
+    Arp,
+    /// Something the firewall has no opinion about: LLDP, spanning tree, ….
     NotIp,
     /// Refused for this reason.
     Refused(Reason),

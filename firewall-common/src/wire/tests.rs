@@ -224,10 +224,12 @@ fn a_routing_header_of_type_0_is_refused() {
 
 #[test]
 fn what_is_not_ip_is_left_alone() {
-    for ether_type in [0x0806u16, 0x88cc, 0x888e] {
+    for (ether_type, expected) in
+        [(0x0806u16, Parsed::Arp), (0x8035, Parsed::NotIp), (0x88cc, Parsed::NotIp)]
+    {
         let mut frame = vec![0; 12];
         frame.extend_from_slice(&ether_type.to_be_bytes());
-        assert_eq!(parsed(&frame).0, Parsed::NotIp);
+        assert_eq!(parsed(&frame).0, expected);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The policy that applies where none is given.
 
 use firewall_common::{
+    essential::Essential,
     filter::FilterId,
     flow::Timeouts,
     policy::{Action, Mode, NewFlow, Profile},
@@ -24,6 +25,7 @@ pub(super) fn policy() -> Policy {
         default_action: Action::Allow,
         new_flow: NewFlow::Enforce,
         shortcut: false,
+        essential: Essential::DEFAULT,
         tables: TableSizes::default(),
         timeouts: Timeouts::default(),
         limits: Limits::default(),

@@ -23,6 +23,7 @@ pub struct Policy {
     pub(super) default_action: Action,
     pub(super) new_flow: NewFlow,
     pub(super) shortcut: bool,
+    pub(super) essential: u32,
     pub(super) tables: TableSizes,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
@@ -93,6 +94,11 @@ impl Policy {
     /// Whether packets of established flows may go past the kernel's stack.
     pub fn shortcut(&self) -> bool {
         self.shortcut
+    }
+
+    /// What passes whatever the rules say: bit set of [`Essential`](firewall_common::essential::Essential).
+    pub fn essential(&self) -> u32 {
+        self.essential
     }
 
     /// How much room there is for flows.

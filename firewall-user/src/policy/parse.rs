@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use firewall_common::{
+    essential::Essential,
     filter::FilterId,
     layout::INTERFACES_MAX,
     policy::{Action, Mode, NewFlow, PROTOCOLS_MAX, Profile},
@@ -91,7 +92,8 @@ fn check_included(sources: &Sources, path: &Path, root: &Section<'_, '_>, proble
 /// something in its place, which [`parse`] lets nobody see.
 pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
     root.deny_unknown_keys(&KEYS, problems);
-    let Gateway { interfaces, default_action, new_flow, shortcut } = gateway(root, problems);
+    let Gateway { interfaces, default_action, new_flow, shortcut, essential } =
+        gateway(root, problems);
     let tables = tracker::tables(root, problems);
     let timeouts = tracker::timeouts(root, problems);
     let limits = tracker::limits(root, problems);
@@ -119,6 +121,7 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
         default_action,
         new_flow,
         shortcut,
+        essential,
         tables,
         timeouts,
         limits,
@@ -136,6 +139,7 @@ struct Gateway {
     default_action: Action,
     new_flow: NewFlow,
     shortcut: bool,
+    essential: u32,
 }
 
 fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
@@ -145,6 +149,7 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
         default_action: Action::Deny,
         new_flow: NewFlow::Enforce,
         shortcut: false,
+        essential: Essential::DEFAULT,
     };
     let Some(table) = root.value("gateway") else {
         problems.add(0..0, ProblemKind::NoInterfaces, Some(INTERFACES_HELP.to_owned()));
@@ -153,7 +158,8 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
     let Some(section) = Section::new("[gateway]".to_owned(), table, problems) else {
         return nothing;
     };
-    section.deny_unknown_keys(&["interfaces", "default", "new_flow", "shortcut"], problems);
+    let known = ["interfaces", "default", "new_flow", "shortcut", "essential"];
+    section.deny_unknown_keys(&known, problems);
     let interfaces = interfaces(&section, problems);
     let choices = [Action::Deny, Action::Allow].map(|action| (action_name(action), action));
     let default_action = section
@@ -169,7 +175,22 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
         .value("shortcut")
         .and_then(|value| document::boolean("shortcut", value, problems))
         .unwrap_or(nothing.shortcut);
-    Gateway { interfaces, default_action, new_flow, shortcut }
+    let essential = essential(&section, problems).unwrap_or(nothing.essential);
+    Gateway { interfaces, default_action, new_flow, shortcut, essential }
+}
+
+/// What `gateway` lists as essential, which may be nothing; `None`: it does not say.
+fn essential(gateway: &Section<'_, '_>, problems: &mut Problems) -> Option<u32> {
+    const KEY: &str = "essential";
+    let value = gateway.value(KEY)?;
+    if value.get_ref().as_array().is_some_and(|items| items.is_empty()) {
+        return Some(0);
+    }
+    let names = Essential::ALL.iter().map(|(name, _)| *name);
+    let known = KnownNames::from("essential traffic", "that there is", names);
+    let all = "list all that you mean";
+    let listed = known.listed(KEY, all, gateway, problems);
+    Some(listed.into_iter().fold(0, |set, index| set | Essential::ALL[index].1 as u32))
 }
 
 fn interfaces(gateway: &Section<'_, '_>, problems: &mut Problems) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use firewall_common::{
+    essential::Essential,
     filter::FilterId,
     flow::Timeout,
     policy::{Mode, Profile},
@@ -21,6 +22,7 @@ pub struct Summary<'a> {
     default: &'static str,
     new_flow: &'static str,
     shortcut: bool,
+    essential: Vec<&'static str>,
     tables: TablesSummary,
     /// In seconds.
     timeouts: BTreeMap<&'static str, u64>,
@@ -211,12 +213,14 @@ impl Policy {
         };
         let seconds = |timeout| self.timeouts.get(timeout) / NANOSECONDS_PER_SECOND;
         let timeouts = Timeout::ALL.iter().map(|&(timeout, name)| (name, seconds(timeout)));
+        let essential = Essential::ALL.iter().filter(|(_, it)| it.is_in(self.essential));
         let TableSizes { completed, half_open } = self.tables;
         Summary {
             interfaces: &self.interfaces,
             default: action_name(self.default_action),
             new_flow: self.new_flow.name(),
             shortcut: self.shortcut,
+            essential: essential.map(|(name, _)| *name).collect(),
             tables: TablesSummary { completed, half_open },
             timeouts: timeouts.collect(),
             limits: limits(&self.limits),

@@ -66,7 +66,7 @@ fn any_frame_gets_a_verdict(hook: Hook) {
         rig.events();
         seen.borrow_mut()[outcome.verdict as usize] += 1;
         match parsed {
-            Parsed::NotIp => prop_assert_eq!(outcome.verdict, Verdict::Pass),
+            Parsed::Arp | Parsed::NotIp => prop_assert_eq!(outcome.verdict, Verdict::Pass),
             Parsed::Refused(reason) => {
                 prop_assert_eq!((outcome.verdict, outcome.reason), (Verdict::Drop, reason));
             }

@@ -81,6 +81,7 @@ pub(super) fn image(policy: &Policy, numbers: &Numbers) -> Vec<Line> {
         syn_attack_per_second: policy.limits.syn_attack_per_second,
         syn_authentication: policy.limits.syn_authentication as u8,
         new_flow: policy.new_flow as u8,
+        essential: policy.essential,
         checks_sources: policy.anti_spoofing.is_on().into(),
         reject_per_second: policy.limits.reject_per_second,
         sources: sources::sources(policy, numbers, &mut builder),

@@ -511,6 +511,32 @@ fn filter_on_the_wrong_transport() {
 }
 
 #[test]
+fn what_is_essential() {
+    let text = "[gateway]\ninterfaces = ['lan0']\nessential = ['arp', 'neighbor-discovery', 'dns']";
+    let told = told_all(text);
+    let told: Vec<_> = told.iter().map(|it| (it.column, &it.message[..], &it.help[..])).collect();
+    assert_eq!(
+        told,
+        [
+            (
+                21,
+                "there is no essential traffic `neighbor-discovery`",
+                "did you mean `neighbour-discovery`?"
+            ),
+            (
+                43,
+                "there is no essential traffic `dns`",
+                "each essential traffic that there is: `arp`, `dhcp-client`, `dhcp-server`, \
+                 `neighbour-discovery`"
+            ),
+        ]
+    );
+    let message = "`essential` must be a list of strings, not a string";
+    let text = "[gateway]\ninterfaces = ['lan0']\nessential = 'arp'";
+    assert_told_in(text, (3, 13), "'arp'", message, "");
+}
+
+#[test]
 fn whether_a_rule_makes_events() {
     let message = "`log` must be a boolean, not a string";
     let text = "[[rule]]\nname = 'a'\naction = 'deny'\nlog = 'no'";

@@ -14,6 +14,7 @@ mod sources;
 
 use firewall_common::{
     classifier,
+    essential::Essential,
     filter::FilterId,
     flow::{Timeout, Timeouts},
     policy::{Action, Mode, NewFlow, Profile, SynAuthentication},
@@ -183,6 +184,7 @@ fn what_is_left_out_takes_the_safe_default() {
 fn assert_default_tracking(policy: &Policy) {
     assert_eq!(policy.new_flow(), NewFlow::Enforce);
     assert!(!policy.shortcut());
+    assert_eq!(policy.essential(), Essential::DEFAULT);
     assert_eq!(policy.timeouts(), &Timeouts::default());
     assert_eq!(policy.tables(), TableSizes { completed: 1_048_576, half_open: 262_144 });
     let limits = Limits {
@@ -194,6 +196,22 @@ fn assert_default_tracking(policy: &Policy) {
     };
     assert_eq!(policy.limits(), &limits);
     assert!(policy.asymmetric().is_empty());
+}
+
+#[test]
+fn what_is_essential_is_what_the_gateway_lists() {
+    let with = |list: &str| {
+        let policy = parsed(&format!("[gateway]\ninterfaces = ['lan0']\nessential = {list}\n"));
+        let compiled = policy.compile();
+        let head = classifier::Lines::head(&compiled.image[..]).expect("a head");
+        assert_eq!(head.essential, policy.essential());
+        policy.essential()
+    };
+    assert_eq!(with("[]"), 0);
+    for (name, essential) in Essential::ALL {
+        assert_eq!(with(&format!("['{name}', '{name}']")), essential as u32);
+    }
+    assert_eq!(with("['arp', 'neighbour-discovery', 'dhcp-client']"), Essential::DEFAULT);
 }
 
 #[test]
@@ -240,6 +258,7 @@ fn the_summary_shows_names_and_defaults() {
         "default": "deny",
         "new_flow": "monitor",
         "shortcut": true,
+        "essential": ["arp", "neighbour-discovery", "dhcp-client"],
         "tables": {"completed": 65_536, "half_open": 262_144},
         "timeouts": {
             "syn_sent": 120, "syn_received": 60, "established": 43_200, "fin_wait": 120,

@@ -110,6 +110,8 @@ fn fragment() -> impl Strategy<Value = String> {
         "to",
         "protocols",
         "new_flow",
+        "essential",
+        "log",
         "completed",
         "half_open",
         "new_per_second",
