@@ -165,3 +165,15 @@ fn a_decision_is_explained() {
     assert_eq!(code, BAD);
     assert!(stderr.contains("the destination lacks its port"), "{stderr}");
 }
+
+#[test]
+fn the_schema_is_printed_without_a_file() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fwx"));
+    let (code, stdout, _) = told(&command.args(["check", "--schema"]).output().expect("it runs"));
+    assert_eq!(code, GOOD);
+    assert_eq!(json(&stdout)["properties"]["rule"]["type"], "array");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fwx"));
+    let (code, _, stderr) = told(&command.arg("check").output().expect("it runs"));
+    assert_eq!(code, BAD);
+    assert!(stderr.contains("<FILE>"), "{stderr}");
+}

@@ -8,24 +8,27 @@ use std::{
 
 use anyhow::Result;
 use firewall_user::policy::{
-    Checked, Policy, PolicyError, Probe, ProblemEntry, Sources, Summary, Warnings,
+    Checked, Policy, PolicyError, Probe, ProblemEntry, Sources, Summary, Warnings, schema,
 };
 use serde::Serialize;
 
-use super::OutputOption;
+use super::{OutputOption, out};
 
 /// What there is to know about a policy.
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     /// The policy
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "schema")]
+    file: Option<PathBuf>,
     /// Say which rule decides about a flow, and why: PROTOCOL SOURCE -> DESTINATION, as in the examples below
     #[arg(long, value_name = "FLOW")]
     explain: Option<Probe>,
     /// Let warnings be a failure: exit code 1
     #[arg(long)]
     strict: bool,
+    /// Print the JSON Schema of policies, for editors, instead
+    #[arg(long, conflicts_with_all = ["file", "explain", "strict"])]
+    schema: bool,
     #[command(flatten)]
     output: OutputOption,
 }
@@ -37,6 +40,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   fwx check policy.toml --explain 'udp [fd00:1::2]:4000 -> [fd00:2::2]:53 on lan0'
   fwx check policy.toml --explain 'icmp echo-request 10.1.0.2 -> 10.2.0.2'
   fwx check policy.toml --explain '47 10.1.0.2 -> 10.2.0.2'
+  fwx check --schema > policy.schema.json
 
 Exit codes: 0, the policy is good; 1, there are warnings, and --strict was given; 2, it is bad.";
 
@@ -50,7 +54,13 @@ struct Good<'a> {
 
 /// Checks, explains or describes.
 pub(super) fn run(check: &Check) -> Result<ExitCode> {
-    let checked = match read(&check.file) {
+    // Without a file it is the schema that is wanted.
+    let Some(file) = &check.file else {
+        let schema = serde_json::to_string_pretty(&schema::schema())? + "\n";
+        out::write(&mut std::io::stdout().lock(), &schema)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let checked = match read(file) {
         Ok(checked) => checked,
         Err(error) if check.output.is_json() => {
             check.output.print(&error.entries(), String::new)?;
@@ -64,7 +74,7 @@ pub(super) fn run(check: &Check) -> Result<ExitCode> {
         check.output.print(&explanation, || explanation.text())?;
     } else {
         let good = Good { summary: policy.summary(), warnings: warnings.entries() };
-        check.output.print(&good, || text(&check.file, &warnings))?;
+        check.output.print(&good, || text(file, &warnings))?;
         if !check.output.is_json() {
             print(&warnings);
         }

@@ -86,6 +86,8 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// Reports every key that is not in `known`.
     pub(super) fn deny_unknown_keys(&self, known: &[&str], problems: &mut Problems) {
+        #[cfg(test)]
+        asked::note_keys(&self.title, known);
         for (key, _) in self.entries() {
             if !known.contains(&key.get_ref().as_ref()) {
                 let kind = ProblemKind::UnknownKey {
@@ -206,6 +208,8 @@ pub(super) fn choice<T: Copy>(
     problems: &mut Problems,
 ) -> Option<T> {
     let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
+    #[cfg(test)]
+    asked::note_words(key, &names);
     let help = || list("it is one of", &names);
     let Some(name) = value.get_ref().as_str() else {
         wrong_type_with(&format!("`{key}`"), "a string", value, help(), problems);
@@ -294,6 +298,40 @@ fn list(title: &str, names: &[&str]) -> String {
         listed.push("…".to_owned());
     }
     format!("{title}: {}", listed.join(", "))
+}
+
+/// What the parser knows, as it asks for it: what a test compares the schema with.
+#[cfg(test)]
+pub(super) mod asked {
+    use std::{
+        cell::RefCell,
+        collections::{BTreeMap, BTreeSet},
+    };
+
+    type Names = BTreeMap<String, BTreeSet<String>>;
+
+    thread_local! {
+        static KEYS: RefCell<Names> = RefCell::default();
+        static WORDS: RefCell<Names> = RefCell::default();
+    }
+
+    pub(super) fn note_keys(section: &str, known: &[&str]) {
+        KEYS.with_borrow_mut(|keys| note(keys, section, known));
+    }
+
+    pub(super) fn note_words(key: &str, known: &[&str]) {
+        WORDS.with_borrow_mut(|words| note(words, key, known));
+    }
+
+    fn note(names: &mut Names, of: &str, known: &[&str]) {
+        let known = known.iter().map(|name| (*name).to_owned());
+        names.entry(of.to_owned()).or_default().extend(known);
+    }
+
+    /// The keys of each section, by its title, and the words that each key may hold: of all that this thread read.
+    pub(in crate::policy) fn all() -> (Names, Names) {
+        (KEYS.with_borrow(Clone::clone), WORDS.with_borrow(Clone::clone))
+    }
 }
 
 #[cfg(test)]

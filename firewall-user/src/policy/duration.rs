@@ -13,7 +13,7 @@ use super::{
 /// From what a policy says to what the kernel's tables hold.
 pub(super) const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 /// Longest timeout, in seconds: 30 days.
-const SECONDS_MAX: u64 = 30 * 24 * 3600;
+pub(super) const SECONDS_MAX: u64 = 30 * 24 * 3600;
 const HELP: &str = "a timeout is a whole number of seconds, \
      or a string such as \"90s\", \"2m\", \"12h\" or \"5d\"";
 

@@ -35,6 +35,7 @@ mod ports;
 mod read;
 mod references;
 mod rules;
+pub mod schema;
 mod source;
 mod summary;
 mod tracker;

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Most items in the list of one protocol's ports.
-const ITEMS_MAX: usize = 1024;
+pub(super) const ITEMS_MAX: usize = 1024;
 
 /// The protocol `name` that `section` describes.
 pub(super) fn protocol(

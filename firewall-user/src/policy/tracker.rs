@@ -19,21 +19,21 @@ const HALF_OPEN_MAX: u32 = 4_194_304;
 const PER_SECOND_MAX: u32 = 10_000_000;
 const NO_LIMIT: &str = "for no limit write 0, or leave it out";
 
-const COMPLETED: Number = Number {
+pub(super) const COMPLETED: Number = Number {
     key: "completed",
     range: 1_024..=16_777_216,
     help: "flows with an answer, of each address family; 1048576 if left out",
 };
-const HALF_OPEN: Number = Number {
+pub(super) const HALF_OPEN: Number = Number {
     key: "half_open",
     range: 1_024..=HALF_OPEN_MAX,
     help: "flows without an answer, of each address family; 262144 if left out",
 };
-const HALF_OPEN_PER_SOURCE: Number =
+pub(super) const HALF_OPEN_PER_SOURCE: Number =
     Number { key: "half_open_per_source", range: 0..=HALF_OPEN_MAX, help: NO_LIMIT };
-const NEW_PER_SECOND_PER_SOURCE: Number =
+pub(super) const NEW_PER_SECOND_PER_SOURCE: Number =
     Number { key: "new_per_second_per_source", range: 0..=PER_SECOND_MAX, help: NO_LIMIT };
-const SYN_ATTACK: Number = Number {
+pub(super) const SYN_ATTACK: Number = Number {
     key: "syn_attack",
     range: 0..=PER_SECOND_MAX,
     help: "unanswered new TCP flows a second; 2000 if left out, and with 0 no attack is ever on",

@@ -10,6 +10,7 @@ mod lints;
 mod networks;
 mod properties;
 mod protocols;
+mod schema;
 mod sources;
 
 use firewall_common::{
@@ -81,12 +82,15 @@ name = "the rest"
 action = "reject"
 "#;
 
+/// A policy of one file, which is good. The schema thinks so, too.
 fn parsed(text: &str) -> Policy {
+    schema::check_valid(text);
     Policy::parse("policy.toml", text).unwrap_or_else(|error| panic!("{}", error.render(false)))
 }
 
 /// A policy of one file, and what is told about it.
 fn checked(text: &str) -> Checked {
+    schema::check_valid(text);
     let main = SourceFile { path: "policy.toml".into(), text: text.to_owned() };
     let checked = Sources::new(main, Vec::new()).check();
     checked.unwrap_or_else(|error| panic!("{}", error.render(false)))

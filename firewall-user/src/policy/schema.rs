@@ -1,0 +1,384 @@
+//! The form of a policy's document as types, and the JSON Schema made of them, by which editors complete keys and
+//! mark what is wrong while it is written.
+//!
+//! Nothing is read into these types: the parser walks the document itself, to tell all that is wrong with it. A test
+//! compares the keys and words that both know, another validates every good policy of the tests. What a schema
+//! cannot say, such as that names are known, only the parser finds.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use firewall_common::{filter::FilterId, flow::Timeout};
+use schemars::{
+    JsonSchema, Schema, SchemaGenerator,
+    generate::SchemaSettings,
+    json_schema,
+    transform::{RecursiveTransform, Transform as _},
+};
+use serde_json::Value;
+
+use super::{
+    Limits, TableSizes,
+    duration::{NANOSECONDS_PER_SECOND, SECONDS_MAX},
+    ports::ITEMS_MAX,
+    tracker::{
+        COMPLETED, HALF_OPEN, HALF_OPEN_PER_SOURCE, NEW_PER_SECOND_PER_SOURCE, RULE_HALF_OPEN,
+        RULE_NEW_PER_SECOND, SYN_ATTACK,
+    },
+};
+
+/// The JSON Schema (draft 2020-12) of a policy file.
+pub fn schema() -> Schema {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Document>();
+    RecursiveTransform(as_toml).transform(&mut schema);
+    schema
+}
+
+/// TOML knows no null, and a key that is left out is not there. Sizes of numbers in Rust are nobody's concern.
+fn as_toml(schema: &mut Schema) {
+    schema.remove("format");
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|it| it != "null");
+        if let [single] = &types[..] {
+            let single = single.clone();
+            schema.insert("type".to_owned(), single);
+        }
+    }
+    if let Some(Value::Array(words)) = schema.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
+    if let Some(Value::Array(schemas)) = schema.get_mut("anyOf") {
+        schemas.retain(|it| it != &serde_json::json!({"type": "null"}));
+        if let [Value::Object(single)] = &schemas[..] {
+            let single = single.clone();
+            schema.remove("anyOf");
+            for (key, value) in single {
+                // What is said of the key stands before what is said of its type.
+                let object = schema.ensure_object();
+                object.entry(key).or_insert(value);
+            }
+        }
+    }
+}
+
+/// A policy of fwx. docs/policy.md describes it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, title = "fwx policy")]
+pub struct Document {
+    /// Files that belong to the policy, relative to this one. `*`, `?` and `[a-z]` are as in a shell. Their rules
+    /// come after those of this file, in the order of the list.
+    pub include: Option<Vec<String>>,
+    /// Where the firewall sits and what a new flow gets that no rule speaks about. In one file of the policy.
+    pub gateway: Option<Gateway>,
+    /// How much room there is for flows. The kernel takes the memory when the tables are made.
+    pub tables: Option<Tables>,
+    /// How long a flow may be silent before it is forgotten.
+    pub timeouts: Option<TimeoutTable>,
+    /// What may begin, beside what rules allow.
+    pub limits: Option<LimitTable>,
+    /// Named sets of addresses, for rules.
+    #[schemars(extend("propertyNames" = {"pattern": NAME}))]
+    pub network: Option<BTreeMap<String, Network>>,
+    /// Named sets of ports, for rules and filters.
+    #[schemars(extend("propertyNames" = {"pattern": NAME}))]
+    pub protocol: Option<BTreeMap<String, Protocol>>,
+    /// How filters behave wherever they are bound.
+    pub filter: Option<Filters>,
+    /// Addresses of whose connections only one direction may come by this gateway.
+    pub asymmetric: Option<Vec<Asymmetric>>,
+    /// What new flows get: the first rule that matches decides.
+    pub rule: Option<Vec<Rule>>,
+}
+
+/// Names of networks and protocols.
+const NAME: &str = "^[A-Za-z0-9._-]{1,64}$";
+
+/// `[gateway]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Gateway {
+    /// The interfaces that the firewall sits on; `--interface` on the command line takes their place.
+    #[schemars(length(min = 1))]
+    pub interfaces: Vec<Interface>,
+    /// What a new flow gets when no rule matches.
+    #[schemars(extend("default" = "deny"))]
+    pub default: Option<DefaultAction>,
+    /// What a TCP segment of no known connection gets that is not a SYN.
+    #[schemars(extend("default" = "enforce"))]
+    pub new_flow: Option<NewFlow>,
+    /// Whether packets of established flows may go past the kernel's stack.
+    #[schemars(extend("default" = false))]
+    pub shortcut: Option<bool>,
+}
+
+/// The name of an interface.
+#[derive(JsonSchema)]
+pub struct Interface(#[schemars(length(min = 1, max = 15))] pub String);
+
+/// What a new flow gets when no rule matches.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum DefaultAction {
+    /// It is dropped in silence.
+    Deny,
+    /// It begins.
+    Allow,
+}
+
+/// What a TCP segment of no known connection gets that is not a SYN.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum NewFlow {
+    /// It is dropped.
+    Enforce,
+    /// It is reported and let through, so that connections that are older than the firewall live on.
+    Monitor,
+}
+
+/// `[tables]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Tables {
+    /// Room for flows with an answer, of each address family.
+    #[schemars(range(min = *COMPLETED.range.start(), max = *COMPLETED.range.end()))]
+    #[schemars(extend("default" = TableSizes::default().completed))]
+    pub completed: Option<u32>,
+    /// Room for flows without an answer, of each address family.
+    #[schemars(range(min = *HALF_OPEN.range.start(), max = *HALF_OPEN.range.end()))]
+    #[schemars(extend("default" = TableSizes::default().half_open))]
+    pub half_open: Option<u32>,
+}
+
+/// `[timeouts]`: a key for each state.
+pub struct TimeoutTable;
+
+impl JsonSchema for TimeoutTable {
+    fn schema_name() -> Cow<'static, str> {
+        "TimeoutTable".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let defaults = firewall_common::flow::Timeouts::default();
+        let properties = Timeout::ALL.map(|(timeout, name)| {
+            let seconds = defaults.get(timeout) / NANOSECONDS_PER_SECOND;
+            let schema = serde_json::json!({
+                "description": "A whole number of seconds, or of s, m, h or d: \"90s\", \"5d\".",
+                "default": seconds,
+                "anyOf": [
+                    {"type": "integer", "minimum": 1, "maximum": SECONDS_MAX},
+                    {"type": "string", "pattern": "^[0-9]+[smhd]$"},
+                ],
+            });
+            (name.to_owned(), schema)
+        });
+        let properties: serde_json::Map<_, _> = properties.into_iter().collect();
+        json_schema!({"type": "object", "additionalProperties": false, "properties": properties})
+    }
+}
+
+/// `[limits]`: 0 is no limit.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct LimitTable {
+    /// Flows without an answer at a time of one source address; 0: no limit.
+    #[schemars(range(max = *HALF_OPEN_PER_SOURCE.range.end()))]
+    #[schemars(extend("default" = Limits::default().half_open_per_source))]
+    pub half_open_per_source: Option<u32>,
+    /// New flows a second of one source address; 0: no limit.
+    #[schemars(range(max = *NEW_PER_SECOND_PER_SOURCE.range.end()))]
+    #[schemars(extend("default" = Limits::default().new_per_second_per_source))]
+    pub new_per_second_per_source: Option<u32>,
+    /// Unanswered new TCP flows a second, in all, that are a SYN attack; 0: none ever is.
+    #[schemars(range(max = *SYN_ATTACK.range.end()))]
+    #[schemars(extend("default" = Limits::default().syn_attack_per_second))]
+    pub syn_attack: Option<u32>,
+    /// When the sender of a SYN has to show that its address is its own.
+    #[schemars(extend("default" = "off"))]
+    pub syn_authentication: Option<SynAuthentication>,
+}
+
+/// When the sender of a SYN has to show that its address is its own.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum SynAuthentication {
+    /// Never.
+    Off,
+    /// While a SYN attack is on.
+    Auto,
+    /// Always.
+    On,
+}
+
+/// `[network.NAME]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Network {
+    /// IPv4 and IPv6 prefixes, such as "10.1.0.0/24"; no bits beyond the length. One address has its full length.
+    pub prefixes: Vec<Prefix>,
+}
+
+/// An IPv4 or IPv6 prefix.
+#[derive(JsonSchema)]
+pub struct Prefix(#[schemars(regex(pattern = r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$"))] pub String);
+
+/// `[protocol.NAME]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Protocol {
+    /// What the ports belong to.
+    pub transport: Transport,
+    /// Destination ports: numbers, or ranges such as "8000-8010".
+    #[schemars(length(min = 1, max = ITEMS_MAX))]
+    pub ports: Vec<Ports>,
+    /// The filter to bind.
+    pub filter: Option<Filter>,
+}
+
+/// A transport protocol.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Transport {
+    /// Transmission Control Protocol.
+    Tcp,
+    /// User Datagram Protocol.
+    Udp,
+}
+
+/// A port or a range of ports.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Ports {
+    /// One port.
+    One(#[schemars(range(min = 1))] u16),
+    /// From the first to the last.
+    Range(#[schemars(regex(pattern = "^[0-9]+(-[0-9]+)?$"))] String),
+}
+
+/// The name of a filter.
+pub struct Filter;
+
+impl JsonSchema for Filter {
+    fn schema_name() -> Cow<'static, str> {
+        "Filter".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "enum": FilterId::ALL.map(FilterId::name)})
+    }
+}
+
+/// `[filter.NAME]`, of each filter there is.
+pub struct Filters;
+
+impl JsonSchema for Filters {
+    fn schema_name() -> Cow<'static, str> {
+        "Filters".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let properties = FilterId::ALL.map(|filter| {
+            let mut schema = FilterTable::json_schema(generator);
+            let title = format!("`[filter.{}]`", filter.name());
+            schema.insert("description".to_owned(), title.into());
+            if !filter.commands().is_empty() {
+                let commands = serde_json::json!({
+                    "description": "The commands that are allowed; all if left out.",
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "string", "enum": filter.commands()},
+                });
+                if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+                    properties.insert("commands".to_owned(), commands);
+                }
+            }
+            (filter.name().to_owned(), schema.to_value())
+        });
+        let properties: serde_json::Map<_, _> = properties.into_iter().collect();
+        json_schema!({"type": "object", "additionalProperties": false, "properties": properties})
+    }
+}
+
+/// What every `[filter.NAME]` may say.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct FilterTable {
+    /// What the filter does about what it finds.
+    #[schemars(extend("default" = "monitor"))]
+    pub mode: Option<Mode>,
+    /// How much it dislikes.
+    #[schemars(extend("default" = "standard"))]
+    pub profile: Option<Profile>,
+}
+
+/// What a filter does about what it finds.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Mode {
+    /// It reads nothing.
+    Off,
+    /// It reports and never touches a packet.
+    Monitor,
+    /// It kills what the profile forbids.
+    Enforce,
+}
+
+/// How much a filter dislikes.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Profile {
+    /// What does not speak the protocol and what abuses resources.
+    Standard,
+    /// Any departure from the grammar.
+    Strict,
+}
+
+/// `[[asymmetric]]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("anyOf" = [{"required": ["prefixes"]}, {"required": ["networks"]}]))]
+pub struct Asymmetric {
+    /// IPv4 and IPv6 prefixes.
+    #[schemars(length(min = 1))]
+    pub prefixes: Option<Vec<Prefix>>,
+    /// Names of networks, all prefixes of which are meant.
+    #[schemars(length(min = 1))]
+    pub networks: Option<Vec<String>>,
+}
+
+/// `[[rule]]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Rule {
+    /// Free text of one line; each rule needs its own, because events name it.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// What a flow gets that the rule matches.
+    pub action: Action,
+    /// Names of networks of which the source must be in one; left out: any source.
+    #[schemars(length(min = 1))]
+    pub from: Option<Vec<String>>,
+    /// Names of networks of which the destination must be in one; left out: any destination.
+    #[schemars(length(min = 1))]
+    pub to: Option<Vec<String>>,
+    /// Names of protocols of which the flow must be one; left out: any, also ICMP and the like.
+    #[schemars(length(min = 1))]
+    pub protocols: Option<Vec<String>>,
+    /// Flows without an answer at a time that the rule lets in; 0: no limit.
+    #[schemars(range(max = *RULE_HALF_OPEN.range.end()), extend("default" = 0))]
+    pub half_open: Option<u32>,
+    /// New flows a second that the rule lets in; 0: no limit.
+    #[schemars(range(max = *RULE_NEW_PER_SECOND.range.end()), extend("default" = 0))]
+    pub new_per_second: Option<u32>,
+}
+
+/// What a flow gets that a rule matches.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Action {
+    /// It begins.
+    Allow,
+    /// It is dropped in silence.
+    Deny,
+    /// It is dropped, and a TCP sender gets a RST.
+    Reject,
+}
