@@ -177,3 +177,19 @@ fn the_schema_is_printed_without_a_file() {
     assert_eq!(code, BAD);
     assert!(stderr.contains("<FILE>"), "{stderr}");
 }
+
+#[test]
+fn the_documentation_shows_what_is_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/policy.md")).expect("it is there");
+    let shown = page.split("    $ fwx check ").nth(1).expect("an example");
+    let mut lines = shown.lines();
+    let arguments = lines.next().expect("its arguments");
+    let (file, flow) = arguments.split_once(" --explain ").expect("a flow");
+    let expected: String =
+        lines.map_while(|line| line.strip_prefix("    ")).map(|line| format!("{line}\n")).collect();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fwx"));
+    command.args(["check", file, "--explain", flow.trim_matches('\'')]).current_dir(root);
+    let (code, stdout, stderr) = told(&command.output().expect("it runs"));
+    assert_eq!((code, stdout), (GOOD, expected), "{stderr}");
+}

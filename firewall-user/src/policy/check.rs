@@ -54,12 +54,8 @@ impl Sources {
         let places = Places::new(&root);
         let mut warnings = Problems::new(source.clone());
         lint::lint(&policy, &places, &mut warnings);
-        let rule_places = (0..policy.rules().len()).map(|rule| {
-            let start = places.rule(rule).start;
-            let (line, column) = source.position(start);
-            Place { file: source.name(start).to_owned(), line, column }
-        });
-        let rule_places = rule_places.collect();
+        let rules = 0..policy.rules().len();
+        let rule_places = rules.map(|rule| source.place(places.rule(rule).start)).collect();
         Ok(Checked { policy, warnings: warnings.into_warnings(), rule_places })
     }
 }

@@ -8,7 +8,7 @@ use miette::{
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{lint::WarningKind, source::PolicySource};
+use super::{Place, lint::WarningKind, source::PolicySource};
 
 /// Most problems that are kept. More would help nobody, and a file of noise has one in every byte.
 const PROBLEMS_MAX: usize = 64;
@@ -232,6 +232,19 @@ pub struct ProblemEntry {
     /// What may cure it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// A second place that helps to understand the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// A place and what is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Elsewhere {
+    /// The place.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What is there.
+    pub what: String,
 }
 
 impl From<&Problem> for ProblemEntry {
@@ -247,6 +260,10 @@ impl From<&Problem> for ProblemEntry {
             message: problem.kind.to_string(),
             text: problem.text().to_owned(),
             help: problem.help.clone(),
+            elsewhere: problem.elsewhere.as_ref().map(|(span, what)| Elsewhere {
+                place: problem.source_text.place(span.start),
+                what: what.clone(),
+            }),
         }
     }
 }

@@ -142,9 +142,8 @@ impl Loader {
         let entries = included(text, &mut problems);
         for (entry, span) in entries {
             let found = include::find(&path, &entry).and_then(|files| {
-                let (line, column) = source.position(span.start);
                 for file in files {
-                    self.asked_at = format!("{}:{line}:{column}", shown(&path));
+                    self.asked_at = source.place(span.start).to_string();
                     self.add(&file).map_err(|unread| (shown(&file), unread))?;
                 }
                 Ok(())

@@ -44,7 +44,7 @@ mod value;
 
 pub use check::{Checked, Place};
 pub use compile::{Compiled, Numbers};
-pub use error::{PolicyError, Problem, ProblemEntry, ProblemKind, Warnings};
+pub use error::{Elsewhere, PolicyError, Problem, ProblemEntry, ProblemKind, Warnings};
 pub use explain::{BadProbe, Explanation, FilterName, Mismatch, PassedOver, Probe, RuleName};
 pub use files::{SourceFile, Sources};
 pub use icmp::IcmpType;

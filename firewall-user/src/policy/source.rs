@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
-use super::files::{SourceFile, shown};
+use super::{
+    Place,
+    files::{SourceFile, shown},
+};
 
 /// Longest piece of text that a message quotes or underlines, in bytes.
 const QUOTE_BYTES_MAX: usize = 200;
@@ -74,6 +77,12 @@ impl PolicySource {
     /// The text in `span`; empty where `span` lies outside.
     pub(super) fn text(&self, span: &Range<usize>) -> &str {
         self.text.get(span.clone()).unwrap_or_default()
+    }
+
+    /// The file, line and column of `offset`.
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let (line, column) = self.position(offset);
+        Place { file: self.name(offset).to_owned(), line, column }
     }
 
     /// Line and column of `offset` in its file, both counted from 1, columns in characters.

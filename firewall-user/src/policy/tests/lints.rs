@@ -296,6 +296,9 @@ fn a_warning_names_its_own_file() {
     let checked = Sources::new(main, vec![more]).check().expect("it is good");
     let entry = &checked.warnings.entries()[0];
     assert_eq!((entry.file.as_str(), entry.line, entry.column), ("more.toml", Some(2), Some(1)));
+    let elsewhere = entry.elsewhere.as_ref().expect("the rule that covers it");
+    assert_eq!(elsewhere.place.to_string(), "main.toml:3:1");
+    assert_eq!(elsewhere.what, "this rule matches all of it");
     let rendered = checked.warnings.render(false);
     assert!(rendered.contains("more.toml:2:1") && rendered.contains("main.toml:3:1"), "{rendered}");
     let places: Vec<_> = checked.rule_places.iter().map(ToString::to_string).collect();
