@@ -148,6 +148,11 @@ impl Rig {
         outcome
     }
 
+    /// Lets packets come in by the interface of the policy with this name; `None`: by one that it does not name.
+    pub fn come_in_by(&mut self, interface: Option<&str>) {
+        self.replay.come_in_by(interface).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
     /// The events since last asked.
     pub fn events(&mut self) -> Vec<Event> {
         self.replay.events().unwrap_or_else(|error| panic!("no events: {error:#}"))
