@@ -30,6 +30,8 @@ pub struct Change {
     protocols: Numbering,
     /// Of those the list of names is all there is to keep.
     interfaces: Numbering,
+    /// Those of the policy.
+    interfaces_wanted: Vec<String>,
     /// By number, those that are gone included.
     protocol_states: Vec<ProtocolState>,
     /// What the rules do, in the order of the policy, and the default.
@@ -97,6 +99,7 @@ impl Change {
             rules,
             protocols,
             interfaces,
+            interfaces_wanted: policy.interfaces().to_vec(),
             actions: (
                 policy.rules().iter().map(|rule| action_name(rule.action).to_owned()).collect(),
                 action_name(policy.default_action()).to_owned(),
@@ -169,6 +172,10 @@ impl Change {
             protocols: self.protocol_states.clone(),
             rules: self.rules.names.clone(),
             interface_names: self.interfaces.names.clone(),
+            interfaces_wanted: match state.interfaces_given {
+                true => state.interfaces_wanted.clone(),
+                false => self.interfaces_wanted.clone(),
+            },
             rules_in_force: self.rules.numbers.clone(),
             rule_actions: self.actions.0.clone(),
             default_action: self.actions.1.clone(),
@@ -194,7 +201,7 @@ pub fn apply(instance: &Instance, policy: &Policy, file: &Path) -> Result<Vec<St
     let _change = instance.lock_for_change()?;
     let (before, tables) = status::open(instance)?;
     let change = Change::new(policy, Some(file.to_owned()), Some(&before), &tables, true)?;
-    let left = left_for_bring_up(policy, &before, &tables)?;
+    let left = left_for_bring_up(policy, &before, &tables, instance.controller().is_some())?;
     change.put_in_force(instance, Some(&before), &tables)?;
     // A controller that runs does so again, as often as what can be had of it changes.
     Shortcut::look(policy.shortcut())?
@@ -203,14 +210,26 @@ pub fn apply(instance: &Instance, policy: &Policy, file: &Path) -> Result<Vec<St
     Ok(left)
 }
 
-/// What cannot be changed without attaching and loading anew.
-fn left_for_bring_up(policy: &Policy, before: &State, tables: &Tables) -> Result<Vec<String>> {
+/// What cannot be changed without attaching and loading anew. A controller that runs attaches to interfaces that are
+/// new.
+fn left_for_bring_up(
+    policy: &Policy,
+    before: &State,
+    tables: &Tables,
+    controller_runs: bool,
+) -> Result<Vec<String>> {
     let mut left = Vec::new();
     let mut there: Vec<_> = before.interfaces.iter().map(|it| it.name.as_str()).collect();
     let mut wanted: Vec<_> = policy.interfaces().iter().map(String::as_str).collect();
     there.sort_unstable();
     wanted.sort_unstable();
-    if there != wanted {
+    if controller_runs && !before.interfaces_given {
+        there.retain(|name| !wanted.contains(name));
+        if !there.is_empty() {
+            let names = there.join(", ");
+            left.push(format!("programs stay on {names}, which the policy names no more"));
+        }
+    } else if there != wanted {
         left.push(format!(
             "interfaces stay as they are, {}; the policy has {}",
             there.join(", "),

@@ -43,6 +43,10 @@ pub struct Wanted {
     pub policy: Policy,
     /// The file it came from.
     pub policy_file: Option<PathBuf>,
+    /// Whether its interfaces were named on the command line.
+    pub interfaces_given: bool,
+    /// Whether somebody will attach to interfaces that are not there yet.
+    pub awaits: bool,
     /// Where to catch incoming packets.
     pub mode: Mode,
     /// Whether the kernel programs log each decision.
@@ -70,7 +74,8 @@ pub struct Up {
 /// After a failure to bring up anew nothing is left attached or pinned; after a failure to adopt, what was
 /// there goes on.
 pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
-    let interfaces = find_interfaces(&wanted.policy).await?;
+    let there = link::all().await?;
+    let interfaces = find_interfaces(wanted, &there)?;
     bpffs::ensure_mounted()?;
     let _change = instance.lock_for_change()?;
     let adopted = instance.is_up();
@@ -83,7 +88,7 @@ pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
             other.display()
         );
     }
-    let result = build(instance, wanted, &interfaces, adopted);
+    let result = build(instance, wanted, &interfaces, &there, adopted);
     if result.is_err() && !adopted {
         remove_pins(&instance.pins())?;
         instance.forget_change_lock();
@@ -114,24 +119,34 @@ pub fn take_down(instance: &Instance) -> Result<bool> {
     Ok(ended || pinned)
 }
 
-async fn find_interfaces(policy: &Policy) -> Result<Vec<Interface>> {
-    if policy.interfaces().is_empty() {
+/// The interfaces that are wanted and there. Others are awaited, if somebody will attach to them.
+fn find_interfaces(wanted: &Wanted, there: &[Interface]) -> Result<Vec<Interface>> {
+    if wanted.policy.interfaces().is_empty() {
         bad_input!(
             "no interface to attach to: name it in the policy ([gateway] interfaces = [\"lan0\"]) or with \
              --interface"
         );
     }
     let mut found = Vec::new();
-    for name in policy.interfaces() {
-        let interface = link::find(name).await?;
-        if !interface.is_ethernet {
+    for name in wanted.policy.interfaces() {
+        let Some(interface) = there.iter().find(|interface| interface.name == *name) else {
+            if wanted.awaits {
+                continue;
+            }
+            let hint = if wanted.interfaces_given {
+                ""
+            } else {
+                "; where interfaces come later use `fwx run`, which attaches to them then: after `fwx up` nobody \
+                 would, and their packets would pass unjudged"
+            };
             bad_input!(
-                "{name} carries packets without an Ethernet header (tun, WireGuard, PPP and the like), which \
-                 fwx cannot read: it would judge none of them"
+                "there is no interface {name:?} here; there are: {}{hint}",
+                link::names(there)
             );
-        }
+        };
+        interface.check()?;
         if !found.iter().any(|known: &Interface| known.index == interface.index) {
-            found.push(interface);
+            found.push(interface.clone());
         }
     }
     Ok(found)
@@ -141,6 +156,7 @@ fn build(
     instance: &Instance,
     wanted: &Wanted,
     interfaces: &[Interface],
+    there: &[Interface],
     adopted: bool,
 ) -> Result<Up> {
     for directory in [instance.maps(), instance.programs(), instance.links()] {
@@ -219,14 +235,22 @@ fn build(
     }
     for index in attach::attached(instance)? {
         if !states.iter().any(|state| state.index == index) {
-            eprintln!("fwx: interface {index} is not in the policy any more: detaching");
+            if there.iter().any(|interface| interface.index == index) {
+                eprintln!("fwx: interface {index} is not in the policy any more: detaching");
+            }
             tables.forget_interface(index)?;
             attach::detach(instance, index)?;
         }
     }
     addresses::put_into_force(&tables, &states).context("cannot note this machine's addresses")?;
     set_up_shortcut(&tables, wanted.policy.shortcut(), &states)?;
-    let state = change.done(State { interfaces: states, shadow, ..State::default() });
+    let state = change.done(State {
+        interfaces: states,
+        interfaces_wanted: wanted.policy.interfaces().to_vec(),
+        interfaces_given: wanted.interfaces_given,
+        shadow,
+        ..State::default()
+    });
     instance.write_state(&state)?;
     Ok(Up { ebpf, state, adopted })
 }

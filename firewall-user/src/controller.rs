@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
 use aya_log::EbpfLogger;
 use firewall_common::{
     event::EventKind,
@@ -20,7 +21,9 @@ use tokio::{
 };
 
 use crate::{
+    attach::Mode as AttachMode,
     bring_up::{Wanted, bring_up},
+    comings::{Comings, LinkChanges},
     event::{CONTROLLER_CPU, Event, Names, rfc3339},
     housekeeping::{Housekeeping, Notice},
     instance::{ControllerLock, Instance, State, Written},
@@ -33,7 +36,7 @@ use crate::{
 
 /// How often bindings are compared with what they were, to tell of changes whoever made them.
 const WATCH_PERIOD: Duration = Duration::from_millis(250);
-/// How often vanished interfaces are looked for.
+/// How often interfaces are looked at that came or went, should the kernel's word of it be lost.
 const INTERFACES_PERIOD: Duration = Duration::from_secs(5);
 /// How long a record waits for earlier ones of other CPUs.
 const SETTLING_PERIOD: Duration = Duration::from_millis(2);
@@ -78,13 +81,15 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
         );
     }
     let timeouts = *wanted.policy.timeouts();
-    let mut controller = Controller::new(instance, up.state, timeouts, kernel_log)?;
+    let programs = Programs { ebpf: up.ebpf, kernel_log, mode: wanted.mode };
+    let mut controller = Controller::new(instance, up.state, timeouts, programs)?;
     let listener = subscribe::listen(instance)?;
     controller.tell(if up.adopted {
         "controller started: adopted what was pinned, with its flows".to_owned()
     } else {
         "controller started: attached anew".to_owned()
     })?;
+    controller.tell_awaited().await?;
     eprintln!(
         "fwx: instance {} runs; Ctrl-C ends the controller, not the firewall",
         instance.name()
@@ -112,10 +117,19 @@ struct Controller {
     state: State,
     hub: Arc<Mutex<Hub>>,
     bindings: Vec<Binding>,
-    vanished: Vec<u32>,
+    /// The programs that are attached, for interfaces that come.
+    ebpf: Ebpf,
+    comings: Comings,
     last_own_event: u64,
     housekeeping: Housekeeping,
     kernel_log: Option<KernelLog>,
+}
+
+/// What was loaded, and how it is attached.
+struct Programs {
+    ebpf: Ebpf,
+    kernel_log: Option<KernelLog>,
+    mode: AttachMode,
 }
 
 /// What the kernel programs log, on its way to this process's own log.
@@ -126,7 +140,7 @@ impl Controller {
         instance: &Instance,
         state: State,
         timeouts: Timeouts,
-        kernel_log: Option<KernelLog>,
+        Programs { ebpf, kernel_log, mode }: Programs,
     ) -> Result<Self> {
         let tables = Tables::pinned(&instance.maps());
         let rings = Rings::open(&tables)?;
@@ -141,7 +155,8 @@ impl Controller {
             state,
             hub: Arc::default(),
             bindings: Vec::new(),
-            vanished: Vec::new(),
+            ebpf,
+            comings: Comings::new(mode),
             last_own_event: 0,
             housekeeping,
             kernel_log,
@@ -153,6 +168,7 @@ impl Controller {
     /// Goes on until something fails that cannot be worked around.
     async fn work(&mut self, listener: UnixListener) -> Result<()> {
         let watch = Watch::new(&self.rings)?;
+        let mut links = LinkChanges::listen()?;
         let mut look = interval(WATCH_PERIOD);
         let mut clean = interval(INTERFACES_PERIOD);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -204,11 +220,8 @@ impl Controller {
                     let notices = self.housekeeping.take_in(report);
                     self.take_notice(notices)?;
                 }
-                _ = clean.tick() => {
-                    if let Err(error) = self.look_at_interfaces().await {
-                        tracing::warn!("cannot look at the interfaces: {error:#}");
-                    }
-                }
+                () = links.next() => self.look_at_interfaces().await?,
+                _ = clean.tick() => self.look_at_interfaces().await?,
             }
         }
     }
@@ -285,21 +298,37 @@ impl Controller {
         Ok(())
     }
 
-    /// Tells of interfaces that went away.
+    /// Attaches to interfaces that came, and tells of those and of others that went away.
     async fn look_at_interfaces(&mut self) -> Result<()> {
-        let there = link::all().await?;
-        for interface in self.state.interfaces.clone() {
-            let gone = !there.iter().any(|found| found.index == interface.index);
-            if gone && !self.vanished.contains(&interface.index) {
-                self.vanished.push(interface.index);
-                self.tell(format!(
-                    "interface {} vanished, and what was attached to it; when it is back, start the \
-                     controller again",
-                    interface.name
-                ))?;
+        let looked = self.comings.look(&self.instance, &mut self.ebpf, &self.state).await;
+        // A look that fails is made again in a moment.
+        let change = match looked {
+            Ok(change) => change,
+            Err(error) => {
+                tracing::warn!("cannot look at the interfaces: {error:#}");
+                return Ok(());
             }
+        };
+        let Some(change) = change else { return Ok(()) };
+        self.housekeeping.take_interfaces(&change.state.interfaces);
+        if let Err(error) = self.look_at_state() {
+            tracing::warn!("cannot look at the instance's state: {error:#}");
         }
-        Ok(())
+        change.told.into_iter().try_for_each(|message| self.tell(message))
+    }
+
+    /// Tells which interfaces are not there, and which are, so that a slip is seen.
+    async fn tell_awaited(&mut self) -> Result<()> {
+        let awaited: Vec<_> = self.state.awaited().map(String::as_str).collect();
+        if awaited.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "not there, and attached when they come: {}; there are: {}",
+            awaited.join(", "),
+            link::names(&link::all().await?)
+        );
+        self.tell(message)
     }
 
     fn read_bindings(&self) -> Result<Vec<Binding>> {

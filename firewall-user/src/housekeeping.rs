@@ -80,6 +80,11 @@ impl Housekeeping {
         self.shortcut_wanted = shortcut_wanted;
     }
 
+    /// Programs are on these interfaces now.
+    pub fn take_interfaces(&mut self, interfaces: &[InterfaceState]) {
+        interfaces.clone_into(&mut self.interfaces);
+    }
+
     /// The next sweep's report. Never ends if there will be none.
     pub async fn swept(&mut self) -> Result<Report, String> {
         match self.sweeps.reports.recv().await {

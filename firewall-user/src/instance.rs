@@ -255,6 +255,12 @@ pub struct State {
     pub default_action: String,
     /// Interfaces.
     pub interfaces: Vec<InterfaceState>,
+    /// Names of the interfaces that are to have programs on them, whether they are there or not.
+    #[serde(default)]
+    pub interfaces_wanted: Vec<String>,
+    /// Whether these were named on the command line, whatever policies say.
+    #[serde(default)]
+    pub interfaces_given: bool,
     /// Names of the interfaces that policies spoke of; number n stands at n - 1.
     pub interface_names: Vec<String>,
     /// The policy's timeouts by name, nanoseconds; what lies in the kernel's table may be shorter.
@@ -278,6 +284,18 @@ impl State {
     /// Numbers of the interfaces that the policy on trial speaks of.
     pub fn interfaces_on_trial(&self) -> Vec<u16> {
         self.shadow.iter().flat_map(|shadow| shadow.interfaces.iter().copied()).collect()
+    }
+
+    /// Names of the interfaces that are to have programs on them and have none.
+    pub fn awaited(&self) -> impl Iterator<Item = &String> {
+        let is_attached = |name: &&String| self.interfaces.iter().any(|it| it.name == **name);
+        self.interfaces_wanted.iter().filter(move |name| !is_attached(name))
+    }
+
+    /// The number by which policies know the interface `name`; 0: none does.
+    pub fn interface_number(&self, name: &str) -> u16 {
+        let named = self.interface_names.iter().position(|known| known == name);
+        named.and_then(|index| u16::try_from(index + 1).ok()).unwrap_or(0)
     }
 
     /// The policy's timeouts.

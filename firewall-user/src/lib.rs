@@ -13,6 +13,7 @@ pub mod bpffs;
 pub mod bring_up;
 pub mod capture;
 mod clsact;
+mod comings;
 pub mod command;
 pub mod conn;
 pub mod controller;

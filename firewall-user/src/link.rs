@@ -20,6 +20,24 @@ pub struct Interface {
     pub is_ethernet: bool,
 }
 
+impl Interface {
+    /// Whether fwx can judge its packets.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::BadInput`]: it carries packets that fwx cannot read.
+    pub fn check(&self) -> Result<()> {
+        if !self.is_ethernet {
+            bad_input!(
+                "{} carries packets without an Ethernet header (tun, WireGuard, PPP and the like), which fwx \
+                 cannot read: it would judge none of them",
+                self.name
+            );
+        }
+        Ok(())
+    }
+}
+
 /// Describes the interface called `name`.
 ///
 /// # Errors
@@ -30,8 +48,13 @@ pub async fn find(name: &str) -> Result<Interface> {
     if let Some(found) = all.iter().find(|interface| interface.name == name) {
         return Ok(found.clone());
     }
-    let names: Vec<_> = all.iter().map(|interface| interface.name.as_str()).collect();
-    bad_input!("there is no interface {name:?} here; there are: {}", names.join(", "))
+    bad_input!("there is no interface {name:?} here; there are: {}", names(&all))
+}
+
+/// What they are called.
+pub fn names(interfaces: &[Interface]) -> String {
+    let names: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// All interfaces of this network namespace.

@@ -42,6 +42,8 @@ pub struct Status {
     pub shadow: Option<ShadowStatus>,
     /// Its interfaces.
     pub interfaces: Vec<InterfaceStatus>,
+    /// Names of those that are not there and are attached by the controller when they come.
+    pub awaited: Vec<String>,
     /// Flows in the tables.
     pub flows: Flows,
     /// Packets seen.
@@ -185,6 +187,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             policy: None,
             shadow: None,
             interfaces: Vec::new(),
+            awaited: Vec::new(),
             flows: Flows::default(),
             packets: Traffic::default(),
             bytes: Traffic::default(),
@@ -255,6 +258,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
         },
         shortcut: Taken::read(state.shortcut, &tables)?,
         filters: filters(&state, &tables)?,
+        awaited: state.awaited().cloned().collect(),
         interfaces: interfaces(state)?,
     })
 }
@@ -409,6 +413,14 @@ impl Status {
             if let Some(shortcut) = shortcut {
                 text += &format!("  {}\n", shortcut.text());
             }
+        }
+        for name in &self.awaited {
+            let by_whom = if self.controller.running {
+                "the controller attaches it"
+            } else {
+                "and no controller runs that would attach it"
+            };
+            text += &format!("interface {name}: awaited; {by_whom} when it comes\n");
         }
         let Flows { ipv4, ipv6 } = &self.flows;
         text += &format!(

@@ -71,8 +71,9 @@ enum Command {
     /// Put another policy in force at once and as a whole; flows and the controller go on
     #[command(
         after_help = "Examples:\n  fwx apply /etc/fwx/policy.toml\n  fwx apply --shadow new.toml\n\n\
-                            Interfaces and the size of the flow tables change with `fwx up` and \
-                            `fwx run` only."
+                            Interfaces that are new are attached to by a controller that runs. \
+                            Otherwise interfaces and the size of the flow tables change with `fwx \
+                            up` and `fwx run` only."
     )]
     Apply {
         /// The policy
@@ -230,7 +231,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let instance = Instance::new(&cli.instance)?;
     match cli.command {
         Command::Run { bring, log_kernel } => {
-            let wanted = Wanted { log_kernel, ..bring.wanted()? };
+            let wanted = bring.wanted()?;
+            // What was named by hand has to be there: else it is a slip.
+            let wanted = Wanted { log_kernel, awaits: !wanted.interfaces_given, ..wanted };
             need_root()?;
             controller::run(&instance, &wanted).await?;
         }
@@ -314,12 +317,15 @@ impl Bring {
             Some(path) => check::load(path)?,
             None => Policy::builtin(),
         };
-        if !self.interfaces.is_empty() {
+        let interfaces_given = !self.interfaces.is_empty();
+        if interfaces_given {
             policy = policy.with_interfaces(self.interfaces)?;
         }
         Ok(Wanted {
             policy,
             policy_file: self.policy,
+            interfaces_given,
+            awaits: false,
             mode: self.mode,
             log_kernel: false,
             adopt: self.adopt.map(Duration::from_secs),
