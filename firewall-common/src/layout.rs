@@ -158,6 +158,12 @@ pub struct Command {
     pub order: u32,
     /// 4 or 6.
     pub version: u32,
+    /// Number of the rule that the flow is to have.
+    pub rule: u16,
+    /// Number of the protocol that it is to have.
+    pub protocol: u16,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 impl Command {
@@ -175,6 +181,8 @@ pub enum Order {
     Remove = 2,
     /// Leave a tombstone in its place.
     Kill = 3,
+    /// Give it the rule and the protocol of the command, as a policy says that judged it anew.
+    Reassign = 4,
 }
 
 /// Length of the shortest Ethernet frame without its check sequence, which brings it to 64 bytes (IEEE 802.3).

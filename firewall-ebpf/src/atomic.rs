@@ -21,17 +21,31 @@ const ATTEMPTS: u32 = 4;
 /// Moves the flow from state `from` to `to`. `false`: it is not in `from` any more, and stays as it is.
 #[inline(always)]
 pub fn change_state(flow: &mut Flow, from: State, to: State) -> bool {
+    let (rule, end) = (flow.rule, flow.originator_is_second);
+    change_head(flow, [from as u8, end], rule, [to as u8, end], rule)
+}
+
+/// Gives the flow, which is in `state`, another rule. `false`: it is not in that state any more, and stays as it is.
+#[inline(always)]
+pub fn change_rule(flow: &mut Flow, state: State, rule: u16) -> bool {
+    let (before, end) = (flow.rule, flow.originator_is_second);
+    change_head(flow, [state as u8, end], before, [state as u8, end], rule)
+}
+
+/// Changes the word that begins with the state: with which end began, which never changes, and with the rule, which
+/// a new policy may change at any time.
+#[inline(always)]
+fn change_head(flow: &mut Flow, from: [u8; 2], from_rule: u16, to: [u8; 2], to_rule: u16) -> bool {
     const { assert!(core::mem::offset_of!(Flow, state) % 4 == 0) };
     const { assert!(core::mem::offset_of!(Flow, protocol) == core::mem::offset_of!(Flow, state) + 4) };
-    // The state's word holds more, which never changes in the life of a flow.
-    let (originator_is_second, [rule, rule_end]) =
-        (flow.originator_is_second, flow.rule.to_ne_bytes());
-    let with =
-        |state: State| u32::from_ne_bytes([state as u8, originator_is_second, rule, rule_end]);
+    let head = |[state, end]: [u8; 2], rule: u16| {
+        let [rule, rule_end] = rule.to_ne_bytes();
+        u32::from_ne_bytes([state, end, rule, rule_end])
+    };
     let word = core::ptr::from_mut(&mut flow.state).cast::<u32>();
+    let (old, new) = (head(from, from_rule), head(to, to_rule));
     // SAFETY: the state begins an aligned word of the flow.
-    let (_, changed) =
-        unsafe { atomic_cxchg::<u32, { SeqCst }, { SeqCst }>(word, with(from), with(to)) };
+    let (_, changed) = unsafe { atomic_cxchg::<u32, { SeqCst }, { SeqCst }>(word, old, new) };
     changed
 }
 

@@ -13,6 +13,7 @@ use crate::{
     maps::TIMEOUTS,
     pinholes,
     tables::{self, Key},
+    tally,
 };
 
 /// The flow was there and is changed.
@@ -20,7 +21,7 @@ const DONE: i32 = 1;
 /// It was not there, or is not what the command takes it for.
 const NOT_DONE: i32 = 0;
 
-/// How often a kill is tried again where a packet changed the flow's state in the same moment.
+/// How often a change is tried again where a packet changed the flow's state in the same moment.
 const ATTEMPTS: u32 = 4;
 
 /// Executes the command that is the frame. Returns [`DONE`] or [`NOT_DONE`].
@@ -41,6 +42,8 @@ pub fn execute(frame: &TcFrame) -> i32 {
         true
     } else if command.order == Order::Kill as u32 {
         kill(flow, &command)
+    } else if command.order == Order::Reassign as u32 {
+        reassign(flow, &command)
     } else {
         false
     };
@@ -90,6 +93,29 @@ fn kill(flow: &mut Flow, command: &Command) -> bool {
             flow.kin = command.event;
             flow.last_seen = command.now;
             filter::forget(flow.id, command.now, command.event);
+            return true;
+        }
+    }
+    false
+}
+
+/// What a filter knew of the flow stays: another one that reads it from here on begins in its midst, as it does when
+/// another is bound.
+#[inline(always)]
+fn reassign(flow: &mut Flow, command: &Command) -> bool {
+    for _ in 0..ATTEMPTS {
+        let state = flow.state();
+        if matches!(state, State::Killed | State::Alias) {
+            return false;
+        }
+        let counted = Counted::by(flow);
+        if atomic::change_rule(flow, state, command.rule) {
+            flow.protocol = command.protocol;
+            if !flow.is_counted_apart() {
+                // What it has counted so far stays with the rule that let it in.
+                tally::left(counted);
+                tally::entered(Counted { rule: command.rule, ..counted });
+            }
             return true;
         }
     }

@@ -2,7 +2,7 @@
 //! them (`firewall-ebpf/src/prohibited.rs`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -23,6 +23,15 @@ pub fn put_into_force(tables: &Tables, interfaces: &[InterfaceState]) -> Result<
         tables.set_own_addresses(*index, chosen(name, &listed))?;
     }
     Ok(())
+}
+
+/// The addresses of this network namespace.
+///
+/// # Errors
+///
+/// When the kernel does not list them.
+pub fn own() -> Result<HashSet<IpAddr>> {
+    Ok(listed()?.into_values().flatten().collect())
 }
 
 /// The addresses of this network namespace, by the interface's name, in the kernel's order.

@@ -17,7 +17,7 @@ use nix::{
 
 use crate::{
     addresses,
-    apply::Change,
+    apply::{self, Change, watcher},
     attach::{self, Mode},
     bad_input, bpffs, devices,
     flows::FlowTable,
@@ -25,7 +25,7 @@ use crate::{
     link::{self, Interface},
     memory, namespace,
     object::{self, BENCH_PREFIX, Purpose},
-    policy::{Policy, TableSizes},
+    policy::{Policy, PolicyText, TableSizes},
     resize::Resize,
     ring::monotonic_ns,
     shortcut::Shortcut,
@@ -41,6 +41,8 @@ const RESIZE_NS: u64 = 30_000_000_000;
 pub struct Wanted {
     /// The policy.
     pub policy: Policy,
+    /// The policy as it was written.
+    pub text: PolicyText,
     /// The file it came from.
     pub policy_file: Option<PathBuf>,
     /// Whether its interfaces were named on the command line.
@@ -75,9 +77,9 @@ pub struct Up {
 /// there goes on.
 pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
     let there = link::all().await?;
-    let interfaces = find_interfaces(wanted, &there)?;
+    let mut interfaces = find_interfaces(wanted, &there)?;
     bpffs::ensure_mounted()?;
-    let _change = instance.lock_for_change()?;
+    let change = instance.lock_for_change()?;
     let adopted = instance.is_up();
     if let Some(other) = instance.pins_of_other_layouts()?.first() {
         bail!(
@@ -88,10 +90,24 @@ pub async fn bring_up(instance: &Instance, wanted: &Wanted) -> Result<Up> {
             other.display()
         );
     }
-    let result = build(instance, wanted, &interfaces, &there, adopted);
+    let mut wanted = wanted.clone();
+    if adopted && let Some((text, policy_file)) = apply::kept_at_bring_up(instance, &change)? {
+        let policy = text.policy()?;
+        if policy != wanted.policy {
+            eprintln!(
+                "fwx: another policy is in force by `fwx apply --confirm` and stays so: see `fwx status`"
+            );
+        }
+        wanted = Wanted { policy, text, policy_file, ..wanted };
+        interfaces = find_interfaces(&wanted, &there)?;
+    }
+    let result = build(instance, &wanted, &interfaces, &there, adopted);
     if result.is_err() && !adopted {
         remove_pins(&instance.pins())?;
         instance.forget_change_lock();
+    }
+    if result.is_ok() && apply::Pending::of(instance)?.is_none() {
+        apply::remember(instance, &wanted.text);
     }
     result
 }
@@ -103,6 +119,7 @@ pub fn take_down(instance: &Instance) -> Result<bool> {
     namespace::check(&instance.links())?;
     let ended = end_controller(instance)?;
     let _change = instance.lock_for_change()?;
+    watcher::end(instance)?;
     let others = instance.pins_of_other_layouts()?;
     let pinned = instance.pins().is_dir() || !others.is_empty();
     remove_pins(&instance.pins())?;
@@ -177,7 +194,8 @@ fn build(
     }
     say_memory(&tables)?;
     let policy_file = wanted.policy_file.clone();
-    let change = Change::new(&wanted.policy, policy_file, before.as_ref(), &tables, adopted)?;
+    let change = Change::new(&wanted.policy, policy_file, before.as_ref(), &tables, adopted)?
+        .text(&wanted.text);
     change
         .put_in_force(instance, before.as_ref(), &tables)
         .context("cannot put the policy in force")?;

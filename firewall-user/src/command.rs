@@ -51,6 +51,11 @@ impl Commander {
         self.execute(Command { id, event, now, ..command(key, Order::Kill) })
     }
 
+    /// Gives the flow with this number another rule and protocol. `false`: it is not there any more, or was killed.
+    pub fn reassign(&self, key: &Key, id: u64, rule: u16, protocol: u16) -> Result<bool> {
+        self.execute(Command { id, rule, protocol, ..command(key, Order::Reassign) })
+    }
+
     fn execute(&self, command: Command) -> Result<bool> {
         let options =
             TestRunOptions { data_in: Some(bytemuck::bytes_of(&command)), ..TestRunOptions::new() };

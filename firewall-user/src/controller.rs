@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    apply::confirm::{self, Guard},
     attach::Mode as AttachMode,
     bring_up::{Wanted, bring_up},
     comings::{Comings, LinkChanges},
@@ -80,7 +81,7 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
             interface.name, interface.ingress, interface.egress, interface.why
         );
     }
-    let timeouts = *wanted.policy.timeouts();
+    let timeouts = up.state.timeouts();
     let programs = Programs { ebpf: up.ebpf, kernel_log, mode: wanted.mode };
     let mut controller = Controller::new(instance, up.state, timeouts, programs)?;
     let listener = subscribe::listen(instance)?;
@@ -90,6 +91,9 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
         "controller started: attached anew".to_owned()
     })?;
     controller.tell_awaited().await?;
+    if let Some(unheard) = confirm::take_unheard(instance)? {
+        controller.tell(unheard)?;
+    }
     eprintln!(
         "fwx: instance {} runs; Ctrl-C ends the controller, not the firewall",
         instance.name()
@@ -120,6 +124,7 @@ struct Controller {
     /// The programs that are attached, for interfaces that come.
     ebpf: Ebpf,
     comings: Comings,
+    guard: Guard,
     last_own_event: u64,
     housekeeping: Housekeeping,
     kernel_log: Option<KernelLog>,
@@ -157,6 +162,7 @@ impl Controller {
             bindings: Vec::new(),
             ebpf,
             comings: Comings::new(mode),
+            guard: Guard::default(),
             last_own_event: 0,
             housekeeping,
             kernel_log,
@@ -212,6 +218,9 @@ impl Controller {
                     }
                     if let Err(error) = self.look_at_bindings() {
                         tracing::warn!("cannot look at the bindings: {error:#}");
+                    }
+                    if let Err(error) = self.guard.look(&self.instance).await {
+                        tracing::warn!("cannot go back to the policy before: {error:#}");
                     }
                     let notices = self.housekeeping.look();
                     self.take_notice(notices)?;
@@ -388,7 +397,8 @@ fn now_ns() -> i128 {
     time::OffsetDateTime::now_utc().unix_timestamp_nanos()
 }
 
-fn told(binding: &Binding) -> String {
+/// What is bound, for people.
+pub(crate) fn told(binding: &Binding) -> String {
     match firewall_common::filter::FilterId::from_raw(binding.filter) {
         None => "unbound".to_owned(),
         Some(filter) => format!(

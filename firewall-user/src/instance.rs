@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{Read as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -16,7 +16,7 @@ use firewall_common::{
     layout,
 };
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{bad_input, bpffs, shadow::ShadowState};
 
@@ -137,6 +137,33 @@ impl Instance {
             .and_then(|()| fs::write(&new, serde_json::to_vec_pretty(state)?))
             .and_then(|()| fs::rename(&new, &path))
             .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Reads `file` of the run directory; `None`: there is none.
+    pub(crate) fn read_json<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>> {
+        let path = self.run_directory().join(file);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .with_context(|| format!("{} is not what fwx wrote", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Writes `file` of the run directory, for root alone, all of it or nothing.
+    pub(crate) fn write_json(&self, file: &str, value: &impl Serialize) -> Result<()> {
+        let path = self.run_directory().join(file);
+        let new = path.with_extension("new");
+        let write = || -> Result<()> {
+            fs::create_dir_all(self.run_directory())?;
+            let mut options = OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&serde_json::to_vec(value)?)?;
+            Ok(fs::rename(&new, &path)?)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Takes the controller's place. `Err` holds the process id of the controller that has it.

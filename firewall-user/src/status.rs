@@ -14,6 +14,7 @@ use firewall_common::{
 use serde::Serialize;
 
 use crate::{
+    apply::confirm::{Pending, PendingStatus},
     event::rfc3339,
     flows::FlowTable,
     instance::{Instance, InterfaceState, State},
@@ -40,6 +41,9 @@ pub struct Status {
     /// The policy on trial beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<ShadowStatus>,
+    /// A policy that waits for `fwx confirm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingStatus>,
     /// Its interfaces.
     pub interfaces: Vec<InterfaceStatus>,
     /// Names of those that are not there and are attached by the controller when they come.
@@ -186,6 +190,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             controller,
             policy: None,
             shadow: None,
+            pending: None,
             interfaces: Vec::new(),
             awaited: Vec::new(),
             flows: Flows::default(),
@@ -225,6 +230,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
         controller,
         policy: state.policy_file.as_ref().map(|path| path.display().to_string()),
         shadow: ShadowStatus::of(&state, &tables)?,
+        pending: Pending::status(instance)?,
         flows: Flows {
             ipv4: family(&tables, FlowTable::HalfOpenV4, FlowTable::CompletedV4)?,
             ipv6: family(&tables, FlowTable::HalfOpenV6, FlowTable::CompletedV6)?,
@@ -405,6 +411,7 @@ impl Status {
         if let Some(shadow) = &self.shadow {
             text += &shadow.text();
         }
+        text += &self.pending.as_ref().map_or_else(String::new, PendingStatus::text);
         for InterfaceStatus { state, shortcut } in &self.interfaces {
             text += &format!(
                 "interface {}: ingress {}, egress {} ({})\n",

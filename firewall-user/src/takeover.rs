@@ -250,7 +250,8 @@ fn packet(connection: &Existing, tuple: &Tuple, is_translated: bool) -> Packet {
     }
 }
 
-fn words(address: IpAddr) -> [u32; 4] {
+/// An address as packets have it.
+pub(crate) fn words(address: IpAddr) -> [u32; 4] {
     match address {
         IpAddr::V4(address) => [u32::from_ne_bytes(address.octets()), 0, 0, 0],
         IpAddr::V6(address) => bytemuck::cast(address.octets()),

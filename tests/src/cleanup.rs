@@ -25,6 +25,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use firewall_user::{apply::watcher, instance::Instance};
 use nix::{
     sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction},
     unistd::Pid,
@@ -37,6 +38,9 @@ const PREFIX: &str = "fwx";
 
 /// Where fwx keeps its pins, one directory for each layout version below it.
 pub(crate) const PINS: &str = "/sys/fs/bpf/fwx";
+
+/// Where fwx keeps what lives as long as the machine runs, one directory for each instance.
+const RUN: &str = "/run/fwx";
 
 /// Signals that end a lab in good order.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -205,6 +209,13 @@ fn sweep() {
     }
     for name in names_in(&std::env::temp_dir()).filter(|name| is_orphan(name)) {
         leftovers.push(Leftover::Directory(std::env::temp_dir().join(name)));
+    }
+
+    for name in names_in(Path::new(RUN)).filter(|name| is_orphan(name)) {
+        if let Err(error) = Instance::new(&name).and_then(|instance| watcher::end(&instance)) {
+            eprintln!("lab: cannot end what a dead lab's `fwx apply --confirm` started: {error:#}");
+        }
+        leftovers.push(Leftover::Directory(Path::new(RUN).join(name)));
     }
 
     for leftover in leftovers {

@@ -162,6 +162,11 @@ impl Host {
         Ok(path)
     }
 
+    /// The path that a file of the lab has, which is removed with the lab.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
     /// Makes a directory of the lab, which is removed with it, and returns its path.
     pub fn make_directory(&self, name: &str) -> Result<PathBuf> {
         let path = self.directory.join(name);

@@ -31,7 +31,7 @@ pub mod wait;
 
 pub use fwx::{
     Binding, Connection, Controller, Event, FamilyFlows, Finding, Flows, Fwx, InterfaceStatus,
-    Mode, Outcome, Packets, Pinhole, Pinholes, Status, find_binary,
+    Mode, Outcome, Packets, Pending, Pinhole, Pinholes, Status, find_binary,
 };
 pub use host::{Host, Interface};
 pub use packet::{Mac, Packet};

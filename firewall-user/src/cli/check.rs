@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::Result;
 use firewall_user::policy::{
-    Checked, Policy, PolicyError, Probe, ProblemEntry, Sources, Summary, Warnings, schema,
+    Checked, Policy, PolicyError, PolicyText, Probe, ProblemEntry, Sources, Summary, Warnings,
+    schema,
 };
 use serde::Serialize;
 
@@ -93,9 +94,9 @@ fn text(file: &Path, warnings: &Warnings) -> String {
 }
 
 /// The policy that a command is to put in force. What is hardly meant in it is told.
-pub(super) fn load(file: &Path) -> Result<Policy, PolicyError> {
-    let Checked { policy, warnings, .. } = read(file)?;
-    print(&warnings);
+pub(super) fn checked(text: &PolicyText) -> Result<Policy> {
+    let (policy, warnings) = text.check()?;
+    warnings.iter().for_each(print);
     Ok(policy)
 }
 

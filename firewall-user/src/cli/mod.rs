@@ -1,5 +1,6 @@
 //! The command line.
 
+mod apply;
 mod check;
 mod conn;
 mod filter;
@@ -18,12 +19,13 @@ use std::{
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use firewall_user::{
-    apply, attach,
+    apply::watcher,
+    attach,
     bring_up::{Wanted, bring_up, take_down},
     controller,
     events::Criteria,
     instance::Instance,
-    policy::{Policy, PolicyError},
+    policy::{Policy, PolicyError, PolicyText},
     preflight::preflight,
     replay::Hook,
     status,
@@ -70,20 +72,24 @@ enum Command {
     Up(Bring),
     /// Put another policy in force at once and as a whole; flows and the controller go on
     #[command(
-        after_help = "Examples:\n  fwx apply /etc/fwx/policy.toml\n  fwx apply --shadow new.toml\n\n\
-                            Interfaces that are new are attached to by a controller that runs. \
-                            Otherwise interfaces and the size of the flow tables change with `fwx \
-                            up` and `fwx run` only."
+        after_help = "Examples:\n  fwx apply --dry-run new.toml\n  fwx apply --confirm 60 new.toml\n  fwx \
+                      confirm\n  fwx apply --live reevaluate new.toml\n  fwx \
+                      apply --shadow new.toml\n\nInterfaces that are new are \
+                      attached to by a controller that runs. Otherwise interfaces and the size of the flow \
+                      tables change with `fwx up` and `fwx run` only."
     )]
-    Apply {
-        /// The policy
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Do not put it in force: ask it about new flows too, and tell by `fwx shadow diff` where it
-        /// differs
-        #[arg(long)]
-        shadow: bool,
-    },
+    Apply(apply::Apply),
+    /// The policy that was applied with --confirm is good: it stays in force
+    #[command(after_help = "Example:\n  fwx confirm")]
+    Confirm,
+    /// Put a policy in force that was in force before
+    #[command(
+        after_help = "Examples:\n  fwx rollback --list\n  fwx rollback\n  fwx rollback 3 --confirm 60"
+    )]
+    Rollback(apply::Rollback),
+    /// Goes back to the policy before when no confirmation comes: `fwx apply --confirm` starts it
+    #[command(hide = true, name = watcher::COMMAND)]
+    WatchForConfirm,
     /// Take everything down: controller, programs, tables
     #[command(after_help = "Example:\n  fwx --instance branch down")]
     Down,
@@ -242,16 +248,16 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             need_root()?;
             up(&instance, &wanted).await?;
         }
-        Command::Apply { file, shadow: true } => {
-            let policy = check::load(&file)?;
+        Command::Apply(command) => apply::apply(&instance, command)?,
+        Command::Confirm => {
             need_root()?;
-            shadow::begin(&instance, &policy, &file)?;
+            apply::confirm(&instance)?;
         }
-        Command::Apply { file, shadow: false } => {
-            let policy = check::load(&file)?;
+        Command::Rollback(command) => {
             need_root()?;
-            apply(&instance, &policy, &file)?;
+            apply::rollback(&instance, command)?;
         }
+        Command::WatchForConfirm => watcher::watch(&instance)?,
         Command::Down => {
             need_root()?;
             let was_up = take_down(&instance)?;
@@ -313,16 +319,16 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
 
 impl Bring {
     fn wanted(self) -> Result<Wanted> {
-        let mut policy = match &self.policy {
-            Some(path) => check::load(path)?,
-            None => Policy::builtin(),
+        let mut text = match &self.policy {
+            Some(path) => PolicyText::load(path)?,
+            None => PolicyText::default(),
         };
-        let interfaces_given = !self.interfaces.is_empty();
-        if interfaces_given {
-            policy = policy.with_interfaces(self.interfaces)?;
-        }
+        text.interfaces = self.interfaces;
+        let interfaces_given = !text.interfaces.is_empty();
+        let policy = check::checked(&text)?;
         Ok(Wanted {
             policy,
+            text,
             policy_file: self.policy,
             interfaces_given,
             awaits: false,
@@ -349,19 +355,6 @@ async fn up(instance: &Instance, wanted: &Wanted) -> Result<()> {
         "fwx: instance {} is up{}",
         instance.name(),
         if up.adopted { ", adopted what was pinned" } else { "" }
-    );
-    Ok(())
-}
-
-fn apply(instance: &Instance, policy: &Policy, file: &Path) -> Result<()> {
-    for left in apply::apply(instance, policy, file)? {
-        eprintln!("fwx: until the firewall is brought up again {left}");
-    }
-    eprintln!(
-        "fwx: instance {}: {} is in force, {} rules",
-        instance.name(),
-        file.display(),
-        policy.rules().len()
     );
     Ok(())
 }

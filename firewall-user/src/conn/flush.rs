@@ -3,7 +3,7 @@
 use anyhow::Result;
 use firewall_common::reason::Reason;
 
-use super::{kill::Teller, number::Numbers};
+use super::{Teller, number::Numbers};
 use crate::{
     command::Commander, event::Event, flows::FlowTable, instance::Instance, tables::Tables,
 };

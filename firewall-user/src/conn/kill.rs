@@ -1,36 +1,10 @@
 //! Killing connections: a tombstone for each, an event, and a RST for both ends at once.
 
 use anyhow::Result;
-use aya::maps::{HashMap, MapData};
-use firewall_common::{
-    event::EventKind,
-    flow::{Flow, KeyV4, KeyV6},
-    reason::Reason,
-    wire::ip_protocol,
-};
+use firewall_common::reason::Reason;
 
-use super::{list::aliases, number::Numbers, publish::Publisher, raw::Sender, resets};
-use crate::{
-    command::Commander,
-    event::{Event, Names, rfc3339},
-    flows::{Entry, Key},
-    instance::Instance,
-    ring::monotonic_ns,
-    tables::Tables,
-};
-
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Killed {
-    /// Connections that are dead now.
-    pub killed: u64,
-    /// RSTs that were sent.
-    pub resets: u64,
-    /// What the first RST failed with that could not be sent.
-    pub reset_failure: Option<String>,
-    /// Why no event tells of it, if none does.
-    pub unheard: Option<String>,
-}
+use super::{Killed, Telling, end};
+use crate::{event::Names, flows::Entry, instance::Instance, tables::Tables};
 
 /// Kills `entries`, connections of `instance`. One that is gone or was killed meanwhile is passed over.
 pub fn kill(
@@ -39,96 +13,6 @@ pub fn kill(
     names: &Names,
     entries: &[Entry],
 ) -> Result<Killed> {
-    let commander = Commander::pinned(instance)?;
-    let aliases = aliases(tables, entries)?;
-    let flows = Flows::open(tables)?;
-    let mut numbers = Numbers::of(instance)?;
-    let mut teller = Teller::of(instance);
-    let mut sender = Sender::default();
-    let mut killed = Killed::default();
-    for entry in entries {
-        let number = numbers.next();
-        if !commander.kill(&entry.key, entry.flow.id, number, monotonic_ns())? {
-            continue;
-        }
-        killed.killed += 1;
-        // From here on no packet changes it: these are the last numbers that both ends got to see.
-        let flow = flows.get(&entry.key).unwrap_or(entry.flow);
-        let entry = Entry { key: entry.key, flow };
-        if entry.key.protocol() == ip_protocol::TCP {
-            let near = entry.endpoints();
-            let far = aliases.get(&flow.id).copied().unwrap_or(near);
-            for reset in resets(&flow, near, far) {
-                match sender.send(&reset, flow.interface) {
-                    Ok(()) => killed.resets += 1,
-                    Err(error) => {
-                        killed.reset_failure.get_or_insert_with(|| format!("{error:#}"));
-                    }
-                }
-            }
-        }
-        let event =
-            Event::of_flow(EventKind::ConnectionKilled, Reason::ConnectionKilled, &entry, names);
-        teller.tell(event, number);
-    }
-    numbers.keep()?;
-    killed.unheard = teller.finish();
-    Ok(killed)
-}
-
-/// Tells the controller, as long as that works.
-pub(super) struct Teller {
-    publisher: Result<Publisher, String>,
-}
-
-impl Teller {
-    pub(super) fn of(instance: &Instance) -> Self {
-        let publisher = match Publisher::of(instance) {
-            Ok(Some(publisher)) => Ok(publisher),
-            Ok(None) => Err("no controller runs".to_owned()),
-            Err(error) => Err(format!("{error:#}")),
-        };
-        Self { publisher }
-    }
-
-    /// Hands over an event with its number, of this moment.
-    pub(super) fn tell(&mut self, event: Event, number: u64) {
-        let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
-        let event = Event { event_id: number, timestamp: rfc3339(now), ..event };
-        if let Ok(publisher) = &mut self.publisher
-            && let Err(error) = publisher.publish(&event)
-        {
-            self.publisher = Err(format!("{error:#}"));
-        }
-    }
-
-    /// Why not all was heard, if it was not.
-    pub(super) fn finish(self) -> Option<String> {
-        match self.publisher {
-            Ok(publisher) => publisher.finish().err().map(|error| format!("{error:#}")),
-            Err(error) => Some(error),
-        }
-    }
-}
-
-/// Finding single flows again.
-struct Flows {
-    v4: [HashMap<MapData, KeyV4, Flow>; 2],
-    v6: [HashMap<MapData, KeyV6, Flow>; 2],
-}
-
-impl Flows {
-    fn open(tables: &Tables) -> Result<Self> {
-        Ok(Self {
-            v4: [tables.flows_v4()?, tables.half_open_v4()?],
-            v6: [tables.flows_v6()?, tables.half_open_v6()?],
-        })
-    }
-
-    fn get(&self, key: &Key) -> Option<Flow> {
-        match key {
-            Key::V4(key) => self.v4.iter().find_map(|table| table.get(key, 0).ok()),
-            Key::V6(key) => self.v6.iter().find_map(|table| table.get(key, 0).ok()),
-        }
-    }
+    let telling = Telling { reason: Reason::ConnectionKilled, resets: true };
+    end(instance, tables, names, entries, telling)
 }

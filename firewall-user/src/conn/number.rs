@@ -16,7 +16,7 @@ const COMMAND_CPU: u64 = (1 << 10) - 2;
 
 /// Gives numbers. One command at a time has it; others wait.
 #[derive(Debug)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     /// Holds the last number that was given.
     file: Flock<fs::File>,
     last: u64,
@@ -24,7 +24,7 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// The numbers of an instance, beyond all that were given before.
-    pub(super) fn of(instance: &Instance) -> Result<Self> {
+    pub(crate) fn of(instance: &Instance) -> Result<Self> {
         let path = instance.run_directory().join("command-events");
         let open = || -> Result<Self> {
             fs::create_dir_all(instance.run_directory())?;
@@ -47,13 +47,13 @@ impl Numbers {
     }
 
     /// The next number.
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.last += 1;
         self.last << 10 | COMMAND_CPU
     }
 
     /// Writes down which was the last, for the next command.
-    pub(super) fn keep(&mut self) -> Result<()> {
+    pub(crate) fn keep(&mut self) -> Result<()> {
         self.file.rewind()?;
         self.file.set_len(0)?;
         Ok(write!(self.file, "{}", self.last)?)

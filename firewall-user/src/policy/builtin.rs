@@ -7,7 +7,7 @@ use firewall_common::{
     policy::{Action, Mode, NewFlow, Profile},
 };
 
-use super::{FilterSettings, Limits, Policy, Protocol, SourceChecks, TableSizes, Transport};
+use super::{FilterSettings, Limits, Live, Policy, Protocol, SourceChecks, TableSizes, Transport};
 
 /// See [`Policy::builtin`].
 pub(super) fn policy() -> Policy {
@@ -26,6 +26,7 @@ pub(super) fn policy() -> Policy {
         new_flow: NewFlow::Enforce,
         shortcut: false,
         essential: Essential::DEFAULT,
+        live: Live::Keep,
         tables: TableSizes::default(),
         timeouts: Timeouts::default(),
         limits: Limits::default(),

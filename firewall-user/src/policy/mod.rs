@@ -38,6 +38,7 @@ mod rules;
 pub mod schema;
 mod source;
 mod summary;
+mod text;
 mod tracker;
 mod transport;
 mod value;
@@ -50,10 +51,11 @@ pub use files::{SourceFile, Sources};
 pub use icmp::IcmpType;
 pub use lint::WarningKind;
 pub use model::{
-    Asymmetric, FilterSettings, Limits, MissingInterface, Network, Policy, PolicyRule, Protocol,
-    SourceChecks, SourceList, TableSizes, action_name,
+    Asymmetric, FilterSettings, Limits, Live, MissingInterface, Network, Policy, PolicyRule,
+    Protocol, SourceChecks, SourceList, TableSizes, action_name,
 };
 pub use summary::Summary;
+pub use text::{PolicyFile, PolicyText};
 pub use transport::Transport;
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub struct Policy {
     pub(super) new_flow: NewFlow,
     pub(super) shortcut: bool,
     pub(super) essential: u32,
+    pub(super) live: Live,
     pub(super) tables: TableSizes,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
@@ -99,6 +100,11 @@ impl Policy {
     /// What passes whatever the rules say: bit set of [`Essential`](firewall_common::essential::Essential).
     pub fn essential(&self) -> u32 {
         self.essential
+    }
+
+    /// What becomes of live flows that this policy would not let in, when it comes in force.
+    pub fn live(&self) -> Live {
+        self.live
     }
 
     /// How much room there is for flows.
@@ -188,6 +194,29 @@ pub struct MissingInterface {
     pub what: &'static str,
     /// of this name.
     pub name: String,
+}
+
+/// What becomes of live flows when another policy comes in force that would not let them in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Live {
+    /// They go on, and no flow is judged again
+    #[default]
+    Keep,
+    /// They end in silence; the others go on under the rule that lets them in now
+    Reevaluate,
+    /// They end, and both ends of a TCP connection are told by a RST
+    Kill,
+}
+
+impl Live {
+    /// The name in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Reevaluate => "reevaluate",
+            Self::Kill => "kill",
+        }
+    }
 }
 
 /// How much room there is for flows, in flows of one address family.

@@ -11,7 +11,7 @@ use firewall_common::{
 use toml::de::DeTable;
 
 use super::{
-    FilterSettings, Policy, PolicyError, Protocol, Sources,
+    FilterSettings, Live, Policy, PolicyError, Protocol, Sources,
     anti_spoofing::anti_spoofing,
     asymmetric::asymmetric,
     builtin,
@@ -92,7 +92,7 @@ fn check_included(sources: &Sources, path: &Path, root: &Section<'_, '_>, proble
 /// something in its place, which [`parse`] lets nobody see.
 pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy {
     root.deny_unknown_keys(&KEYS, problems);
-    let Gateway { interfaces, default_action, new_flow, shortcut, essential } =
+    let Gateway { interfaces, default_action, new_flow, shortcut, essential, live } =
         gateway(root, problems);
     let tables = tracker::tables(root, problems);
     let timeouts = tracker::timeouts(root, problems);
@@ -122,6 +122,7 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
         new_flow,
         shortcut,
         essential,
+        live,
         tables,
         timeouts,
         limits,
@@ -140,6 +141,7 @@ struct Gateway {
     new_flow: NewFlow,
     shortcut: bool,
     essential: u32,
+    live: Live,
 }
 
 fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
@@ -150,6 +152,7 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
         new_flow: NewFlow::Enforce,
         shortcut: false,
         essential: Essential::DEFAULT,
+        live: Live::Keep,
     };
     let Some(table) = root.value("gateway") else {
         problems.add(0..0, ProblemKind::NoInterfaces, Some(INTERFACES_HELP.to_owned()));
@@ -158,7 +161,7 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
     let Some(section) = Section::new("[gateway]".to_owned(), table, problems) else {
         return nothing;
     };
-    let known = ["interfaces", "default", "new_flow", "shortcut", "essential"];
+    let known = ["interfaces", "default", "new_flow", "shortcut", "essential", "live"];
     section.deny_unknown_keys(&known, problems);
     let interfaces = interfaces(&section, problems);
     let choices = [Action::Deny, Action::Allow].map(|action| (action_name(action), action));
@@ -175,8 +178,13 @@ fn gateway(root: &Section<'_, '_>, problems: &mut Problems) -> Gateway {
         .value("shortcut")
         .and_then(|value| document::boolean("shortcut", value, problems))
         .unwrap_or(nothing.shortcut);
+    let choices = [Live::Keep, Live::Reevaluate, Live::Kill].map(|choice| (choice.name(), choice));
+    let live = section
+        .value("live")
+        .and_then(|value| document::choice("live", &choices, value, problems))
+        .unwrap_or(nothing.live);
     let essential = essential(&section, problems).unwrap_or(nothing.essential);
-    Gateway { interfaces, default_action, new_flow, shortcut, essential }
+    Gateway { interfaces, default_action, new_flow, shortcut, essential, live }
 }
 
 /// What `gateway` lists as essential, which may be nothing; `None`: it does not say.

@@ -23,6 +23,7 @@ pub struct Summary<'a> {
     new_flow: &'static str,
     shortcut: bool,
     essential: Vec<&'static str>,
+    live: &'static str,
     tables: TablesSummary,
     /// In seconds.
     timeouts: BTreeMap<&'static str, u64>,
@@ -221,6 +222,7 @@ impl Policy {
             new_flow: self.new_flow.name(),
             shortcut: self.shortcut,
             essential: essential.map(|(name, _)| *name).collect(),
+            live: self.live.name(),
             tables: TablesSummary { completed, half_open },
             timeouts: timeouts.collect(),
             limits: limits(&self.limits),

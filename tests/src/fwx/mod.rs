@@ -3,7 +3,11 @@
 
 mod output;
 
-use std::{env, fmt, path::PathBuf, process::Command};
+use std::{
+    env, fmt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::sys::signal::Signal;
@@ -11,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 pub use self::output::{
     Binding, Connection, Controller, Event, FamilyFlows, Finding, Flows, InterfaceStatus, Packets,
-    Pinhole, Pinholes, Status,
+    Pending, Pinhole, Pinholes, Status,
 };
 use crate::{
     cleanup::{self, Leftover},
@@ -24,6 +28,8 @@ use crate::{
 const COMMAND_LIMIT_SECONDS: &str = "120";
 /// What coreutils' `timeout` exits with when the limit is reached.
 const TIMED_OUT: i32 = 124;
+/// Names the directory where fwx keeps what a reboot leaves.
+const STATE_DIRECTORY: &str = "FWX_STATE_DIRECTORY";
 /// Events that [`Fwx::diagnostics`] shows.
 const EVENTS_SHOWN: usize = 30;
 
@@ -89,6 +95,8 @@ pub struct Fwx<'lab> {
     host: &'lab Host,
     instance: String,
     binary: PathBuf,
+    /// Where it keeps the policies that were in force.
+    state_directory: PathBuf,
     controller: Option<Process>,
     /// The end of the log of the controller before, for messages.
     former_log: String,
@@ -108,8 +116,9 @@ impl<'lab> Fwx<'lab> {
     pub fn new(host: &'lab Host, instance: String) -> Result<Self> {
         Ok(Self {
             host,
-            instance,
             binary: find_binary()?,
+            state_directory: host.path(&format!("{instance}-state")),
+            instance,
             controller: None,
             former_log: "(no controller)".to_owned(),
             leftover: None,
@@ -140,6 +149,7 @@ impl<'lab> Fwx<'lab> {
         self.remember()?;
         let mut command = self.host.command(&self.binary);
         command.args(["--instance", &self.instance, "run"]).args(&self.options);
+        command.env(STATE_DIRECTORY, &self.state_directory);
         let controller = self.controller.insert(self.host.start("fwx", command)?);
 
         let pid = controller.pid();
@@ -264,11 +274,30 @@ impl<'lab> Fwx<'lab> {
         self.call(&["apply", &self.write_policy(policy)?])
     }
 
+    /// Where the instance keeps the policies that were in force.
+    pub fn state_directory(&self) -> &Path {
+        &self.state_directory
+    }
+
+    /// A command of fwx for this instance, which is not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command: Command = self.host.command(&self.binary);
+        command.args(["--instance", &self.instance]).args(arguments);
+        command.env(STATE_DIRECTORY, &self.state_directory);
+        command
+    }
+
     /// Runs any command of fwx for this instance to its end.
     pub fn call(&self, arguments: &[&str]) -> Result<Outcome> {
+        self.call_in(&[], arguments)
+    }
+
+    /// Runs any command of fwx for this instance to its end, with further variables in its environment.
+    pub fn call_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Outcome> {
         let mut command: Command = self.host.command("timeout");
         command.args(["--kill-after=1", COMMAND_LIMIT_SECONDS]).arg(&self.binary);
         command.args(["--instance", &self.instance]).args(arguments);
+        command.env(STATE_DIRECTORY, &self.state_directory).envs(environment.iter().copied());
         let line = format!("fwx --instance {} {}", self.instance, arguments.join(" "));
         let output = command.output().with_context(|| format!("cannot run `{line}`"))?;
         let outcome = Outcome {

@@ -14,6 +14,10 @@ pub struct Status {
     pub attached: bool,
     /// Whether a controller runs.
     pub controller: Controller,
+    /// The policy file.
+    pub policy: Option<String>,
+    /// A policy that waits for `fwx confirm`.
+    pub pending: Option<Pending>,
     /// The interfaces of the policy.
     #[serde(default)]
     pub interfaces: Vec<InterfaceStatus>,
@@ -32,6 +36,19 @@ pub struct Status {
     /// The shortcut so far.
     #[serde(default)]
     pub shortcut: Shortcut,
+}
+
+/// A policy that waits for `fwx confirm`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Pending {
+    /// What is in force until then.
+    pub policy: String,
+    /// What comes in force then.
+    pub before: String,
+    /// Seconds left.
+    pub seconds_left: u64,
+    /// Whether its own process looks after it.
+    pub watched: bool,
 }
 
 /// The shortcut past the kernel's stack.

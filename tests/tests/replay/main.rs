@@ -17,7 +17,6 @@ mod policy;
 mod quiet;
 mod reject;
 mod resources;
-mod resources;
 mod rule_counters;
 mod services;
 mod spoofing;

@@ -366,6 +366,13 @@ fn not_one_of() {
         "`allow` is no new_flow",
         "it is one of: `enforce`, `monitor`",
     );
+    assert_told_in(
+        "[gateway]\nlive = 'end'\ninterfaces = ['lan0']",
+        (2, 8),
+        "'end'",
+        "`end` is no live",
+        "it is one of: `keep`, `reevaluate`, `kill`",
+    );
     for value in ["'on'", "1"] {
         let found = if value == "1" { "an integer" } else { "a string" };
         assert_told_in(

@@ -31,6 +31,7 @@ interfaces = ["lan0", "wan0"]
 default = "deny"
 new_flow = "monitor"
 shortcut = true
+live = "reevaluate"
 
 [tables]
 completed = 65536
@@ -123,6 +124,7 @@ fn what_the_example_says_of_tracking_is_understood() {
     let policy = parsed(EXAMPLE);
     assert_eq!(policy.new_flow(), NewFlow::Monitor);
     assert!(policy.shortcut());
+    assert_eq!(policy.live(), Live::Reevaluate);
     assert_eq!(policy.tables(), TableSizes { completed: 65_536, half_open: 262_144 });
     let mut timeouts = Timeouts::default();
     timeouts.set(Timeout::Established, 43_200_000_000_000);
@@ -189,6 +191,7 @@ fn assert_default_tracking(policy: &Policy) {
     assert_eq!(policy.new_flow(), NewFlow::Enforce);
     assert!(!policy.shortcut());
     assert_eq!(policy.essential(), Essential::DEFAULT);
+    assert_eq!(policy.live(), Live::Keep);
     assert_eq!(policy.timeouts(), &Timeouts::default());
     assert_eq!(policy.tables(), TableSizes { completed: 1_048_576, half_open: 262_144 });
     let limits = Limits {
@@ -263,6 +266,7 @@ fn the_summary_shows_names_and_defaults() {
         "new_flow": "monitor",
         "shortcut": true,
         "essential": ["arp", "neighbour-discovery", "dhcp-client"],
+        "live": "reevaluate",
         "tables": {"completed": 65_536, "half_open": 262_144},
         "timeouts": {
             "syn_sent": 120, "syn_received": 60, "established": 43_200, "fin_wait": 120,

@@ -87,7 +87,7 @@ fn mode_and_lists_are_understood() {
         assert_eq!(said, [inside, not, inside, not, not, not, not], "{source}");
     }
     // Interfaces of the command line in place of the policy's: nothing is said about them.
-    let other = policy.with_interfaces(vec!["eth9".to_owned()]).compile();
+    let other = policy.with_interfaces(vec!["eth9".to_owned()]).unwrap().compile();
     assert_eq!(asked(&other, 1, [10, 1, 2, 3].into()), Listed::Unasked);
 }
 

@@ -29,7 +29,7 @@ enum Standing<'lab> {
     Rules,
     Program(#[expect(dead_code, reason = "attached for as long as it is kept")] Ebpf),
     Process(#[expect(dead_code, reason = "runs for as long as it is kept")] Process),
-    Fwx(Fwx<'lab>),
+    Fwx(Box<Fwx<'lab>>),
 }
 
 impl<'lab> Site<'lab> {
@@ -147,7 +147,7 @@ fn fwx<'lab>(lab: &'lab Lab, mode: Mode, gateway: &str) -> Result<Standing<'lab>
     let policy = policy.replace("[gateway]\n", &format!("[gateway]\n{gateway}"));
     let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw"))?;
     fwx.run(&policy, mode)?;
-    Ok(Standing::Fwx(fwx))
+    Ok(Standing::Fwx(fwx.into()))
 }
 
 fn nft<'lab>(gateway: &Host, rules: &str) -> Result<Standing<'lab>> {

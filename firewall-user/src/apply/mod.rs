@@ -1,30 +1,49 @@
 //! Putting another policy in force while the firewall runs, and what has to be written down for it.
+//!
+//! [`plan`] has the steps of `fwx apply`: what differs ([`diff`]), what that means for live flows ([`live`]) and for the
+//! administrator's own connection ([`own_connection`]), the way back that is taken unless somebody says that all is
+//! well ([`confirm`], [`watcher`]), and what was in force before ([`history`]).
 
-use std::path::{Path, PathBuf};
+mod came_in;
+pub mod confirm;
+pub mod diff;
+pub mod history;
+pub mod live;
+pub mod own_connection;
+pub mod plan;
+pub mod watcher;
 
-use anyhow::{Context as _, Result};
+use std::path::PathBuf;
+
+use anyhow::Result;
 use firewall_common::{
     flow::Timeout,
     layout::INTERFACES_MAX,
-    policy::{PROTOCOLS_MAX, RULE_NUMBERS},
+    policy::{Binding, PROTOCOLS_MAX, RULE_NUMBERS},
 };
 
 use crate::{
     flows::FlowTable,
     generation::Over,
-    instance::{Instance, ProtocolState, State},
-    policy::{Compiled, Numbers, Policy, TableSizes, action_name},
+    instance::{ControllerLock, Instance, ProtocolState, State},
+    policy::{Compiled, Numbers, Policy, PolicyText, TableSizes, action_name},
     renumber::{InUse, Numbering, keep_numbers},
     rule_counters::AllCounters,
-    shortcut::Shortcut,
-    status,
     tables::Tables,
 };
+
+pub use confirm::Pending;
+pub use history::History;
+pub use plan::{Plan, Wish};
+
+/// Holds what is in force as it was written.
+const IN_FORCE: &str = "policy.json";
 
 /// A policy that is about to be put in force.
 #[derive(Debug)]
 pub struct Change {
     policy_file: Option<PathBuf>,
+    text: Option<PolicyText>,
     digest: u64,
     rules: Numbering,
     protocols: Numbering,
@@ -94,6 +113,7 @@ impl Change {
         };
         Ok(Self {
             policy_file,
+            text: None,
             digest,
             protocol_states: protocol_states(policy, &protocols, &known.protocols),
             rules,
@@ -108,6 +128,30 @@ impl Change {
             shortcut: policy.shortcut(),
             over,
         })
+    }
+
+    /// The change to a policy that was written so.
+    #[must_use]
+    pub fn text(self, text: &PolicyText) -> Self {
+        Self { text: Some(text.clone()), ..self }
+    }
+
+    /// Binds filters as they were bound by hand, where that is not what the policy says: by the protocol's name, filter,
+    /// mode and profile as numbers. A protocol that the policy does not have is passed over.
+    fn bind(&mut self, bindings: &[(String, [u8; 3])]) {
+        self.over = Over::Policy;
+        for (number, binding) in &mut self.compiled.bindings {
+            let name = &self.protocols.names[usize::from(*number) - 1];
+            if let Some((_, [filter, mode, profile])) = bindings.iter().find(|it| it.0 == *name) {
+                let (filter, mode, profile) = (*filter, *mode, *profile);
+                *binding = Binding { filter, mode, profile, ..Binding::default() };
+            }
+        }
+    }
+
+    /// What rules are called; that of number n stands at n - 1.
+    pub fn rule_names(&self) -> &[String] {
+        &self.rules.names
     }
 
     /// The number by which policies know the interface `name`; 0: the policy does not name it.
@@ -143,6 +187,9 @@ impl Change {
             (0..=u16::MAX).for_each(|rule| counters.forget(rule));
         }
         tables.write_policy(&self.compiled, self.over)?;
+        if let Some(text) = &self.text {
+            instance.write_json(IN_FORCE, text)?;
+        }
         match before {
             Some(before) => instance.write_state(&self.done(before.clone())),
             None => Ok(()),
@@ -189,25 +236,31 @@ impl Change {
     }
 }
 
-/// Puts `policy`, which came from `file`, in force on an instance that is up, at once and as a whole. Flows go on
-/// as they are. Returns what of it takes effect only when the firewall is brought up again.
-///
-/// # Errors
-///
-/// The policy before stays in force.
-pub fn apply(instance: &Instance, policy: &Policy, file: &Path) -> Result<Vec<String>> {
-    // Else the lock would be made for an instance that there is not.
-    status::open(instance)?;
-    let _change = instance.lock_for_change()?;
-    let (before, tables) = status::open(instance)?;
-    let change = Change::new(policy, Some(file.to_owned()), Some(&before), &tables, true)?;
-    let left = left_for_bring_up(policy, &before, &tables, instance.controller().is_some())?;
-    change.put_in_force(instance, Some(&before), &tables)?;
-    // A controller that runs does so again, as often as what can be had of it changes.
-    Shortcut::look(policy.shortcut())?
-        .put_into_force(&tables, &before.interfaces)
-        .context("the policy is in force, but the shortcut cannot be set up")?;
-    Ok(left)
+/// What is in force as it was written, if that was kept.
+pub fn in_force(instance: &Instance) -> Result<Option<PolicyText>> {
+    instance.read_json(IN_FORCE)
+}
+
+/// Keeps `text`, which is in force for good, for `fwx rollback`.
+pub(crate) fn remember(instance: &Instance, text: &PolicyText) {
+    if let Err(error) = History::of(instance).add(text) {
+        eprintln!("fwx: `fwx rollback` will not know this policy: {error:#}");
+    }
+}
+
+/// What a bring-up puts in force instead of what it was told, if anything: while a policy waits for `fwx confirm` what
+/// is in force stays so, for whoever starts the controller again need not know of it; and if nobody confirmed it in
+/// time, what it went back to. The caller has the change lock.
+pub(crate) fn kept_at_bring_up(
+    instance: &Instance,
+    lock: &ControllerLock,
+) -> Result<Option<(PolicyText, Option<PathBuf>)>> {
+    let went_back = confirm::go_back_if_due(instance, lock)?;
+    if !went_back && Pending::of(instance)?.is_none() {
+        return Ok(None);
+    }
+    let file = instance.state()?.and_then(|state| state.policy_file);
+    Ok(in_force(instance)?.map(|text| (text, file)))
 }
 
 /// What cannot be changed without attaching and loading anew. A controller that runs attaches to interfaces that are
