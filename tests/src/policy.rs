@@ -184,3 +184,24 @@ protocols = ["smtp"]
 "#
     )
 }
+
+/// A policy that denies everything but what `rules` let in, each by its name one of these protocols: `web` and `rtsp`
+/// and `ssh` at their ports over TCP, `data` and `noise` at 5000 and 6000 over UDP.
+pub fn by_rules(interfaces: &[&str], rules: &[(&str, &str)]) -> String {
+    let mut text = open(interfaces).replace("\"allow\"", "\"deny\"");
+    for (protocol, transport, port) in [
+        ("web", "tcp", 80),
+        ("rtsp", "tcp", 554),
+        ("ssh", "tcp", 22),
+        ("data", "udp", 5000),
+        ("noise", "udp", 6000),
+    ] {
+        text += &format!("[protocol.{protocol}]\ntransport = \"{transport}\"\nports = [{port}]\n");
+    }
+    for (name, protocol) in rules {
+        text += &format!(
+            "[[rule]]\nname = \"{name}\"\naction = \"allow\"\nprotocols = [\"{protocol}\"]\n"
+        );
+    }
+    text
+}

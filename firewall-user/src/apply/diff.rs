@@ -108,7 +108,12 @@ impl RuleChange {
         };
         let mut text = format!("{sign} rule {:?} {place}{}\n", self.rule, self.flows_text());
         for change in &self.keys {
-            text += &format!("    {}\n", change.text());
+            // Of a rule that is gone: what it said.
+            let Change { key, before, .. } = change;
+            text += &match (self.change, before) {
+                (Kind::Removed, Some(said)) => format!("    {key}: {}\n", plain(said)),
+                _ => format!("    {}\n", change.text()),
+            };
         }
         text
     }
@@ -341,7 +346,7 @@ mod tests {
             "~ rule \"d\" moved from number 4 to 1\n",
             "+ rule \"new\" as number 3\n    action: allow\n",
             "    action: allow -> deny\n    from: lan\n    protocols: web\n",
-            "- rule \"c\" was number 3\n",
+            "- rule \"c\" was number 3\n    action: allow\n",
         ] {
             assert!(text.contains(line), "{line}in\n{text}");
         }

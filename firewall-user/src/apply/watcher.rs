@@ -95,7 +95,7 @@ pub fn end(instance: &Instance) -> Result<()> {
 }
 
 /// Its process id, if it runs.
-pub(crate) fn process(instance: &Instance) -> Option<i32> {
+pub fn process(instance: &Instance) -> Option<i32> {
     let file = File::open(path(instance)).ok()?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_) => None,
