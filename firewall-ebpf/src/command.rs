@@ -116,6 +116,7 @@ fn reassign(flow: &mut Flow, command: &Command) -> bool {
                 tally::left(counted);
                 tally::entered(Counted { rule: command.rule, ..counted });
             }
+            pinholes::parent_changed(flow.id, command.protocol);
             return true;
         }
     }

@@ -214,6 +214,23 @@ fn renew_family(flow_id: u64, now: u64) {
     }
 }
 
+/// The connection `flow_id` is of another protocol from here on, and what it announces goes by that one's binding.
+#[inline(always)]
+pub fn parent_changed(flow_id: u64, protocol: u16) {
+    let Some(family) = FAMILIES.get_ptr_mut(flow_id) else {
+        return;
+    };
+    // SAFETY: as above.
+    for key in unsafe { &(*family).sessions } {
+        if *key != 0
+            && let Some(session) = session(*key)
+            && session.parent == flow_id
+        {
+            session.protocol = u32::from(protocol);
+        }
+    }
+}
+
 /// The connection `flow_id` has ended: by itself, or by the kill with the number `killed_by`. What it announced
 /// ends too, after a while or at once.
 #[inline(always)]

@@ -206,7 +206,10 @@ fn what_a_connection_announced_shares_its_fate() {
     let data = connect(&lab, 8 << 8);
 
     // Its connection is let in by another rule, so that is the rule of both.
-    let renamed = files.replace("[[rule]]\nname = \"", "[[rule]]\nname = \"other-");
+    let renamed = files
+        .replace("[[rule]]\nname = \"", "[[rule]]\nname = \"other-")
+        .replace("[protocol.ftp]", "[protocol.files]")
+        .replace("[\"ftp\"]", "[\"files\"]");
     assert_ne!(renamed, files);
     let told = apply(&fwx, &renamed, &["--live", "reevaluate"]);
     assert_eq!((&told["ended"], &told["reassigned"]), (&0.into(), &2.into()), "{told}");
@@ -214,6 +217,10 @@ fn what_a_connection_announced_shares_its_fate() {
     assert_eq!((&rule, &protocol), (&shown(&fwx, port_of(&control))[0], &Value::Null));
     assert!(rule.as_str().is_some_and(|rule| rule.starts_with("other-")), "{rule}");
     data.talk().unwrap();
+    // The protocol before is gone; what the connection announces goes by that of now.
+    say(&control.near, &control.far, "PASV\r\n");
+    say(&control.far, &control.near, "227 Entering Passive Mode (10,2,0,2,9,0)\r\n");
+    connect(&lab, 9 << 8);
 
     let told = apply(&fwx, &rules(&[]), &["--live", "kill"]);
     assert_eq!((&told["ended"], &told["resets"]), (&2.into(), &4.into()), "{told}");

@@ -20,9 +20,11 @@ const INTERFACES: [&str; 2] = ["lan0", "wan0"];
 /// How often the policy changes.
 const TIMES: u32 = 1000;
 /// Changes before memory is looked at: by then everything is there that is only made once.
-const BEFORE: u32 = 100;
+const BEFORE: u32 = 50;
 /// Datagrams between two looks at what arrived: fewer than any queue on their way has room for.
 const BURST: u64 = 32;
+/// Between two bursts: the policies need a processor too.
+const PAUSE: Duration = Duration::from_micros(500);
 /// How long a datagram may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Events that the controller remembers take some of this.
@@ -82,6 +84,7 @@ fn traffic(lab: &Lab, page: &Pair, over: &AtomicBool) -> Sent {
             let len = far.recv(&mut number).expect("an admitted datagram arrives");
             assert_eq!((len, u64::from_be_bytes(number)), (8, expected));
         }
+        thread::sleep(PAUSE);
     }
     deaf.set_nonblocking(true).unwrap();
     assert!(deaf.recv(&mut [0]).is_err(), "what is denied arrived");

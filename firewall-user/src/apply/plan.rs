@@ -202,9 +202,13 @@ impl Plan {
         let Self { instance, wish, before, tables, change, .. } = &self;
         let pending = self.begin_waiting()?;
         if let Err(error) = change.put_in_force(instance, Some(before), tables) {
-            if pending.is_some() && self.replaced.is_none() {
-                confirm::forget(instance);
-                watcher::end(instance)?;
+            match &self.replaced {
+                Some(replaced) => confirm::begin(instance, replaced, None)?,
+                None if pending.is_some() => {
+                    confirm::forget(instance);
+                    watcher::end(instance)?;
+                }
+                None => {}
             }
             return Err(error);
         }
