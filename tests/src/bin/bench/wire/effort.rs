@@ -2,7 +2,10 @@
 //! controller's, by the clock of its process. The statistics read a clock twice for each run of any program, so they
 //! are on in turns that nothing is compared with.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -27,6 +30,8 @@ const PROGRAMS: [&str; 3] = [XDP_INGRESS, TC_INGRESS, TC_EGRESS];
 const EMPTY: &str = "bench_empty_tc";
 /// Runs of the program that does nothing.
 const EMPTY_RUNS: u32 = 1_000_000;
+/// A program that ran so many times less often than another has no part in it: packets of somebody else.
+const SELDOM: u64 = 100;
 /// Any Ethernet frame.
 const FRAME: [u8; 60] = [0; 60];
 /// Tables that nothing is looked up in.
@@ -38,6 +43,8 @@ pub(super) struct Effort {
     pub(super) programs: Vec<Ran>,
     /// The controller's time on any CPU.
     pub(super) controller: Duration,
+    /// How long it was watched.
+    pub(super) watched_for: Duration,
 }
 
 /// What runs of a program took, over as many of one that does nothing.
@@ -73,9 +80,12 @@ impl Watch {
     pub(super) fn during<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, Effort)> {
         let before = self.look()?;
         let statistics = enable_stats(Stats::RunTime)?;
+        let begin = Instant::now();
         let done = work()?;
+        let watched_for = begin.elapsed();
         drop(statistics);
-        Ok((done, self.look()?.since(&before, self.empty_ns)))
+        let effort = self.look()?.since(&before, self.empty_ns);
+        Ok((done, Effort { watched_for, ..effort }))
     }
 
     /// All so far; nanoseconds with those of the clock.
@@ -88,6 +98,7 @@ impl Watch {
         Ok(Effort {
             programs: self.programs.iter().map(ran).collect::<Result<_>>()?,
             controller: clock_gettime(self.controller).context("no controller's clock")?.into(),
+            watched_for: Duration::ZERO,
         })
     }
 }
@@ -105,12 +116,14 @@ impl Effort {
         Self {
             programs: programs.filter(|ran| ran.runs > 0).collect(),
             controller: self.controller.saturating_sub(before.controller),
+            watched_for: Duration::ZERO,
         }
     }
 
     /// Adds what was seen in another turn.
     pub(super) fn add(&mut self, other: Self) {
         self.controller += other.controller;
+        self.watched_for += other.watched_for;
         for ran in other.programs {
             match self.programs.iter_mut().find(|known| known.name == ran.name) {
                 Some(known) => {
@@ -127,10 +140,17 @@ impl Effort {
         self.programs.iter().map(|ran| ran.ns).sum()
     }
 
-    /// Nanoseconds of a run, for each program.
+    /// Nanoseconds of a run, for each program but those that hardly ran.
     pub(super) fn each(&self) -> String {
+        let most = self.programs.iter().map(|ran| ran.runs).max().unwrap_or_default();
+        let ran = self.programs.iter().filter(|ran| ran.runs >= most / SELDOM);
         let each = |ran: &Ran| format!("{} {:.0} ns", ran.name, ran.ns / ran.runs as f64);
-        self.programs.iter().map(each).collect::<Vec<_>>().join(", ")
+        ran.map(each).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The controller's share of one CPU.
+    pub(super) fn controller_share(&self) -> f64 {
+        self.controller.as_secs_f64() / self.watched_for.as_secs_f64()
     }
 }
 
@@ -164,6 +184,7 @@ mod tests {
         Effort {
             programs: programs.iter().map(ran).collect(),
             controller: Duration::from_micros(controller),
+            watched_for: Duration::ZERO,
         }
     }
 
@@ -183,5 +204,11 @@ mod tests {
         assert_eq!(sum, effort(&[("a", 3, 40.0), ("b", 4, 8.0)], 3));
         assert_eq!(sum.programs_ns(), 48.0);
         assert_eq!(sum.each(), "a 13 ns, b 2 ns");
+    }
+
+    #[test]
+    fn a_program_that_hardly_ran_is_not_named() {
+        let effort = effort(&[("a", 10_000, 50_000.0), ("b", 9, 9_000.0)], 0);
+        assert_eq!(effort.each(), "a 5 ns");
     }
 }

@@ -85,8 +85,8 @@ impl Plan {
             Self {
                 packets: 1_000_000,
                 packet_turns: 10,
-                bulk_time: Duration::from_millis(250),
-                bulk_turns: 22,
+                bulk_time: Duration::from_millis(200),
+                bulk_turns: 26,
                 bulk_streams: vec![1, 8, 64],
                 connection_time: Duration::from_millis(300),
                 connection_turns: 24,

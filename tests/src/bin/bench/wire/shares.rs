@@ -45,7 +45,7 @@ impl Watched {
     }
 
     fn controller(&self) -> f64 {
-        self.effort.controller.as_secs_f64() / self.seconds
+        self.effort.controller_share()
     }
 }
 
@@ -160,7 +160,8 @@ mod tests {
     fn shares() -> Shares {
         let effort = Effort {
             programs: vec![Ran { name: "p", runs: 40_000, ns: 4e6 }],
-            controller: Duration::from_millis(2),
+            controller: Duration::from_millis(4),
+            watched_for: Duration::from_millis(800),
         };
         let watched = Watched { effort, packets: 20_000.0, bytes: 6e8, seconds: 0.4 };
         let rates = PerFirewall { fwx: Some(50_000.0), nftables: Some(100_000.0) };
