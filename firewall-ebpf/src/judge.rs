@@ -56,14 +56,16 @@ pub fn new_flow(work: &mut Work, quoted: bool, came_in_by: u32) -> Action {
     if let Some(InForce { shadow, .. }) = POLICY.get(0)
         && *shadow != 0
     {
-        shadow::compare(work, quoted, action, *shadow);
+        shadow::turn_to(work, *shadow, action);
+        let other = asked(work, quoted);
+        shadow::turn_back(work, quoted, other);
     }
     Action::from_raw(action)
 }
 
 /// Asks the policy in the packet's slot.
 #[inline(always)]
-pub fn asked(work: &mut Work, quoted: u32) -> u32 {
+fn asked(work: &mut Work, quoted: u32) -> u32 {
     work.classes = [
         class(work, quoted, Dimension::Source as u32),
         class(work, quoted, Dimension::Destination as u32),

@@ -7,38 +7,57 @@ use firewall_common::{
 };
 
 use crate::{
-    atomic, judge,
+    atomic,
     maps::{SHADOW_FLOWS, SHADOW_PAIRS, SHADOW_TOTALS},
-    work::Work,
+    work::{Acting, Work},
 };
 
 const BPF_NOEXIST: u64 = 1;
 
-/// Asks the policy in the slot `shadow` as well, about the packet on the desk or what it quotes, for which the one in
-/// force said `action`. What the desk says stays as it is.
+/// Lays aside what the policy in force said about the packet on the desk, which is `action`, and has the desk ask the
+/// policy in the slot `shadow`.
 ///
-/// The slot is read apart from that of the policy in force, and belongs to it all the same: whoever changes one of
-/// them ends the comparison first, and begins it anew when every packet is done that came before.
+/// That number is read apart from the one of the policy in force, and belongs to it all the same: whoever changes one
+/// of them ends the comparison first, and begins it anew when every packet is done that came before.
+#[inline(always)]
+pub fn turn_to(work: &mut Work, shadow: u32, action: u32) {
+    work.acting = Acting {
+        slot: work.slot,
+        rule: work.rule,
+        protocol: work.protocol,
+        flow_flags: work.flow_flags,
+        action,
+    };
+    work.slot = shadow;
+    work.rule = 0;
+}
+
+/// The policy on trial said `action` about the packet on the desk, or about what it quotes. The desk then says again
+/// what it did before [`turn_to`].
+///
+/// Not called while that policy is asked: all functions that call each other share one small stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn compare(work: *mut Work, quoted: u32, action: u32, shadow: u32) -> u32 {
-    let (Some(work), Some(totals)) = (Work::passed(work), SHADOW_TOTALS.get_ptr_mut(0)) else {
+pub extern "C" fn turn_back(work: *mut Work, quoted: u32, action: u32) -> u32 {
+    let Some(work) = Work::passed(work) else {
+        return 0;
+    };
+    let Acting { slot, rule, protocol, flow_flags, action: acting } = work.acting;
+    work.difference.pair = Pair {
+        rules: [rule as u16, work.rule as u16],
+        actions: [acting as u8, action as u8],
+        reserved: 0,
+    };
+    work.slot = slot;
+    work.rule = rule;
+    work.protocol = protocol;
+    work.flow_flags = flow_flags;
+    let Some(totals) = SHADOW_TOTALS.get_ptr_mut(0) else {
         return 0;
     };
     // SAFETY: the entry is this CPU's alone.
     let totals = unsafe { &mut *totals };
-    let (slot, rule, protocol) = (work.slot, work.rule, work.protocol);
-    let flow_flags = work.flow_flags;
-    (work.slot, work.rule) = (shadow, 0);
-    let other = judge::asked(work, quoted);
-    work.difference.pair = Pair {
-        rules: [rule as u16, work.rule as u16],
-        actions: [action as u8, other as u8],
-        reserved: 0,
-    };
-    (work.slot, work.rule, work.protocol) = (slot, rule, protocol);
-    work.flow_flags = flow_flags;
-    if other == action {
+    if action == acting {
         totals.alike += 1;
     } else {
         totals.different += 1;

@@ -86,6 +86,22 @@ impl Told {
     }
 }
 
+/// What the policy in force said about a new flow.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Acting {
+    /// Its slot.
+    pub slot: u32,
+    /// As [`Work::rule`].
+    pub rule: u32,
+    /// As [`Work::protocol`].
+    pub protocol: u16,
+    /// As [`Work::flow_flags`].
+    pub flow_flags: u8,
+    /// An [`Action`](firewall_common::policy::Action).
+    pub action: u32,
+}
+
 /// One packet at work.
 #[repr(C)]
 pub struct Work {
@@ -178,7 +194,9 @@ pub struct Work {
     pub session: Session,
     pub pinhole: Pinhole,
     pub pinhole_key: PinholeKey,
-    /// What the policy on trial says otherwise about it, and when it does.
+    /// What the policy in force said, while the one on trial is asked,
+    pub acting: Acting,
+    /// what that one says otherwise, and when it does.
     pub difference: Difference,
     pub sightings: Sightings,
     /// Findings about the last byte that are still to be reported.
