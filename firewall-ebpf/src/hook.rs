@@ -64,21 +64,29 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
         }
         Decision::Pass | Decision::Forward => pass::<F>(work),
         Decision::Read => filter::hand_over(frame, work),
-        // What is verified on its way in does not come to this a second time.
-        Decision::Drop | Decision::Verify => drop(frame, work),
-        Decision::Prohibit => {
+        refused => {
             report::refused(frame, work);
-            prohibited::answer(frame, work)
+            answer(frame, work, refused)
         }
+    }
+}
+
+/// The sender of a refused packet gets the answer that was decided on, if any.
+#[inline(always)]
+fn answer<F: Frame>(frame: &F, work: &mut Work, decision: Decision) -> i32 {
+    match decision {
         Decision::Answer => {
-            report::refused(frame, work);
             report::replayed(work, Verdict::Reset);
             reset::send(frame, work, reset::Into::ResetToSender)
         }
         Decision::Challenge => {
-            report::refused(frame, work);
             report::replayed(work, Verdict::Drop);
             reset::send(frame, work, reset::Into::Challenge)
+        }
+        Decision::Prohibit => prohibited::answer(frame, work),
+        _ => {
+            report::replayed(work, Verdict::Drop);
+            F::DROP
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use aya_ebpf::helpers::bpf_csum_diff;
 use firewall_common::{
+    bound::masked,
     classifier::Lines as _,
     layout::{Counter, Hook, Verdict},
     limit::SECOND,
@@ -50,32 +51,41 @@ pub fn answer<F: Frame>(frame: &F, work: &mut Work) -> i32 {
 /// Turns the frame into the answer, and counts what became of it. `false`: there is none.
 #[inline(always)]
 pub fn become_error<F: Frame>(frame: &F, work: &mut Work) -> bool {
-    let outcome = attempt(frame, work);
-    report::count(outcome, 1);
-    outcome as u32 == Counter::RejectsAnswered as u32
-}
-
-#[inline(always)]
-fn attempt<F: Frame>(frame: &F, work: &mut Work) -> Counter {
     let mut link = [0; LINK_LEN];
     // SAFETY: it has that length.
     if !unsafe { frame.load(0, link.as_mut_ptr(), LINK_LEN as u32) } {
-        return Counter::RejectsFailed;
+        report::count(Counter::RejectsFailed, 1);
+        return false;
     }
     let [hardware_destination, ..] = link;
-    if !is_answerable(&work.packet, hardware_destination) {
-        return Counter::RejectsUnanswerable;
+    if is_silent(work, u32::from(hardware_destination)) != 0 {
+        return false;
     }
-    let Some(source) = source(work) else {
-        return Counter::RejectsWithoutAddress;
+    let written = write(frame, work, link).is_some();
+    let outcome = if written { Counter::RejectsAnswered } else { Counter::RejectsFailed };
+    report::count(outcome, 1);
+    written
+}
+
+/// Whether the packet gets no answer, which is counted; 0: it gets one. A function that the verifier knows by its
+/// signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_silent(work: *mut Work, hardware_destination: u32) -> u32 {
+    let Some(work) = Work::passed(work) else {
+        return 1;
     };
-    if !is_within_limit(work) {
-        return Counter::RejectsLimited;
-    }
-    match write(frame, work, link, source) {
-        Some(()) => Counter::RejectsAnswered,
-        None => Counter::RejectsFailed,
-    }
+    let why = if !is_answerable(&work.packet, hardware_destination as u8) {
+        Counter::RejectsUnanswerable
+    } else if source(work).is_none() {
+        Counter::RejectsWithoutAddress
+    } else if !is_within_limit(work) {
+        Counter::RejectsLimited
+    } else {
+        return 0;
+    };
+    report::count(why, 1);
+    1
 }
 
 /// The address that the answer comes from. `None`: this machine has none.
@@ -108,12 +118,8 @@ fn is_within_limit(work: &Work) -> bool {
 
 /// `None`: the kernel would not have it, and the frame may be half written.
 #[inline(always)]
-fn write<F: Frame>(
-    frame: &F,
-    work: &mut Work,
-    link: [u8; LINK_LEN],
-    source: [u32; 4],
-) -> Option<()> {
+fn write<F: Frame>(frame: &F, work: &mut Work, link: [u8; LINK_LEN]) -> Option<()> {
+    let source = source(work)?;
     let ip = u32::from(work.packet.ip_offset);
     let end = ip + quote_len(&work.packet);
     done(frame.truncate(end))?;
@@ -186,8 +192,9 @@ fn sum<F: Frame>(frame: &F, work: &mut Work, mut at: u32, end: u32) -> Option<u3
     let left = end.wrapping_sub(at) & (WORD - 1);
     if left != 0 {
         let mut rest = [0; WORD as usize];
-        // SAFETY: what is left is shorter than a word.
-        done(unsafe { frame.load(at, rest.as_mut_ptr(), left) })?;
+        let len = masked::<{ WORD as i32 - 1 }>(left as usize - 1) as u32 + 1;
+        // SAFETY: what is left is no longer than a word.
+        done(unsafe { frame.load(at, rest.as_mut_ptr(), len) })?;
         sum = added(sum, rest.as_mut_ptr(), WORD);
     }
     Some(sum)

@@ -13,6 +13,7 @@ use firewall_common::{
     policy::AntiSpoofing,
     reason::Reason,
     spoofing::{Source, by_route},
+    wire::tcp_flags,
 };
 
 use crate::{
@@ -24,17 +25,40 @@ use crate::{
     work::{Decision, Work},
 };
 
-/// Whether the source of the packet on the desk has yet to be verified.
+/// Whether the source of the packet on the desk, the first of a flow, has yet to be verified.
 #[inline(always)]
-pub fn is_due(work: &Work, head: &Head) -> bool {
-    head.checks_sources != 0 && matches!(work.hook, Hook::Ingress) && !work.source_is_verified
+pub fn is_due(work: &mut Work, head: &Head) -> bool {
+    head.checks_sources != 0 && is_unverified(work) != 0
 }
 
-/// As [`is_due`], for who has no policy at hand.
+/// A function that the verifier knows by its signature alone: what it learns here it does not carry along.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn is_due_by_policy(work: &Work) -> bool {
-    let policy = Policy::of(work);
-    policy.as_ref().and_then(|policy| policy.head()).is_some_and(|head| is_due(work, head))
+extern "C" fn is_unverified(work: *mut Work) -> u32 {
+    Work::passed(work)
+        .map_or(0, |work| u32::from(matches!(work.hook, Hook::Ingress) && !work.source_is_verified))
+}
+
+/// Whether the segment on the desk, of a known flow, begins or ends a connection, and its source has yet to be verified.
+#[inline(always)]
+pub fn is_due_of_segment(work: &mut Work) -> bool {
+    of_segment(work) != 0
+}
+
+/// As [`is_unverified`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn of_segment(work: *mut Work) -> u32 {
+    let Some(work) = Work::passed(work) else {
+        return 0;
+    };
+    if work.packet.flags & (tcp_flags::SYN | tcp_flags::RST) == 0 {
+        return 0;
+    }
+    let Some(policy) = Policy::of(work) else {
+        return 0;
+    };
+    policy.head().map_or(0, |head| u32::from(is_due(work, head)))
 }
 
 /// Verifies the source of the packet on the desk; what it says is then decided.

@@ -181,12 +181,6 @@ enum Known {
 /// A packet of a flow in the table.
 #[inline(always)]
 fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
-    // Who spoofs both ends begins a connection anew in their name, or ends it.
-    let begins_or_ends = work.packet.flags & (tcp_flags::SYN | tcp_flags::RST) != 0;
-    if begins_or_ends && spoofing::is_due_by_policy(work) {
-        work.note_flow(flow);
-        return Known::Decided(Decision::Verify);
-    }
     // A tombstone stays one.
     if flow.is_child() && flow.state() != State::Killed && !pinholes::goes_on(work, flow) {
         return Known::Reopen;
@@ -194,6 +188,11 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
     let direction = work.direction;
     let before = flow.state();
     let next = if work.packet.protocol == ip_protocol::TCP {
+        // Who spoofs both ends begins a connection anew in their name, or ends it.
+        if spoofing::is_due_of_segment(work) {
+            work.note_flow(flow);
+            return Known::Decided(Decision::Verify);
+        }
         let segment = Segment::of(&work.packet);
         match flow::judge(flow, direction, &segment) {
             Step::Pass => {}
