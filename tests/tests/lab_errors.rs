@@ -11,7 +11,9 @@ const BAD_INPUT: i32 = 2;
 fn an_interface_that_does_not_exist() {
     let lab = Lab::single().unwrap();
     let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
-    let policy = policy::cameras(&["lan0", "nosuch0"], "standard");
+    let policy = policy::cameras(&["lan0", "wan0"], "standard");
+    // One that the policy names is awaited.
+    fwx.set_further_options(&["--interface", "lan0", "--interface", "nosuch0"]);
     let outcome = fwx.run_expecting_failure(&policy, Mode::Auto).unwrap();
     assert!([Some(FAILED), Some(BAD_INPUT)].contains(&outcome.code), "{outcome:?}");
     assert!(outcome.stderr.contains("nosuch0"), "{outcome:?}");

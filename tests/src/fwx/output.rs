@@ -21,6 +21,9 @@ pub struct Status {
     /// The interfaces of the policy.
     #[serde(default)]
     pub interfaces: Vec<InterfaceStatus>,
+    /// Those of them that are not there.
+    #[serde(default)]
+    pub awaited: Vec<String>,
     /// Flows at this moment.
     #[serde(default)]
     pub flows: Flows,
