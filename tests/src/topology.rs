@@ -27,6 +27,16 @@
 //!                            .1 10.9.0.0/24 .2
 //! ```
 //!
+//! One gateway between three networks, [`Lab::zones`]; the camera stands for a server:
+//!
+//! ```text
+//!   client             gateway             outside
+//!     eth0 ─────────── lan0 wan0 ─────────── eth0
+//!      .2   10.1.0.0/24 .1   .1  10.5.0.0/24  .2
+//!                       dmz0 ───────────────────────── eth0 camera
+//!                        .1       10.2.0.0/24           .2
+//! ```
+//!
 //! Each network 10.N.0.0/24 is fd00:N::/64 as well, with the same last number. The hardware address
 //! of 10.N.0.M is 02:00:0a:N:00:M.
 
@@ -49,6 +59,7 @@ const CLIENT_NETWORK: u8 = 1;
 const CAMERA_NETWORK: u8 = 2;
 const TUNNEL_NETWORK: u8 = 3;
 const ROUTER_NETWORK: u8 = 4;
+const OUTSIDE_NETWORK: u8 = 5;
 const UNDERLAY_NETWORK: u8 = 9;
 
 /// What an Ethernet link carries unless asked otherwise.
@@ -80,7 +91,7 @@ pub struct Lab {
     pub client: Host,
     /// Where the video comes from.
     pub camera: Host,
-    /// What lies between them, in order from the client's side.
+    /// What lies between them, in order from the client's side, and whom they are kept from.
     gateways: Vec<Host>,
     /// Last: the machines' processes must have ended before it goes.
     directory: Directory,
@@ -149,6 +160,32 @@ impl Lab {
         Ok(Self { client, camera, gateways: vec![gateway, router], directory })
     }
 
+    /// Client, gateway and camera, each in a network of its own, and a host outside in a third one.
+    pub fn zones() -> Result<Self> {
+        let options = Options::default();
+        let name = cleanup::new_lab_name()?;
+        let directory = Directory::create(&name)?;
+        let make = |role, interfaces| Host::create(&name, role, interfaces, &directory.path);
+        let client = make("client", vec![interface("eth0", CLIENT_NETWORK, 2)])?;
+        let gateway = make(
+            "gateway",
+            vec![
+                interface("lan0", CLIENT_NETWORK, 1),
+                interface("dmz0", CAMERA_NETWORK, 1),
+                interface("wan0", OUTSIDE_NETWORK, 1),
+            ],
+        )?;
+        let camera = make("camera", vec![interface("eth0", CAMERA_NETWORK, 2)])?;
+        let outside = make("outside", vec![interface("eth0", OUTSIDE_NETWORK, 2)])?;
+
+        for (end, near) in [(&client, "lan0"), (&camera, "dmz0"), (&outside, "wan0")] {
+            join((end, "eth0"), (&gateway, near), options.mtu)?;
+            prepare_end(end, &gateway, near, options)?;
+        }
+        forward(&gateway)?;
+        Ok(Self { client, camera, gateways: vec![gateway, outside], directory })
+    }
+
     /// Client, central gateway, branch gateway and camera; a tunnel joins the gateways.
     pub fn story() -> Result<Self> {
         Self::story_with(Options::default())
@@ -193,7 +230,7 @@ impl Lab {
         Ok(Self { client, camera, gateways: vec![central, branch], directory })
     }
 
-    /// The only gateway of [`Lab::single`] and [`Lab::routed`], the central one of [`Lab::story`].
+    /// The only gateway of [`Lab::single`], [`Lab::routed`] and [`Lab::zones`], the central one of [`Lab::story`].
     pub fn gateway(&self) -> &Host {
         &self.gateways[0]
     }
@@ -219,6 +256,15 @@ impl Lab {
     /// When the lab is not [`Lab::routed`].
     pub fn router(&self) -> &Host {
         self.gateways.get(1).expect("only the routed lab has a router")
+    }
+
+    /// The host outside.
+    ///
+    /// # Panics
+    ///
+    /// When the lab is not [`Lab::zones`].
+    pub fn outside(&self) -> &Host {
+        self.gateways.get(1).expect("only the lab of zones has a host outside")
     }
 
     /// The lab's name, with which the names of all that it makes begin.

@@ -222,6 +222,8 @@ pub struct Event {
     pub interface: Option<String>,
     /// The name of a protocol of the policy.
     pub protocol: Option<String>,
+    /// The name of the rule that let the flow in or refused it; `None`: the default.
+    pub rule: Option<String>,
     /// The packet's source port.
     pub src_port: Option<u16>,
     /// The packet's destination port.
