@@ -69,10 +69,19 @@ impl Fingerprint {
     /// ratio (Knuth, The Art of Computer Programming, volume 3, §6.4).
     #[inline(always)]
     pub const fn slot(&self, slots: u32) -> u32 {
+        (self.mixed() >> 32) as u32 & (slots - 1)
+    }
+
+    /// What tells it from most others of its slot, and from none: not 0.
+    #[inline(always)]
+    pub const fn tag(&self) -> u32 {
+        self.mixed() as u32 | 1
+    }
+
+    #[inline(always)]
+    const fn mixed(&self) -> u64 {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mixed =
-            (self.content ^ (self.id as u64) << 17 ^ self.extra as u64).wrapping_mul(GOLDEN);
-        (mixed >> 32) as u32 & (slots - 1)
+        (self.content ^ (self.id as u64) << 17 ^ self.extra as u64).wrapping_mul(GOLDEN)
     }
 }
 

@@ -13,7 +13,7 @@ use firewall_common::{
 use crate::{
     filter,
     frame::{Frame, TcFrame},
-    maps::{CROSSINGS, SHORTCUT, TIMEOUTS},
+    maps::{CROSSING_TAGS, CROSSINGS, SHORTCUT, TIMEOUTS},
     report,
     tables::{self, Key},
     work::Work,
@@ -26,11 +26,14 @@ pub fn enters<F: Frame>(frame: &F, work: &mut Work) {
         return;
     }
     let fingerprint = fingerprint(frame, &work.packet);
-    let Some(crossing) = CROSSINGS.get_ptr_mut(fingerprint.slot(CROSSINGS_MAX)) else {
+    let slot = fingerprint.slot(CROSSINGS_MAX);
+    let (Some(crossing), Some(tag)) =
+        (CROSSINGS.get_ptr_mut(slot), CROSSING_TAGS.get_ptr_mut(slot))
+    else {
         return;
     };
     // SAFETY: map values stay readable and writable for as long as the program runs.
-    let crossing = unsafe { &mut *crossing };
+    let (crossing, tag) = unsafe { (&mut *crossing, &mut *tag) };
     // Another CPU that reads it meanwhile must not take the half for the whole.
     // SAFETY: a reference is valid to write to.
     unsafe { (&raw mut crossing.fingerprint).write_volatile(Fingerprint::default()) };
@@ -41,6 +44,7 @@ pub fn enters<F: Frame>(frame: &F, work: &mut Work) {
     crossing.direction = work.direction as u32;
     // SAFETY: as above.
     unsafe { (&raw mut crossing.fingerprint).write_volatile(fingerprint) };
+    *tag = fingerprint.tag();
 }
 
 /// Makes sure that the flow of a packet on its way out, which was judged on its way in, is known by the name it
@@ -51,7 +55,12 @@ pub fn leaves(frame: &TcFrame, work: &mut Work) {
         return;
     }
     let fingerprint = fingerprint(frame, &work.packet);
-    let Some(crossing) = CROSSINGS.get_ptr_mut(fingerprint.slot(CROSSINGS_MAX)) else {
+    let slot = fingerprint.slot(CROSSINGS_MAX);
+    // Nearly every packet ends here, and looks at no more than the caches keep.
+    if CROSSING_TAGS.get(slot).is_none_or(|tag| *tag != fingerprint.tag()) {
+        return;
+    }
+    let Some(crossing) = CROSSINGS.get_ptr_mut(slot) else {
         return;
     };
     // SAFETY: map values stay readable and writable for as long as the program runs.

@@ -28,7 +28,7 @@ use crate::{
 /// headers are refused. All bits below a power of two.
 const MAX_HEADER_OFFSET: usize = 2047;
 
-/// Headers that traffic control makes linear before they are read.
+/// Headers that traffic control makes linear where they are not.
 const LINEAR: u32 = 256;
 
 /// A packet in the kernel.
@@ -201,17 +201,27 @@ pub struct TcFrame {
 impl TcFrame {
     #[inline(always)]
     pub fn new(context: TcContext) -> Self {
-        let len = context.len();
-        let (mut start, mut end) = (context.data(), context.data_end());
-        let wanted = if len < LINEAR { len } else { LINEAR };
-        if start + wanted as usize > end {
-            // The headers lie in page fragments: bring them together. Should that fail, they will be
-            // found missing and the packet is refused with a reason.
-            // SAFETY: the context is the program's own.
-            unsafe { bpf_skb_pull_data(context.skb.skb, wanted) };
-            (start, end) = (context.data(), context.data_end());
-        }
-        Self { context, start, end, len: len as usize }
+        let (start, end) = (context.data(), context.data_end());
+        let len = context.len() as usize;
+        Self { context, start, end, len }
+    }
+
+    /// How much of the frame has to be linear for its headers to be.
+    #[inline(always)]
+    fn headers_len(&self) -> u32 {
+        if self.len < LINEAR as usize { self.len as u32 } else { LINEAR }
+    }
+
+    /// How many bytes of the frame are read where they lie.
+    #[inline(always)]
+    pub fn linear_len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether headers may lie in page fragments, where they are not read.
+    #[inline(always)]
+    pub fn is_incomplete(&self) -> bool {
+        self.start + self.headers_len() as usize > self.end
     }
 
     /// A frame whose headers were read before: only its payload is of interest.
@@ -316,7 +326,16 @@ impl Frame for TcFrame {
 
     #[inline(always)]
     fn parse(&self, work: &mut Work) -> u32 {
-        hook::parse_tc(self.context.skb.skb, work)
+        let skb = self.context.skb.skb;
+        let parsed = hook::parse_tc(skb, work);
+        if parsed & hook::INCOMPLETE == 0 {
+            return parsed;
+        }
+        // Only now, because the kernel then copies the head of an skb that TCP still holds, as it does each segment
+        // until that is acknowledged. Should it fail, the headers are found missing again, which is a reason.
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_skb_pull_data(skb, self.headers_len()) };
+        hook::parse_tc(skb, work) & !hook::INCOMPLETE
     }
 
     #[inline(always)]

@@ -163,6 +163,8 @@ fn parse<F: Frame>(frame: &F, work: &mut Work) -> Parsed {
 const NOT_IP: u32 = 256;
 const IP: u32 = 257;
 const ARP: u32 = 258;
+/// Beside another: not all headers could be read where they lie.
+pub const INCOMPLETE: u32 = 512;
 
 /// What [`parse`] calls, as a function that the verifier knows by its signature alone: what it learns on each of
 /// the many ways through the headers ends here.
@@ -176,15 +178,28 @@ pub extern "C" fn parse_xdp(context: *mut xdp_md, work: *mut Work) -> u32 {
     }
 }
 
-/// As [`parse_xdp`].
+/// As [`parse_xdp`], and [`INCOMPLETE`] if the headers have to be brought together first.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn parse_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
     // SAFETY: as above.
     match unsafe { work.as_mut() } {
-        Some(work) => parsed(&TcFrame::new(TcContext::new(context)), work),
+        Some(work) => {
+            let frame = TcFrame::new(TcContext::new(context));
+            let parsed = parsed(&frame, work);
+            if lacks_headers(&frame, work, parsed) { parsed | INCOMPLETE } else { parsed }
+        }
         None => Reason::Internal as u32,
     }
+}
+
+/// Whether headers lie where [`TcFrame`] does not read them, and something was missed for that.
+#[inline(always)]
+fn lacks_headers(frame: &TcFrame, work: &Work, parsed: u32) -> bool {
+    frame.is_incomplete()
+        && (parsed != IP
+            || work.packet.payload_offset as usize > frame.linear_len()
+            || related::is_error(&work.packet) && !work.quotes)
 }
 
 #[inline(always)]

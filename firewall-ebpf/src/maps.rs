@@ -77,6 +77,9 @@ pub static FRAGMENTING_PAIRS: LruHashMap<FragmentKey, u64, 4096> = LruHashMap::n
 /// packet that is repeated then gets another try.
 #[btf_map]
 pub static CROSSINGS: Array<Crossing, { CROSSINGS_MAX as usize }> = Array::new();
+/// The tag of what was noted last in each place of [`CROSSINGS`], of which all together are 32 KiB.
+#[btf_map]
+pub static CROSSING_TAGS: Array<u32, { CROSSINGS_MAX as usize }> = Array::new();
 /// New flows of each source lately, where the policy limits them. When it is full the source longest unused
 /// makes room and begins anew.
 #[btf_map]

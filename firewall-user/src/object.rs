@@ -26,7 +26,7 @@ pub const TC_EGRESS: &str = "fwx_egress";
 pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
-pub const PINNED_MAPS: [&str; 40] = [
+pub const PINNED_MAPS: [&str; 41] = [
     "FLOWS_V4",
     "FLOWS_V6",
     "HALF_OPEN_V4",
@@ -42,6 +42,7 @@ pub const PINNED_MAPS: [&str; 40] = [
     "AUTHENTICATED",
     "SECRET",
     "CROSSINGS",
+    "CROSSING_TAGS",
     "CONNECTIONS",
     "PINHOLES",
     "SESSIONS",
