@@ -239,11 +239,18 @@ fn packet(connection: &Existing, tuple: &Tuple, is_translated: bool) -> Packet {
         }
         _ => (0, 0),
     };
+    let icmp_type = match connection.protocol {
+        ip_protocol::ICMP => 8,
+        ip_protocol::ICMPV6 => 128,
+        _ => 0,
+    };
     Packet {
         source: words(tuple.source),
         destination: words(tuple.destination),
         source_port: ports.0,
         destination_port: ports.1,
+        // An echo request: of other ICMP conntrack's tables hold nothing that lasts.
+        icmp_type: if ports == (0, 0) { 0 } else { icmp_type },
         version: connection.version,
         protocol: connection.protocol,
         ..Packet::default()

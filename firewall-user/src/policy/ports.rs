@@ -39,38 +39,15 @@ pub(super) fn protocol(
         profile: None,
     };
     match transport {
-        // Of what its services are is not known, but ports can be read.
+        Some(_) => services(&mut protocol, section, claims, problems),
+        // Of what they are is not known, but ports can be read.
         None if section.value("ports").is_some() => {
             ports(section, problems);
         }
         None => {}
-        Some(transport @ (Transport::Tcp | Transport::Udp)) => {
-            deny(section, "types", transport, problems);
-            let ranges = ports(section, problems);
-            claims.claim(&protocol, &ranges, problems);
-            protocol.ports = merge(ranges.into_iter().map(|(range, _)| range).collect());
-        }
-        Some(transport @ (Transport::Icmp | Transport::Icmpv6)) => {
-            deny(section, "ports", transport, problems);
-            let types = types(section, transport, problems);
-            let mut ranges: Vec<_> =
-                types.iter().map(|(icmp, span)| (icmp.range(), span.clone())).collect();
-            if section.value("types").is_none() {
-                ranges.push((0..=u16::MAX, section.span.clone()));
-            }
-            claims.claim(&protocol, &ranges, problems);
-            protocol.types = types.into_iter().map(|(icmp, _)| icmp).collect();
-            protocol.types.sort_unstable();
-            protocol.types.dedup();
-        }
-        Some(transport @ Transport::Other(_)) => {
-            deny(section, "ports", transport, problems);
-            deny(section, "types", transport, problems);
-            claims.claim(&protocol, &[(0..=0, section.span.clone())], problems);
-        }
     }
     if let Some(value) = section.value("filter") {
-        filter(&mut protocol, value, problems);
+        filter(&mut protocol, section, value, problems);
         if let (Some(filter), Some(transport)) = (protocol.filter, transport) {
             check_transport(name, transport, filter, value, problems);
         }
@@ -78,12 +55,48 @@ pub(super) fn protocol(
     protocol
 }
 
+/// Reads what `protocol` has of its transport: ports, ICMP types, or all of it.
+fn services(
+    protocol: &mut Protocol,
+    section: &Section<'_, '_>,
+    claims: &mut Claims,
+    problems: &mut Problems,
+) {
+    let transport = protocol.transport;
+    if !transport.has_ports() {
+        deny(section, "ports", transport, problems);
+    }
+    if !transport.is_icmp() {
+        deny(section, "types", transport, problems);
+    }
+    if transport.has_ports() {
+        let ranges = ports(section, problems);
+        claims.claim(protocol, &ranges, problems);
+        protocol.ports = merge(ranges.into_iter().map(|(range, _)| range).collect());
+    } else if transport.is_icmp() && section.value("types").is_some() {
+        let types = types(section, transport, problems);
+        let ranges: Vec<_> =
+            types.iter().map(|(icmp, span)| (icmp.range(), span.clone())).collect();
+        claims.claim(protocol, &ranges, problems);
+        protocol.types = types.into_iter().map(|(icmp, _)| icmp).collect();
+        protocol.types.sort_unstable();
+        protocol.types.dedup();
+    } else {
+        claims.claim(protocol, &[(0..=u16::MAX, section.span.clone())], problems);
+    }
+}
+
 /// The filter that `value` binds to `protocol`: its name, or a table that says how it behaves there.
-fn filter(protocol: &mut Protocol, value: &Value<'_>, problems: &mut Problems) {
+fn filter(
+    protocol: &mut Protocol,
+    of: &Section<'_, '_>,
+    value: &Value<'_>,
+    problems: &mut Problems,
+) {
     let name = match value.get_ref() {
         DeValue::String(_) => value,
         DeValue::Table(_) => {
-            let title = format!("`filter` of [protocol.{}]", protocol.name);
+            let title = format!("`filter` of {}", of.title);
             let Some(section) = Section::new(title, value, problems) else { return };
             section.deny_unknown_keys(&["name", "mode", "profile"], problems);
             protocol.mode = mode(&section, problems);
@@ -137,7 +150,7 @@ fn types(
         let help = Some("for all types leave `types` out".to_owned());
         problems.add(value.span(), ProblemKind::EmptyList { key: "types" }, help);
     }
-    let items = items.iter().take(ITEMS_MAX);
+    let items = items.iter();
     items.filter_map(|item| Some((type_item(item, transport, problems)?, item.span()))).collect()
 }
 

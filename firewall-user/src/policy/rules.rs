@@ -9,7 +9,7 @@ use super::{
     document::{self, Section, Span},
     error::{ProblemKind, Problems, quote},
     model::action_name,
-    network::{Reach, Sources, deny_interfaces},
+    network::{Reach, deny_interfaces},
     number::Number,
     parse::{check_count, report},
     references::Scope,
@@ -55,7 +55,12 @@ pub(super) fn rules(
             .required("action", problems)
             .and_then(|value| document::choice("action", &actions, value, problems));
         let from = scope.networks.listed_or_any("from", &section, problems);
-        rows.count(&reach.sources(&from), &section, problems);
+        let is_among = rules.len() < RULES_MAX;
+        if let Some(count) = rows.grow_too_many(reach.sources(&from).rows())
+            && is_among
+        {
+            report_rows(count, &section, problems);
+        }
         rules.push(PolicyRule {
             name,
             action: action.unwrap_or(Action::Deny),
@@ -78,21 +83,20 @@ pub(super) fn rules(
 struct Rows(usize);
 
 impl Rows {
-    fn count(&mut self, sources: &Sources<'_>, section: &Section<'_, '_>, problems: &mut Problems) {
+    /// Adds those of a rule; how many there are, if by it they come to be too many.
+    fn grow_too_many(&mut self, by: usize) -> Option<usize> {
         let before = self.0;
-        self.0 += sources.rows();
-        // Said once; where the rules alone are too many, that was said before.
-        if before <= RULES_MAX && self.0 > RULES_MAX && sources.rows() > 1 {
-            let kind = ProblemKind::TooMany {
-                what: "rules, as far as this one",
-                count: self.0,
-                max: RULES_MAX,
-            };
-            let help = "a rule counts twice if networks of its `from` have prefixes and others, or the same, have \
-                        interfaces";
-            problems.add(section.span.clone(), kind, Some(help.to_owned()));
-        }
+        self.0 += by;
+        (before <= RULES_MAX && self.0 > RULES_MAX).then_some(self.0)
     }
+}
+
+/// Reports that there are too many rules where some count twice. Where they are too many as they stand in the file, that
+/// was said before.
+fn report_rows(count: usize, section: &Section<'_, '_>, problems: &mut Problems) {
+    let kind = ProblemKind::TooMany { what: "rules, as far as this one", count, max: RULES_MAX };
+    let help = "a rule counts twice if networks of its `from` have prefixes and others, or the same, have interfaces";
+    problems.add(section.span.clone(), kind, Some(help.to_owned()));
 }
 
 /// The networks of which the destination must be in one: they have addresses alone.

@@ -195,19 +195,3 @@ fn the_largest_policy_fits() {
     let bytes = size_of_val(&compiled.image[..]);
     assert!(bytes < 16 << 20, "the image of the largest policy takes {bytes} bytes");
 }
-
-#[test]
-fn a_rule_without_a_log_is_quiet() {
-    let policy = parsed(
-        "[gateway]\ninterfaces = ['lan0']\n\
-         [[rule]]\nname = 'web'\naction = 'allow'\nto = ['ten']\nlog = true\n\
-         [[rule]]\nname = 'noise'\naction = 'deny'\nlog = false\n\
-         [network.ten]\nprefixes = ['10.0.0.0/8']\n",
-    );
-    let compiled = policy.compile();
-    let quiet = |to| judged(&compiled, &packet("192.0.2.1", to, 17, 9)).quiet;
-    assert_eq!([quiet("10.0.0.1"), quiet("11.0.0.1")], [false, true]);
-    let summary = serde_json::to_value(policy.summary()).expect("it is plain data");
-    assert_eq!(summary["rules"][1]["log"], false);
-    assert!(summary["rules"][0].get("log").is_none(), "as it is by default");
-}

@@ -6,15 +6,15 @@ pub(super) const GATEWAY: &str = "[gateway]\ninterfaces = [\"lan0\"]\n";
 
 /// Where the first problem of `text` is, the text shown, the message and the help.
 #[derive(Debug, PartialEq)]
-struct Told {
-    line: usize,
-    column: usize,
-    text: String,
-    message: String,
-    help: String,
+pub(super) struct Told {
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) text: String,
+    pub(super) message: String,
+    pub(super) help: String,
 }
 
-fn told_all(text: &str) -> Vec<Told> {
+pub(super) fn told_all(text: &str) -> Vec<Told> {
     let error = Policy::parse("policy.toml", text).expect_err("the policy is bad");
     let entries = error.entries().into_iter();
     entries
@@ -515,40 +515,6 @@ fn filter_on_the_wrong_transport() {
         "filter `rtsp` reads tcp, and protocol `a` is udp",
         "leave `filter` out, or say `transport = \"tcp\"`",
     );
-}
-
-#[test]
-fn what_is_essential() {
-    let text = "[gateway]\ninterfaces = ['lan0']\nessential = ['arp', 'neighbor-discovery', 'dns']";
-    let told = told_all(text);
-    let told: Vec<_> = told.iter().map(|it| (it.column, &it.message[..], &it.help[..])).collect();
-    assert_eq!(
-        told,
-        [
-            (
-                21,
-                "there is no essential traffic `neighbor-discovery`",
-                "did you mean `neighbour-discovery`?"
-            ),
-            (
-                43,
-                "there is no essential traffic `dns`",
-                "each essential traffic that there is: `arp`, `dhcp-client`, `dhcp-server`, \
-                 `neighbour-discovery`"
-            ),
-        ]
-    );
-    let message = "`essential` must be a list of strings, not a string";
-    let text = "[gateway]\ninterfaces = ['lan0']\nessential = 'arp'";
-    assert_told_in(text, (3, 13), "'arp'", message, "");
-}
-
-#[test]
-fn whether_a_rule_makes_events() {
-    let message = "`log` must be a boolean, not a string";
-    let text = "[[rule]]\nname = 'a'\naction = 'deny'\nlog = 'no'";
-    let help = "it is `true` or `false`, without quotes";
-    assert_told(text, (4, 7), "'no'", message, help);
 }
 
 #[test]

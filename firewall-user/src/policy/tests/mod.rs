@@ -3,6 +3,7 @@
 mod agreement;
 mod compile;
 mod errors;
+mod essential;
 mod explain;
 mod files;
 mod includes;
@@ -10,6 +11,7 @@ mod lints;
 mod networks;
 mod properties;
 mod protocols;
+mod quiet;
 mod schema;
 mod sources;
 
@@ -203,22 +205,6 @@ fn assert_default_tracking(policy: &Policy) {
     };
     assert_eq!(policy.limits(), &limits);
     assert!(policy.asymmetric().is_empty());
-}
-
-#[test]
-fn what_is_essential_is_what_the_gateway_lists() {
-    let with = |list: &str| {
-        let policy = parsed(&format!("[gateway]\ninterfaces = ['lan0']\nessential = {list}\n"));
-        let compiled = policy.compile();
-        let head = classifier::Lines::head(&compiled.image[..]).expect("a head");
-        assert_eq!(head.essential, policy.essential());
-        policy.essential()
-    };
-    assert_eq!(with("[]"), 0);
-    for (name, essential) in Essential::ALL {
-        assert_eq!(with(&format!("['{name}', '{name}']")), essential as u32);
-    }
-    assert_eq!(with("['arp', 'neighbour-discovery', 'dhcp-client']"), Essential::DEFAULT);
 }
 
 #[test]

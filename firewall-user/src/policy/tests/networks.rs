@@ -197,4 +197,8 @@ fn a_rule_of_prefixes_and_interfaces_counts_twice() {
     let help = "a rule counts twice if networks of its `from` have prefixes and others, or the same, have interfaces";
     let text = format!("{GATEWAY}{networks}{}", rules(half + 1));
     assert_told_in(&text, (7 + half * 4, 1), "[[rule]]", message, help);
+    let message = "too many rules, as far as this one: 16385, and 16384 is the most";
+    let text =
+        format!("{GATEWAY}{networks}{}[[rule]]\nname = 'plain'\naction = 'deny'\n", rules(half));
+    assert_told_in(&text, (7 + half * 4, 1), "[[rule]]", message, help);
 }
