@@ -266,9 +266,9 @@ fn more_of_network(random: &mut Random, index: usize) -> String {
         if is_mixed(named) && !is_mixed(index) {
             named -= 1;
         }
-        // The one before it, often: so they come to be deep.
-        let before = index - 1 - usize::from(index.is_multiple_of(4) && index > 1);
-        let named = if random.chance(50) && !is_mixed(before) { before } else { named };
+        // One next to it, often: so they come to be deep.
+        let next = index - 1 - usize::from(is_mixed(index - 1));
+        let named = if random.chance(50) { next } else { named };
         text += &format!("networks = [\"n{named}\"]\n");
     }
     if is_mixed(index) && random.chance(60) {

@@ -107,6 +107,10 @@ fn flows(tables: &Tables) -> BTreeMap<u64, (usize, usize)> {
 #[test]
 fn the_kernel_says_what_the_rules_say() {
     let large = Size { networks: 2000, prefixes: 5, protocols: 1000, rules: 10_000 };
+    let small = (0..40).map(|index| {
+        let (protocols, rules) = (1 + index % 9, 1 + index % 30);
+        Size { networks: index % 13, prefixes: index % 3, protocols, rules }
+    });
     let sizes = [
         large,
         Size { networks: 0, prefixes: 0, protocols: 0, rules: 0 },
@@ -120,7 +124,7 @@ fn the_kernel_says_what_the_rules_say() {
     let mut now = 1_000 * SECOND;
     let mut known = BTreeSet::new();
     let mut by_interface = 0;
-    for (seed, size) in (0u16..).zip(sizes) {
+    for (seed, size) in (0u16..).zip(sizes.into_iter().chain(small)) {
         let policy = parsed(&reference::policy(seed.into(), size));
         replay.tables().write_policy(&policy.compile(), Over::Policy).expect("a write");
         let mut random = Random::new(!u64::from(seed));
