@@ -1,8 +1,14 @@
 //! Networks and rules that speak about the interface a flow comes in by.
 
-use firewall_common::{flow::State, reason::Reason};
-use firewall_user::replay::Hook;
-use lab::replaying::{Expected, FAMILIES, Rig, drops, passes};
+use firewall_common::{
+    flow::{Direction, State},
+    reason::Reason,
+};
+use firewall_user::{
+    flows::{Entry, FlowTable, Key},
+    replay::Hook,
+};
+use lab::replaying::{Conversation, Expected, FAMILIES, Family, Rig, drops, passes};
 
 const INGRESS: [Hook; 2] = [Hook::Xdp, Hook::Tc];
 
@@ -34,6 +40,16 @@ name = "web from the lans"
 action = "allow"
 from = ["lans"]
 protocols = ["web"]
+
+[protocol.back]
+transport = "tcp"
+ports = [40000, 40001]
+
+[[rule]]
+name = "back by wan0"
+action = "allow"
+interface = ["wan0"]
+protocols = ["back"]
 
 [[rule]]
 name = "dns by lan1"
@@ -71,6 +87,52 @@ fn the_interface_of_the_first_packet_decides() {
             rig.come_in_by(Some("wan0"));
             rig.expect("an answer", &family.udp_back(53, 1_001), passes(State::Assured));
             rig.expect("another of the flow", &family.udp(1_001, 53), passes(State::Assured));
+            rig.events();
+        }
+    }
+}
+
+/// Notes of the flow from the client's `port` that its answers come in by the interface with this index.
+fn note_beyond(rig: &Rig, family: Family, port: u16, beyond: u32) {
+    let tables = rig.tables();
+    let table = match family {
+        Family::V4 => FlowTable::CompletedV4,
+        Family::V6 => FlowTable::CompletedV6,
+    };
+    let mut entries = Vec::new();
+    let is = |entry: &Entry| entry.endpoints().iter().any(|end| end.port() == port);
+    let each = tables.each_entry(table, |entry| entries.extend(is(entry).then_some(*entry)));
+    each.expect("the table can be read");
+    let [Entry { key, mut flow }] = entries[..] else { panic!("one flow, not {entries:?}") };
+    flow.note_passage(Direction::Original, flow.interface, beyond, rig.now());
+    let written = match key {
+        Key::V4(key) => tables.flows_v4().expect("the table").insert(key, flow, 0),
+        Key::V6(key) => tables.flows_v6().expect("the table").insert(key, flow, 0),
+    };
+    written.expect("a write");
+}
+
+/// The server lost the connection and begins it anew, and the client answers: that is a flow the other way, which came
+/// in by the interface where the first one's answers do.
+#[test]
+fn a_flow_that_turned_round_came_in_on_the_other_side() {
+    const WAN0: u32 = 3;
+    for hook in INGRESS {
+        let mut rig = Rig::new(POLICY, hook);
+        for family in FAMILIES {
+            rig.come_in_by(Some("lan0"));
+            let denied = denied().in_state(State::Established);
+            for (port, beyond, expected) in
+                [(40_000, WAN0, passes(State::SynReceived)), (40_001, 0, denied)]
+            {
+                let talk = Conversation::established(&mut rig, family, port, 80);
+                note_beyond(&rig, family, port, beyond);
+                let (seq, ack) = (talk.server_next().wrapping_add(1 << 30), talk.client_next());
+                let syn = talk.as_server("S").seq(seq).ack(0);
+                rig.expect("the server's SYN", &syn, passes(State::Established));
+                let answer = talk.as_client("SA").seq(ack).ack(seq.wrapping_add(1));
+                rig.expect(&format!("the answer to {port}"), &answer, expected);
+            }
             rig.events();
         }
     }
