@@ -2,8 +2,7 @@
 
 use firewall_common::{
     classifier::{
-        self, ASYMMETRIC, BLOCK_RULES, Dimension, Head, INTERFACE_NUMBERS, Judgement, Line, Lines,
-        Terms,
+        self, ASYMMETRIC, Dimension, Head, INTERFACE_NUMBERS, Judgement, Line, Lines, Terms,
     },
     flow::Flow,
     policy::{Action, InForce},
@@ -17,25 +16,30 @@ use crate::{
 
 /// The policy that a packet is judged by, from its first question to its last.
 #[derive(Clone, Copy)]
-pub struct Policy(&'static Image);
+pub struct Policy {
+    image: &'static Image,
+    slot: u32,
+}
 
 impl Policy {
     /// The policy of the packet on the desk. `None`: there is none.
     #[inline(always)]
     pub fn of(work: &Work) -> Option<Self> {
-        IMAGES.get(work.slot).map(Self)
+        let slot = work.slot;
+        IMAGES.get(slot).map(|image| Self { image, slot })
     }
 }
 
 impl Lines for Policy {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&Line> {
-        self.0.get(index).map(bytemuck::cast_ref)
+        self.image.get(index).map(bytemuck::cast_ref)
     }
 
     #[inline(always)]
-    fn first_common(&self, a: &Line, b: &Line, c: &Line, d: &Line) -> u32 {
-        first_common(a, b, c, d)
+    fn first_common(&self, a: u32, b: u32, c: u32, d: u32) -> Option<u32> {
+        let bit = first_common(self.slot, a, b, c, d);
+        (bit != NO_LINES).then_some(bit)
     }
 }
 
@@ -149,16 +153,22 @@ fn interface_class(work: &Work, policy: Policy) -> u32 {
     classifier::interface_class(&policy, number).unwrap_or(0)
 }
 
-/// [`classifier::first_common`] as a function of its own.
+/// [`Lines::first_common`] of the policy in a slot, as a function of its own; [`NO_LINES`]: `None`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn first_common(a: *const Line, b: *const Line, c: *const Line, d: *const Line) -> u32 {
-    // SAFETY: the caller passes references, or so the verifier will not believe: hence the check.
-    match unsafe { (a.as_ref(), b.as_ref(), c.as_ref(), d.as_ref()) } {
+extern "C" fn first_common(slot: u32, a: u32, b: u32, c: u32, d: u32) -> u32 {
+    let Some(image) = IMAGES.get(slot) else {
+        return NO_LINES;
+    };
+    let line = |index| image.get(index).map(bytemuck::cast_ref);
+    match (line(a), line(b), line(c), line(d)) {
         (Some(a), Some(b), Some(c), Some(d)) => classifier::first_common(a, b, c, d),
-        _ => BLOCK_RULES as u32,
+        _ => NO_LINES,
     }
 }
+
+/// Not the number of a bit, nor of none.
+const NO_LINES: u32 = u32::MAX;
 
 /// Whether one of the packet's ends lies in a prefix that the policy declares asymmetric.
 #[inline(always)]

@@ -64,10 +64,12 @@ pub trait Lines {
         Some(line.words()[index as usize % WORDS])
     }
 
-    /// [`first_common`](super::first_common), for who wants it to be a function of its own.
+    /// [`first_common`](super::first_common) of the lines at these places, for who wants it to be a function of its own.
+    /// `None`: one of them is not there.
     #[inline(always)]
-    fn first_common(&self, a: &Line, b: &Line, c: &Line, d: &Line) -> u32 {
-        super::first_common(a, b, c, d)
+    fn first_common(&self, a: u32, b: u32, c: u32, d: u32) -> Option<u32> {
+        let (a, b, c, d) = (self.line(a)?, self.line(b)?, self.line(c)?, self.line(d)?);
+        Some(super::first_common(a, b, c, d))
     }
 
     /// What rule `number` says besides what it matches. `None`: the policy has no such rule.

@@ -207,9 +207,7 @@ fn first_match<L: Lines + ?Sized>(lines: &L, head: &Head, classes: &Classes<'_>)
         if source == 0 || destination == 0 || service == 0 || interface == 0 {
             continue;
         }
-        let (source, destination) = (lines.line(source)?, lines.line(destination)?);
-        let (service, interface) = (lines.line(service)?, lines.line(interface)?);
-        let bit = lines.first_common(source, destination, service, interface);
+        let bit = lines.first_common(source, destination, service, interface)?;
         if bit < BLOCK_RULES as u32 {
             let place = lines.word(head.places + (block * BLOCK_RULES) as u32 + bit)?;
             // The order of words is that of places.
