@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action, xdp_md},
+    bindings::{BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
     helpers::{
         bpf_redirect, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes,
         bpf_skb_pull_data, bpf_skb_store_bytes, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
@@ -64,9 +64,10 @@ pub trait Frame: Bytes {
     fn tail_call(&self, filter: u32);
     /// Parses the frame onto the desk: [`hook::parse_xdp`] or [`hook::parse_tc`].
     fn parse(&self, work: &mut Work) -> u32;
-    /// [`spoofing::is_credible`], as a function that the verifier walks once.
+    /// Whether the packet on the desk may come in by its interface: [`spoofing::is_credible_xdp`] or
+    /// [`spoofing::is_credible_tc`].
     fn has_credible_source(&self, work: &mut Work) -> bool;
-    /// [`prohibited::become_error`], likewise.
+    /// Turns the frame into an ICMP error: [`prohibited::become_error_xdp`] or [`prohibited::become_error_tc`].
     fn become_error(&self, work: &mut Work) -> bool;
 }
 
@@ -181,12 +182,12 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn has_credible_source(&self, work: &mut Work) -> bool {
-        credible_xdp(self.context.ctx, work) != 0
+        spoofing::is_credible_xdp(self.context.ctx, work) != 0
     }
 
     #[inline(always)]
     fn become_error(&self, work: &mut Work) -> bool {
-        error_xdp(self.context.ctx, work) != 0
+        prohibited::become_error_xdp(self.context.ctx, work) != 0
     }
 }
 
@@ -340,64 +341,12 @@ impl Frame for TcFrame {
 
     #[inline(always)]
     fn has_credible_source(&self, work: &mut Work) -> bool {
-        credible_tc(self.context.skb.skb, work) != 0
+        spoofing::is_credible_tc(self.context.skb.skb, work) != 0
     }
 
     #[inline(always)]
     fn become_error(&self, work: &mut Work) -> bool {
-        error_tc(self.context.skb.skb, work) != 0
-    }
-}
-
-/// [`spoofing::is_credible`], by the verifier known by its signature alone.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn credible_xdp(context: *mut xdp_md, work: *mut Work) -> u32 {
-    match Work::passed(work) {
-        Some(work) => u32::from(spoofing::is_credible(
-            &XdpFrame::without_headers(XdpContext::new(context)),
-            work,
-        )),
-        None => 0,
-    }
-}
-
-/// [`spoofing::is_credible`], by the verifier known by its signature alone.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn credible_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
-    match Work::passed(work) {
-        Some(work) => u32::from(spoofing::is_credible(
-            &TcFrame::without_headers(TcContext::new(context)),
-            work,
-        )),
-        None => 0,
-    }
-}
-
-/// [`prohibited::become_error`], by the verifier known by its signature alone.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn error_xdp(context: *mut xdp_md, work: *mut Work) -> u32 {
-    match Work::passed(work) {
-        Some(work) => u32::from(prohibited::become_error(
-            &XdpFrame::without_headers(XdpContext::new(context)),
-            work,
-        )),
-        None => 0,
-    }
-}
-
-/// [`prohibited::become_error`], by the verifier known by its signature alone.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn error_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
-    match Work::passed(work) {
-        Some(work) => u32::from(prohibited::become_error(
-            &TcFrame::without_headers(TcContext::new(context)),
-            work,
-        )),
-        None => 0,
+        prohibited::become_error_tc(self.context.skb.skb, work) != 0
     }
 }
 

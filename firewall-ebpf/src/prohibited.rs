@@ -5,7 +5,11 @@
 //! machine itself sends is answered as if from where it goes to: what comes in from an own address the kernel takes for
 //! forged.
 
-use aya_ebpf::helpers::bpf_csum_diff;
+use aya_ebpf::{
+    bindings::{__sk_buff, xdp_md},
+    helpers::bpf_csum_diff,
+    programs::{TcContext, XdpContext},
+};
 use firewall_common::{
     bound::masked,
     classifier::Lines as _,
@@ -21,7 +25,7 @@ use firewall_common::{
 
 use crate::{
     atomic::change_bucket,
-    frame::Frame,
+    frame::{Frame, TcFrame, XdpFrame},
     judge::Policy,
     maps::{OWN_ADDRESSES, REJECTS},
     read::within_chunk,
@@ -48,9 +52,25 @@ pub fn answer<F: Frame>(frame: &F, work: &mut Work) -> i32 {
     }
 }
 
+/// [`become_error`] as a function that the verifier knows by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn become_error_xdp(context: *mut xdp_md, work: *mut Work) -> u32 {
+    let frame = XdpFrame::without_headers(XdpContext::new(context));
+    Work::passed(work).map_or(0, |work| u32::from(become_error(&frame, work)))
+}
+
+/// As [`become_error_xdp`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn become_error_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
+    let frame = TcFrame::without_headers(TcContext::new(context));
+    Work::passed(work).map_or(0, |work| u32::from(become_error(&frame, work)))
+}
+
 /// Turns the frame into the answer, and counts what became of it. `false`: there is none.
 #[inline(always)]
-pub fn become_error<F: Frame>(frame: &F, work: &mut Work) -> bool {
+fn become_error<F: Frame>(frame: &F, work: &mut Work) -> bool {
     let mut link = [0; LINK_LEN];
     // SAFETY: it has that length.
     if !unsafe { frame.load(0, link.as_mut_ptr(), LINK_LEN as u32) } {

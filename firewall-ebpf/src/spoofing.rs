@@ -5,7 +5,11 @@
 //! flow whose ends it does not hold. The routing table has to be asked with the frame at hand. So [`track`] comes to
 //! the decision that the source has to be verified, with nothing done yet; that is done here, and track decides again.
 
-use aya_ebpf::{bindings::bpf_fib_lookup, helpers::bpf_fib_lookup as look_up_route};
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_fib_lookup, xdp_md},
+    helpers::bpf_fib_lookup as look_up_route,
+    programs::{TcContext, XdpContext},
+};
 use firewall_common::{
     classifier::{Head, Lines as _, Listed, Sources, listed},
     layout::{Counter, Hook},
@@ -18,7 +22,7 @@ use firewall_common::{
 
 use crate::{
     clock,
-    frame::Frame,
+    frame::{Frame, TcFrame, XdpFrame},
     judge::{self, Policy},
     maps::INTERFACES,
     report, shortcut, track,
@@ -73,9 +77,25 @@ pub fn verify<F: Frame>(frame: &F, work: &mut Work) -> Decision {
     Decision::from_raw(decision)
 }
 
+/// [`is_credible`] as a function that the verifier knows by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn is_credible_xdp(context: *mut xdp_md, work: *mut Work) -> u32 {
+    let frame = XdpFrame::without_headers(XdpContext::new(context));
+    Work::passed(work).map_or(0, |work| u32::from(is_credible(&frame, work)))
+}
+
+/// As [`is_credible_xdp`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn is_credible_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
+    let frame = TcFrame::without_headers(TcContext::new(context));
+    Work::passed(work).map_or(0, |work| u32::from(is_credible(&frame, work)))
+}
+
 /// Whether the packet on the desk may come in by its interface.
 #[inline(always)]
-pub fn is_credible<F: Frame>(frame: &F, work: &mut Work) -> bool {
+fn is_credible<F: Frame>(frame: &F, work: &mut Work) -> bool {
     match said_by_policy(work) {
         CREDIBLE => true,
         SPOOFED => false,

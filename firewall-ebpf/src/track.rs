@@ -205,8 +205,8 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
         }
         flow::note(flow, direction, &segment)
     } else if before == State::Killed {
-        if flow.killed_by() == 0 {
-            // It was refused before it began, see `let_the_answer_in`.
+        if flow.flags & Flow::REFUSED != 0 {
+            // Who sends again is judged again.
             return Known::Reopen;
         }
         work.note_flow(flow);
@@ -522,6 +522,7 @@ fn begins(work: &mut Work, head: &Head) -> Result<Begins, Reason> {
 #[inline(never)]
 fn let_the_answer_in(work: &mut Work) {
     lay_out(work, report::next_flow_number(), State::Killed);
+    work.flow.flags |= Flow::REFUSED;
     let _ = tables::insert_half_open(&work.key(), &work.flow);
 }
 

@@ -121,6 +121,8 @@ impl Flow {
     pub const CHILD: u8 = 4;
     /// The rule that let it in asked for no events: [`Terms::QUIET`](crate::classifier::Terms::QUIET).
     pub const QUIET: u8 = 8;
+    /// It was refused before it began, and stands for what answers it.
+    pub const REFUSED: u8 = 16;
 
     /// It lies in a table that may push it out at any time: its packets are counted for its rule with each packet
     /// and not by what it has counted itself, see [`crate::tally`].
