@@ -128,7 +128,7 @@ fn what_is_wrong_is_told_with_its_place() {
             (
                 2,
                 21,
-                "`reject_per_second` is 0, and has to be from 1 to 10000000",
+                "`reject_per_second` must be from 1 to 10000000, not `0`",
                 "ICMP errors a second that answer rejects; 100 if left out. For no answers let the rules `deny`",
             ),
         ),
