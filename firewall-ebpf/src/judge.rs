@@ -56,13 +56,14 @@ pub fn note_policy(work: &mut Work) {
 pub fn new_flow(work: &mut Work, quoted: bool, came_in_by: u32) -> Action {
     let quoted = u32::from(quoted);
     work.came_in_by = came_in_by;
-    let action = asked(work, quoted);
+    let mut action = asked(work, quoted);
     if let Some(InForce { shadow, .. }) = POLICY.get(0)
         && *shadow != 0
     {
         shadow::turn_to(work, *shadow, action);
         let other = asked(work, quoted);
-        shadow::turn_back(work, quoted, other);
+        // Read back: the verifier then takes it for the same as where nothing is compared.
+        action = shadow::turn_back(work, quoted, other);
     }
     Action::from_raw(action)
 }

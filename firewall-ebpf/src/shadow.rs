@@ -2,6 +2,7 @@
 //! [`firewall_common::shadow`] says what counts as a difference.
 
 use firewall_common::{
+    policy::Action,
     shadow::{Pair, Sightings, Totals},
     words::clear,
 };
@@ -33,14 +34,14 @@ pub fn turn_to(work: &mut Work, shadow: u32, action: u32) {
 }
 
 /// The policy on trial said `action` about the packet on the desk, or about what it quotes. The desk then says again
-/// what it did before [`turn_to`].
+/// what it did before [`turn_to`]. Returns what the policy in force said.
 ///
 /// Not called while that policy is asked: all functions that call each other share one small stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn turn_back(work: *mut Work, quoted: u32, action: u32) -> u32 {
     let Some(work) = Work::passed(work) else {
-        return 0;
+        return Action::Deny as u32;
     };
     let Acting { slot, rule, protocol, flow_flags, action: acting } = work.acting;
     work.difference.pair = Pair {
@@ -52,18 +53,23 @@ pub extern "C" fn turn_back(work: *mut Work, quoted: u32, action: u32) -> u32 {
     work.rule = rule;
     work.protocol = protocol;
     work.flow_flags = flow_flags;
-    let Some(totals) = SHADOW_TOTALS.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: the entry is this CPU's alone.
-    let totals = unsafe { &mut *totals };
-    if action == acting {
+    if let Some(totals) = SHADOW_TOTALS.get_ptr_mut(0) {
+        // SAFETY: the entry is this CPU's alone.
+        count(work, quoted, unsafe { &mut *totals });
+    }
+    acting
+}
+
+/// Counts that both were asked, and notes what they differ in.
+#[inline(always)]
+fn count(work: &mut Work, quoted: u32, totals: &mut Totals) {
+    let [acting, shadow] = work.difference.pair.actions;
+    if acting == shadow {
         totals.alike += 1;
     } else {
         totals.different += 1;
         note(work, quoted, totals);
     }
-    0
 }
 
 /// Counts the pair of rules on the desk, and remembers the flow.
