@@ -35,7 +35,7 @@ struct Attributes {
     flags: u64,
 }
 
-/// Shows `visit` every entry of a hash table, LRU or not. Memory does not depend on how many there are.
+/// Shows `visit` every entry of a hash table, LRU or not, or of an array, whose keys are `u32`. Memory does not depend on how many there are.
 ///
 /// # Errors
 ///

@@ -75,14 +75,20 @@ impl Tables {
     }
 
     fn write_bindings(&self, policy: &Compiled, from: u32, to: u32, over: Over) -> Result<()> {
-        let table: Array<_, Binding> = self.open("BINDINGS")?;
+        let data = self.data("BINDINGS")?;
         let mut bindings = vec![Binding::default(); PROTOCOLS_MAX];
         for (number, binding) in &policy.bindings {
             bindings[usize::from(*number)] = *binding;
         }
         if over != Over::Nothing {
-            for (number, new) in bindings.iter_mut().enumerate() {
-                let old = table.get(&(from * PROTOCOLS_MAX as u32 + number as u32), 0)?;
+            let mut there = vec![Binding::default(); PROTOCOLS_MAX];
+            batch::for_each(&data, |index: &u32, binding: &Binding| {
+                let number = index.checked_sub(from * PROTOCOLS_MAX as u32);
+                if let Some(old) = number.and_then(|number| there.get_mut(number as usize)) {
+                    *old = *binding;
+                }
+            })?;
+            for (new, old) in bindings.iter_mut().zip(there) {
                 let same = Binding { generation: old.generation, ..*new };
                 *new = match over {
                     Over::PolicyKeepingBindings => old,
@@ -91,7 +97,7 @@ impl Tables {
                 };
             }
         }
-        batch::write(&self.data("BINDINGS")?, to * PROTOCOLS_MAX as u32, &bindings)
+        batch::write(&data, to * PROTOCOLS_MAX as u32, &bindings)
     }
 
     fn write_commands(&self, policy: &Compiled, slot: u32) -> Result<()> {

@@ -31,6 +31,12 @@ use crate::{
 /// How long a controller waits after a failure before it tries again to go back.
 const RETRY: Duration = Duration::from_secs(5);
 const SECOND: u64 = 1_000_000_000;
+/// Holds the [`Pending`], in the run directory.
+const PENDING: &str = "pending.json";
+/// Holds the [`Before`].
+const BEFORE: &str = "before.json";
+/// Holds what a controller has yet to tell.
+const UNHEARD: &str = "unheard.json";
 
 /// A policy that waits for a word.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,8 +78,7 @@ pub struct PendingStatus {
 impl Pending {
     /// What waits for a word, if something does.
     pub fn of(instance: &Instance) -> Result<Option<Self>> {
-        let pending = instance.read_json(PENDING)?;
-        Ok(pending)
+        instance.read_json(PENDING)
     }
 
     /// One whose time begins now.
@@ -119,10 +124,6 @@ impl PendingStatus {
         )
     }
 }
-
-const PENDING: &str = "pending.json";
-const BEFORE: &str = "before.json";
-const UNHEARD: &str = "unheard.json";
 
 /// What is in force, to go back to.
 pub(super) fn before(instance: &Instance, state: &State, tables: &Tables) -> Result<Before> {

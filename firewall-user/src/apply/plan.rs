@@ -59,7 +59,7 @@ impl Wish {
 #[derive(Debug)]
 pub struct Plan {
     instance: Instance,
-    lock: ControllerLock,
+    _lock: ControllerLock,
     wish: Wish,
     before: State,
     tables: Tables,
@@ -162,7 +162,7 @@ impl Plan {
             .text(&wish.text);
         let report = Report::of(instance, &wish, &before, &tables, &change)?;
         let instance = instance.clone();
-        Ok(Self { instance, lock, wish, before, tables, change, replaced, report })
+        Ok(Self { instance, _lock: lock, wish, before, tables, change, replaced, report })
     }
 
     /// What it would change.
@@ -234,7 +234,6 @@ impl Plan {
     /// Writes down the way back, if one is wished for. Of one that waits already the way back stays what it is.
     fn begin_waiting(&self) -> Result<Option<Pending>> {
         let Some(seconds) = self.wish.confirm else { return Ok(None) };
-        let _held = &self.lock;
         let policy = called(self.wish.file.as_ref(), &self.wish.text);
         if let Some(replaced) = &self.replaced {
             let pending = Pending::beginning(seconds, policy, replaced.before.clone());

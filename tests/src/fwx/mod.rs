@@ -3,11 +3,7 @@
 
 mod output;
 
-use std::{
-    env, fmt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, fmt, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::sys::signal::Signal;
@@ -95,8 +91,6 @@ pub struct Fwx<'lab> {
     host: &'lab Host,
     instance: String,
     binary: PathBuf,
-    /// Where it keeps the policies that were in force.
-    state_directory: PathBuf,
     controller: Option<Process>,
     /// The end of the log of the controller before, for messages.
     former_log: String,
@@ -117,7 +111,6 @@ impl<'lab> Fwx<'lab> {
         Ok(Self {
             host,
             binary: find_binary()?,
-            state_directory: host.path(&format!("{instance}-state")),
             instance,
             controller: None,
             former_log: "(no controller)".to_owned(),
@@ -149,7 +142,7 @@ impl<'lab> Fwx<'lab> {
         self.remember()?;
         let mut command = self.host.command(&self.binary);
         command.args(["--instance", &self.instance, "run"]).args(&self.options);
-        command.env(STATE_DIRECTORY, &self.state_directory);
+        command.env(STATE_DIRECTORY, self.state_directory());
         let controller = self.controller.insert(self.host.start("fwx", command)?);
 
         let pid = controller.pid();
@@ -275,15 +268,15 @@ impl<'lab> Fwx<'lab> {
     }
 
     /// Where the instance keeps the policies that were in force.
-    pub fn state_directory(&self) -> &Path {
-        &self.state_directory
+    pub fn state_directory(&self) -> PathBuf {
+        self.host.path(&format!("{}-state", self.instance))
     }
 
     /// A command of fwx for this instance, which is not started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command: Command = self.host.command(&self.binary);
         command.args(["--instance", &self.instance]).args(arguments);
-        command.env(STATE_DIRECTORY, &self.state_directory);
+        command.env(STATE_DIRECTORY, self.state_directory());
         command
     }
 
@@ -297,7 +290,7 @@ impl<'lab> Fwx<'lab> {
         let mut command: Command = self.host.command("timeout");
         command.args(["--kill-after=1", COMMAND_LIMIT_SECONDS]).arg(&self.binary);
         command.args(["--instance", &self.instance]).args(arguments);
-        command.env(STATE_DIRECTORY, &self.state_directory).envs(environment.iter().copied());
+        command.env(STATE_DIRECTORY, self.state_directory()).envs(environment.iter().copied());
         let line = format!("fwx --instance {} {}", self.instance, arguments.join(" "));
         let output = command.output().with_context(|| format!("cannot run `{line}`"))?;
         let outcome = Outcome {
