@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 
 use crate::policy::Policy;
 
+/// Most changes that people are shown.
+const SHOWN_MAX: usize = 500;
+
 /// The difference between two policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Diff {
@@ -88,10 +91,16 @@ impl Diff {
         self.rules.is_empty() && self.settings.is_empty()
     }
 
-    /// For people, a line for each change.
+    /// For people, a line for each change, and no more of them than they read.
     pub fn text(&self) -> String {
         let rules = self.rules.iter().map(RuleChange::text);
-        rules.chain(self.settings.iter().map(|change| format!("  {}\n", change.text()))).collect()
+        let all = rules.chain(self.settings.iter().map(|change| format!("  {}\n", change.text())));
+        let mut text: String = all.take(SHOWN_MAX).collect();
+        let hidden = (self.rules.len() + self.settings.len()).saturating_sub(SHOWN_MAX);
+        if hidden > 0 {
+            text += &format!("  and {hidden} changes more, which -o json shows\n");
+        }
+        text
     }
 }
 
@@ -371,6 +380,15 @@ mod tests {
             ]
         );
         assert!(diff.rules.is_empty());
+    }
+
+    #[test]
+    fn people_are_not_flooded() {
+        let rules = (0..SHOWN_MAX + 7).map(|rule| format!("[[rule]]\nname = '{rule}'\n{ALLOW}\n"));
+        let after = Policy::parse("p", &(BASE.to_owned() + &rules.collect::<String>())).unwrap();
+        let text = between(&policy(&[], ""), &after).text();
+        assert_eq!(text.matches("+ rule").count(), SHOWN_MAX);
+        assert!(text.ends_with("  and 7 changes more, which -o json shows\n"));
     }
 
     #[test]

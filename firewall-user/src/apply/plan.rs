@@ -1,6 +1,6 @@
 //! What `fwx apply` does, step by step: what would change is told first, then done.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -334,9 +334,9 @@ impl LiveFlows {
 
 /// Writes to each rule that is not as it was how many live flows that concerns.
 fn count_flows(changes: &mut Diff, impact: &Impact, names: &[String]) {
+    let numbers: HashMap<&str, u16> = names.iter().map(String::as_str).zip(1..=u16::MAX).collect();
     for change in &mut changes.rules {
-        let place = names.iter().position(|name| *name == change.rule);
-        let Some(number) = place.and_then(|place| u16::try_from(place + 1).ok()) else { continue };
+        let Some(number) = numbers.get(change.rule.as_str()).copied() else { continue };
         (change.flows, change.not_admitted) =
             impact.by_rule.get(&number).copied().unwrap_or_default();
         change.gains = impact.gains.get(&number).copied().unwrap_or_default();
