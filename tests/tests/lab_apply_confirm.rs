@@ -204,6 +204,7 @@ fn whoever_could_not_come_back_is_warned_and_only_refused_without_a_way_back() {
     admin.pair.talk().unwrap();
     assert!(!admin.comes_back(&site));
     // Before its time is over.
+    assert_eq!(fwx.call(&["rollback", "--live", "kill"]).unwrap().code, Some(2));
     fwx.call(&["rollback"]).unwrap().success().unwrap();
     is_in_force(&fwx, &GOOD).unwrap();
     wait_for_word(&fwx, "`fwx rollback`: back to ");

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use firewall_user::{
     apply::{
-        History, Plan, Wish, confirm, in_force,
+        History, Pending, Plan, Wish, confirm, in_force,
         plan::{Done, Report, from_history},
     },
+    bad_input,
     instance::Instance,
     policy::{Live, PolicyText},
 };
@@ -97,15 +98,26 @@ pub(super) fn rollback(instance: &Instance, rollback: Rollback) -> Result<()> {
     if list {
         return self::list(instance, how.output);
     }
-    if back.is_none()
-        && !how.dry_run
-        && let Some(before) = confirm::give_up(instance)?
-    {
-        eprintln!("fwx: instance {}: back to {before}", instance.name());
-        return Ok(());
+    if back.is_none() && !how.dry_run && Pending::of(instance)?.is_some() {
+        return give_up(instance, &how);
     }
     let wish = from_history(instance, usize::from(back.unwrap_or(1)))?;
     put_in_force(instance, wish, &how)
+}
+
+/// Goes back to the policy before the one that waits.
+fn give_up(instance: &Instance, how: &How) -> Result<()> {
+    if how.live.is_some() || how.confirm.is_some() || how.force {
+        bad_input!(
+            "a policy waits for `fwx confirm`, and `fwx rollback` alone takes it back: leave --live, --confirm and \
+             --force out"
+        );
+    }
+    let Some(before) = confirm::give_up(instance)? else {
+        bail!("it does not wait any more: `fwx status` shows what is in force");
+    };
+    eprintln!("fwx: instance {}: back to {before}", instance.name());
+    how.output.print(&serde_json::json!({ "applied": true, "policy": before }), String::new)
 }
 
 pub(super) fn confirm(instance: &Instance) -> Result<()> {
