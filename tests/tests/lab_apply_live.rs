@@ -4,10 +4,13 @@ use std::{
     fs,
     io::{ErrorKind, Read as _, Write as _},
     net::{TcpListener, TcpStream, UdpSocket},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::ensure;
+use aya::maps::{HashMap, MapData};
+use firewall_common::flow::{Flow, KeyV4, State};
+use firewall_user::{flows::FlowTable, instance::Instance, ring::monotonic_ns, tables::Tables};
 use lab::{Event, Fwx, Host, Lab, Mode, peers::pair::Pair, policy, wait};
 use serde_json::Value;
 
@@ -266,4 +269,57 @@ fn a_translated_flow_is_judged_by_its_first_name() {
         let error = { end }.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
+}
+
+/// More flows than are ended at a time. Not a limit that a busy machine could miss: it prints what it took.
+#[test]
+fn very_many_flows_are_judged_again() {
+    const FLOWS: u32 = 200_000;
+    let lab = Lab::single().unwrap();
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
+    let large = |rules: &[(&str, &str)]| {
+        let text = policy::with_tables(&policy::by_rules(&INTERFACES, rules), 1 << 18, 16_384);
+        // None of the flows is too old by the time it is looked at.
+        text.replace("[tables]", "[timeouts]\nudp_stream = \"1h\"\n[tables]")
+    };
+    fwx.up(&large(&[("data", "data"), ("noise", "noise")]), Mode::Auto).unwrap();
+    let tables = Tables::pinned(&Instance::new(fwx.instance()).unwrap().maps());
+    let mut flows: HashMap<MapData, KeyV4, Flow> = tables.flows_v4().unwrap();
+    for number in 0..FLOWS {
+        let (rule, port) = if number % 2 == 0 { (1, 5000) } else { (2, 6000) };
+        let addresses = [(0x0a00_0000 + number).to_be(), 0xffff_ffff];
+        let key = KeyV4 { addresses, ports: [1, port], protocol: 17 };
+        let flow = Flow {
+            id: u64::from(number + 1) << 10,
+            last_seen: monotonic_ns(),
+            state: State::Assured as u8,
+            ip_protocol: 17,
+            rule,
+            ..Flow::default()
+        };
+        flows.insert(key, flow, 0).unwrap();
+    }
+    let after = large(&[("other", "data")]);
+    let half = u64::from(FLOWS) / 2;
+    let [dry_run, done] = [&["--dry-run"][..], &["--live", "reevaluate"]].map(|options| {
+        let started = Instant::now();
+        let told = apply(&fwx, &after, options);
+        eprintln!("{options:?}: {:?}", started.elapsed());
+        told
+    });
+    for told in [&dry_run, &done] {
+        assert_eq!(told["live_flows"]["flows"], u64::from(FLOWS));
+        assert_eq!(told["live_flows"]["not_admitted"], half);
+        assert_eq!(told["changes"]["rules"][0]["gains"], half);
+    }
+    assert_eq!((&done["ended"], &done["reassigned"]), (&half.into(), &half.into()));
+    // Rule 3 is the new one's number: those that are gone keep theirs.
+    let (mut ended, mut moved) = (0, 0);
+    tables
+        .each_entry(FlowTable::CompletedV4, |entry| match entry.flow.state() {
+            State::Killed => ended += 1,
+            _ => moved += u64::from((entry.flow.rule, entry.flow.protocol) == (3, 4)),
+        })
+        .unwrap();
+    assert_eq!((ended, moved), (half, half));
 }
