@@ -50,6 +50,12 @@ pub trait Bytes {
         0
     }
 
+    /// The Ethernet type of what the first byte begins, where that is told beside the bytes: there is no Ethernet header
+    /// in front of it then.
+    fn ether_type_aside(&self) -> Option<u16> {
+        None
+    }
+
     /// The header that begins at `offset`; `None` if the frame ends before it does.
     fn read<H: Header>(&self, offset: usize) -> Option<H>;
 }

@@ -1,4 +1,4 @@
-//! Ethernet with up to two VLAN tags (IEEE 802.3, 802.1Q, 802.1ad).
+//! Ethernet with up to two VLAN tags (IEEE 802.3, 802.1Q, 802.1ad), and what comes without Ethernet.
 
 use network_types::{eth::EthHdr, vlan::VlanHdr};
 
@@ -19,12 +19,17 @@ const SERVICE_VLAN: u16 = 0x88a8;
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Parsed {
     clear(packet);
+    let aside = frame.tags_kept_aside();
+    if let Some(ether_type) = frame.ether_type_aside() {
+        // Without an Ethernet header there is no place for a tag: what it stood before is not known.
+        let ether_type = if aside == 0 { ether_type } else { VLAN };
+        return network(frame, ether_type, packet);
+    }
     let Some(ethernet) = frame.read::<EthHdr>(0) else {
         return Parsed::Refused(Reason::BadLength);
     };
     let mut ether_type = u16::from_be(ethernet.ether_type);
     let mut offset = EthHdr::LEN;
-    let aside = frame.tags_kept_aside();
     for inner in 0..MAX_VLAN_TAGS {
         if !is_vlan(ether_type) || aside + inner >= MAX_VLAN_TAGS {
             break;
@@ -37,6 +42,12 @@ pub fn parse<B: Bytes + ?Sized>(frame: &B, packet: &mut Packet) -> Parsed {
     }
 
     packet.ip_offset = offset as u16;
+    network(frame, ether_type, packet)
+}
+
+/// What begins at `packet.ip_offset`.
+#[inline(always)]
+fn network<B: Bytes + ?Sized>(frame: &B, ether_type: u16, packet: &mut Packet) -> Parsed {
     let network = match ether_type {
         IPV4 => ipv4::parse(frame, packet),
         IPV6 => ipv6::parse(frame, packet),

@@ -242,3 +242,70 @@ fn a_third_vlan_tag_is_refused() {
     frame.extend_from_slice(&[0x08, 0x00]);
     assert_eq!(parsed(&frame).0, Parsed::Refused(Reason::VlanDepth));
 }
+
+/// A packet from a link without Ethernet headers.
+struct Bare<'a> {
+    ether_type: u16,
+    bytes: &'a [u8],
+    tags: usize,
+}
+
+impl Bytes for Bare<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn tags_kept_aside(&self) -> usize {
+        self.tags
+    }
+
+    fn ether_type_aside(&self) -> Option<u16> {
+        Some(self.ether_type)
+    }
+
+    fn read<H: Header>(&self, offset: usize) -> Option<H> {
+        self.bytes.read(offset)
+    }
+}
+
+proptest! {
+    #[test]
+    fn without_an_ethernet_header_a_packet_is_the_same_but_for_its_offsets(recipe in recipes()) {
+        let recipe = Recipe { vlan_tags: 0, ..recipe };
+        let frame = recipe.build();
+        let link = usize::from(parsed(&frame).1.ip_offset);
+        let ether_type = if recipe.v6 { 0x86dd } else { 0x0800 };
+        let bare = Bare { ether_type, bytes: &frame[link..], tags: 0 };
+        let mut packet = Packet { seq: 0xdead_beef, ..Packet::default() };
+        prop_assert_eq!(parse(&bare, &mut packet), Parsed::Ip);
+        prop_assert_eq!(packet.ip_offset, 0);
+        let shifted = Packet {
+            ip_offset: packet.ip_offset + link as u16,
+            transport_offset: packet.transport_offset + link as u16,
+            payload_offset: packet.payload_offset + link as u16,
+            ..packet
+        };
+        prop_assert_eq!(shifted, parsed(&frame).1);
+    }
+}
+
+#[test]
+fn without_an_ethernet_header_the_type_beside_the_packet_has_to_be_right() {
+    let v4 = with_options(&[]);
+    let (v4, v6) = (&v4[14..], &ipv6(17, &[0, 5, 0, 6, 0, 8, 0, 0])[14..]);
+    for (shows, ether_type, bytes, tags, expected) in [
+        ("IPv4", 0x0800, v4, 0, Parsed::Ip),
+        ("IPv6", 0x86dd, v6, 0, Parsed::Ip),
+        ("IPv6 called IPv4", 0x0800, v6, 0, Parsed::Refused(Reason::IpVersion)),
+        ("IPv4 called IPv6", 0x86dd, &[v4, v4].concat(), 0, Parsed::Refused(Reason::IpVersion)),
+        ("neither", 0x0800, &[0x15; 40], 0, Parsed::Refused(Reason::IpVersion)),
+        ("nothing", 0x0800, &[], 0, Parsed::Refused(Reason::BadLength)),
+        ("MPLS", 0x8847, v4, 0, Parsed::NotIp),
+        ("a tag", 0x8100, v4, 0, Parsed::Refused(Reason::VlanDepth)),
+        ("a tag kept aside", 0x0800, v4, 1, Parsed::Refused(Reason::VlanDepth)),
+    ] {
+        let mut packet = Packet::default();
+        let parsed = parse(&Bare { ether_type, bytes, tags }, &mut packet);
+        assert_eq!(parsed, expected, "{shows}");
+    }
+}
