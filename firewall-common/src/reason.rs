@@ -69,7 +69,8 @@ reasons! {
     FilterSegmentHeld = (0xc0f0_0001, "FWX_E_FILTER_SEGMENT_HELD_BACK"),
     /// The filter that is bound to the protocol is not loaded.
     FilterUnavailable = (0xc0f0_0002, "FWX_E_FILTER_UNAVAILABLE"),
-    /// The IP header's version is not what the Ethernet type says.
+    /// The IP header's version is not what the Ethernet type says, or something stands in front of a header that ought to
+    /// come first.
     IpVersion = (0xc0f0_0003, "FWX_E_IP_VERSION_PACKET_DROPPED"),
     /// More IPv6 extension headers than are looked at.
     ExtensionHeaders = (0xc0f0_0004, "FWX_E_IP6_EXTENSION_HEADERS_DROPPED"),

@@ -12,7 +12,8 @@ use firewall_common::{
 
 use crate::{
     filter,
-    frame::{Frame, TcFrame},
+    frame::{Frame, SkbFrame},
+    link::Link,
     maps::{CROSSING_TAGS, CROSSINGS, SHORTCUT, TIMEOUTS},
     report,
     tables::{self, Key},
@@ -50,7 +51,7 @@ pub fn enters<F: Frame>(frame: &F, work: &mut Work) {
 /// Makes sure that the flow of a packet on its way out, which was judged on its way in, is known by the name it
 /// has here.
 #[inline(never)]
-pub fn leaves(frame: &TcFrame, work: &mut Work) {
+pub fn leaves<L: Link>(frame: &SkbFrame<L>, work: &mut Work) {
     if work.packet.fragment == Fragment::Later {
         return;
     }

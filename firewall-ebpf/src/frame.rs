@@ -10,7 +10,7 @@ use aya_ebpf::{
     },
     programs::{TcContext, XdpContext},
 };
-use core::ffi::c_void;
+use core::{ffi::c_void, marker::PhantomData};
 use firewall_common::{
     bound::masked,
     layout::Hook,
@@ -19,6 +19,7 @@ use firewall_common::{
 
 use crate::{
     clock, hook,
+    link::{Ethernet, Link, NoHeader},
     maps::{FILTERS_TC, FILTERS_XDP},
     prohibited, shortcut, spoofing,
     work::Work,
@@ -62,7 +63,7 @@ pub trait Frame: Bytes {
     fn forward(&self, work: &mut Work) -> i32;
     /// Goes on in the filter with this number; comes back only if there is none.
     fn tail_call(&self, filter: u32);
-    /// Parses the frame onto the desk: [`hook::parse_xdp`] or [`hook::parse_tc`].
+    /// Parses the frame onto the desk: [`hook::parse_xdp`], or [`Link::parse`].
     fn parse(&self, work: &mut Work) -> u32;
     /// Whether the packet on the desk may come in by its interface: [`spoofing::is_credible_xdp`] or
     /// [`spoofing::is_credible_tc`].
@@ -191,32 +192,32 @@ impl Frame for XdpFrame {
     }
 }
 
-/// An skb.
-pub struct TcFrame {
+/// An skb, whose bytes begin with an Ethernet header.
+pub type TcFrame = SkbFrame<Ethernet>;
+/// An skb, whose bytes begin with its IP header.
+pub type IpFrame = SkbFrame<NoHeader>;
+
+/// An skb of a link of some kind.
+pub struct SkbFrame<L> {
     context: TcContext,
     start: usize,
     end: usize,
     len: usize,
+    link: PhantomData<L>,
 }
 
-impl TcFrame {
+impl<L> SkbFrame<L> {
     #[inline(always)]
     pub fn new(context: TcContext) -> Self {
         let (start, end) = (context.data(), context.data_end());
         let len = context.len() as usize;
-        Self { context, start, end, len }
+        Self { context, start, end, len, link: PhantomData }
     }
 
     /// How much of the frame has to be linear for its headers to be.
     #[inline(always)]
     fn headers_len(&self) -> u32 {
         if self.len < LINEAR as usize { self.len as u32 } else { LINEAR }
-    }
-
-    /// How many bytes of the frame are read where they lie.
-    #[inline(always)]
-    pub fn linear_len(&self) -> usize {
-        self.end - self.start
     }
 
     /// Whether headers may lie in page fragments, where they are not read.
@@ -229,7 +230,14 @@ impl TcFrame {
     #[inline(always)]
     pub fn without_headers(context: TcContext) -> Self {
         let len = context.len() as usize;
-        Self { context, start: 0, end: 0, len }
+        Self { context, start: 0, end: 0, len, link: PhantomData }
+    }
+
+    /// How many bytes lie in one piece, of a frame whose headers are at hand.
+    #[inline(always)]
+    pub fn linear_len(&self) -> u32 {
+        // Masked, so that the compiler leaves the difference alone: the verifier knows no other use of two pointers.
+        masked::<{ u16::MAX as i32 }>(self.end - self.start) as u32
     }
 
     /// Index of the interface that the packet came in by; 0 if it began on this machine.
@@ -240,7 +248,7 @@ impl TcFrame {
     }
 }
 
-impl Bytes for TcFrame {
+impl<L: Link> Bytes for SkbFrame<L> {
     #[inline(always)]
     fn len(&self) -> usize {
         self.len
@@ -253,12 +261,17 @@ impl Bytes for TcFrame {
     }
 
     #[inline(always)]
+    fn ether_type_aside(&self) -> Option<u16> {
+        L::ether_type_aside(&self.context)
+    }
+
+    #[inline(always)]
     fn read<H: Header>(&self, offset: usize) -> Option<H> {
         read_linear(self.start, self.end, offset)
     }
 }
 
-impl Frame for TcFrame {
+impl<L: Link> Frame for SkbFrame<L> {
     /// "Unspecified": programs of others behind this one still get their say.
     const PASS: i32 = TC_ACT_UNSPEC;
     const DROP: i32 = TC_ACT_SHOT;
@@ -328,7 +341,7 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn parse(&self, work: &mut Work) -> u32 {
         let skb = self.context.skb.skb;
-        let parsed = hook::parse_tc(skb, work);
+        let parsed = L::parse(skb, work);
         if parsed & hook::INCOMPLETE == 0 {
             return parsed;
         }
@@ -336,7 +349,7 @@ impl Frame for TcFrame {
         // until that is acknowledged. Should it fail, the headers are found missing again, which is a reason.
         // SAFETY: the context is the program's own.
         unsafe { bpf_skb_pull_data(skb, self.headers_len()) };
-        hook::parse_tc(skb, work) & !hook::INCOMPLETE
+        L::parse(skb, work) & !hook::INCOMPLETE
     }
 
     #[inline(always)]

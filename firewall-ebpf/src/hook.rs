@@ -13,7 +13,8 @@ use firewall_common::{
 
 use crate::{
     clock, crossing, essential, filter,
-    frame::{Frame, TcFrame, XdpFrame},
+    frame::{Frame, SkbFrame, TcFrame, XdpFrame},
+    link::Link,
     maps::INTERFACES,
     prohibited, related, report, reset, spoofing, track,
     work::{Decision, Work},
@@ -111,9 +112,18 @@ fn log_decision<F: Frame>(frame: &F, work: &Work, decision: Decision) {
     );
 }
 
+/// A packet on its way out.
+#[inline(always)]
+pub fn leaves<L: Link>(frame: &SkbFrame<L>) -> i32 {
+    if was_judged_on_ingress(frame) {
+        return forwarded(frame);
+    }
+    packet(frame, Hook::Egress)
+}
+
 /// Whether a packet on its way out came in by an interface where it was judged already.
 #[inline(always)]
-pub fn was_judged_on_ingress(frame: &TcFrame) -> bool {
+fn was_judged_on_ingress<L: Link>(frame: &SkbFrame<L>) -> bool {
     let came_in_by = frame.came_in_by();
     // SAFETY: only whether there is an entry counts.
     came_in_by != 0 && unsafe { INTERFACES.get(came_in_by) }.is_some()
@@ -122,7 +132,7 @@ pub fn was_judged_on_ingress(frame: &TcFrame) -> bool {
 /// A packet that was judged where it came in: counted on its way out, and known again should its addresses have
 /// been translated meanwhile.
 #[inline(always)]
-pub fn forwarded(frame: &TcFrame) -> i32 {
+fn forwarded<L: Link>(frame: &SkbFrame<L>) -> i32 {
     if let Some(work) = Work::desk() {
         work.begin(Hook::Egress, frame.interface(), clock::now());
         let parsed = parse(frame, work);
@@ -131,7 +141,7 @@ pub fn forwarded(frame: &TcFrame) -> i32 {
             crossing::leaves(frame, work);
         }
     }
-    TcFrame::PASS
+    SkbFrame::<L>::PASS
 }
 
 /// The packet goes on its way.
@@ -193,17 +203,18 @@ pub extern "C" fn parse_tc(context: *mut __sk_buff, work: *mut Work) -> u32 {
     }
 }
 
-/// Whether headers lie where [`TcFrame`] does not read them, and something was missed for that.
+/// Whether headers lie where an [`SkbFrame`] does not read them, and something was missed for that.
 #[inline(always)]
-fn lacks_headers(frame: &TcFrame, work: &Work, parsed: u32) -> bool {
+pub fn lacks_headers<L: Link>(frame: &SkbFrame<L>, work: &Work, parsed: u32) -> bool {
     frame.is_incomplete()
         && (parsed != IP
-            || work.packet.payload_offset as usize > frame.linear_len()
+            || u32::from(work.packet.payload_offset) > frame.linear_len()
             || related::is_error(&work.packet) && !work.quotes)
 }
 
+/// Parses the frame onto the desk, in whichever of these functions.
 #[inline(always)]
-fn parsed<F: Frame>(frame: &F, work: &mut Work) -> u32 {
+pub fn parsed<F: Frame>(frame: &F, work: &mut Work) -> u32 {
     work.frame_len = frame.len() as u32;
     match wire::parse(frame, &mut work.packet) {
         Parsed::Ip => {

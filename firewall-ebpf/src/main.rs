@@ -26,6 +26,7 @@ mod frame;
 mod hook;
 mod judge;
 mod limits;
+mod link;
 mod maps;
 mod pinholes;
 mod prohibited;
@@ -46,7 +47,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use firewall_common::layout::Hook;
-use frame::{TcFrame, XdpFrame};
+use frame::{IpFrame, TcFrame, XdpFrame};
 
 /// Ingress, native or generic XDP.
 #[xdp(frags)]
@@ -63,11 +64,19 @@ pub fn fwx_ingress(context: TcContext) -> i32 {
 /// Egress, traffic control.
 #[classifier]
 pub fn fwx_egress(context: TcContext) -> i32 {
-    let frame = TcFrame::without_headers(context);
-    if hook::was_judged_on_ingress(&frame) {
-        return hook::forwarded(&frame);
-    }
-    hook::packet(&frame, Hook::Egress)
+    hook::leaves(&TcFrame::without_headers(context))
+}
+
+/// Ingress, traffic control, of an interface whose packets have no Ethernet header.
+#[classifier]
+pub fn fwx_ingress_ip(context: TcContext) -> i32 {
+    hook::packet(&IpFrame::without_headers(context), Hook::Ingress)
+}
+
+/// Egress, traffic control, of such an interface.
+#[classifier]
+pub fn fwx_egress_ip(context: TcContext) -> i32 {
+    hook::leaves(&IpFrame::without_headers(context))
 }
 
 /// What user space wants done to a flow. Never attached: it is run by the kernel's test-run, on a frame that is

@@ -72,6 +72,11 @@ pub extern "C" fn become_error_tc(context: *mut __sk_buff, work: *mut Work) -> u
 #[inline(always)]
 fn become_error<F: Frame>(frame: &F, work: &mut Work) -> bool {
     let mut link = [0; LINK_LEN];
+    if work.packet.ip_offset == 0 {
+        // The kernel's helper makes room for a link's header only, which there is none of.
+        report::count(Counter::RejectsFailed, 1);
+        return false;
+    }
     // SAFETY: it has that length.
     if !unsafe { frame.load(0, link.as_mut_ptr(), LINK_LEN as u32) } {
         report::count(Counter::RejectsFailed, 1);

@@ -101,15 +101,17 @@ fn begin_anew<F: Frame>(frame: &F, ip: u32, checksum: u16) -> Option<u16> {
     Some(updated(checksum, u16::from_be_bytes(hops), u16::from_be_bytes(new)))
 }
 
-/// Lets source and destination change places, in the Ethernet and in the IP header.
+/// Lets source and destination change places, in the Ethernet header, if there is one, and in the IP header.
 #[inline(always)]
 fn turn_around<F: Frame>(frame: &F, packet: &Packet, ip: u32) -> Option<()> {
-    let mut destination = [0; 6];
-    let mut source = [0; 6];
-    load(frame, 0, &mut destination)?;
-    load(frame, 6, &mut source)?;
-    store(frame, 0, source)?;
-    store(frame, 6, destination)?;
+    if ip > 0 {
+        let mut destination = [0; 6];
+        let mut source = [0; 6];
+        load(frame, 0, &mut destination)?;
+        load(frame, 6, &mut source)?;
+        store(frame, 0, source)?;
+        store(frame, 6, destination)?;
+    }
     if packet.version == 4 {
         let [source, ..] = packet.source;
         let [destination, ..] = packet.destination;

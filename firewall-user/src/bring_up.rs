@@ -24,7 +24,7 @@ use crate::{
     instance::{Instance, InterfaceState, State},
     link::{self, Interface},
     memory, namespace,
-    object::{self, BENCH_PREFIX, Purpose},
+    object::{self, BENCH_PREFIX, Purpose, WITHOUT_ETHERNET},
     policy::{Policy, PolicyText, TableSizes},
     resize::Resize,
     ring::monotonic_ns,
@@ -161,7 +161,7 @@ fn find_interfaces(wanted: &Wanted, there: &[Interface]) -> Result<Vec<Interface
                 link::names(there)
             );
         };
-        interface.check()?;
+        interface.check(wanted.mode)?;
         if !found.iter().any(|known: &Interface| known.index == interface.index) {
             found.push(interface.clone());
         }
@@ -350,7 +350,8 @@ fn undo(
 /// Pins the filters' programs: the arrays that hold them do not keep them by themselves once the last
 /// process that knows the array is gone.
 fn pin_programs(ebpf: &mut Ebpf, instance: &Instance) -> Result<()> {
-    for (name, program) in ebpf.programs_mut().filter(|(name, _)| !name.starts_with(BENCH_PREFIX)) {
+    let is_ours = |name: &str| !name.starts_with(BENCH_PREFIX) && !WITHOUT_ETHERNET.contains(&name);
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| is_ours(name)) {
         let path = instance.programs().join(name);
         let new = instance.programs().join(format!("{name}_new"));
         let _ = fs::remove_file(&new);

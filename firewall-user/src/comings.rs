@@ -15,6 +15,7 @@ use rtnetlink::MulticastGroup;
 use tokio::task::JoinHandle;
 
 use crate::{
+    addresses,
     attach::{self, Mode},
     devices,
     instance::{Instance, InterfaceState, State},
@@ -133,6 +134,7 @@ impl Comings {
             }
         }
         Shortcut::look(state.shortcut)?.put_into_force(&tables, &state.interfaces)?;
+        addresses::put_into_force(&tables, &state.interfaces)?;
         instance.write_state(&state)?;
         Ok(Change { state, told })
     }
@@ -145,7 +147,7 @@ impl Comings {
         state: &State,
         interface: &Interface,
     ) -> Result<InterfaceState> {
-        if let Err(error) = interface.check() {
+        if let Err(error) = interface.check(self.mode) {
             self.unfit.insert(interface.index);
             return Err(error);
         }
@@ -192,9 +194,10 @@ fn gone(state: &State, there: &[Interface]) -> Vec<InterfaceState> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Begins;
 
     fn found(name: &str, index: u32) -> Interface {
-        Interface { name: name.to_owned(), index, kind: None, mtu: 1500, is_ethernet: true }
+        Interface { name: name.to_owned(), index, kind: None, mtu: 1500, begins: Begins::Ethernet }
     }
 
     fn attached(name: &str, index: u32) -> InterfaceState {

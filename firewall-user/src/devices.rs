@@ -3,34 +3,57 @@
 //!
 //! Sources: include/uapi/linux/netdev.h and genetlink.h; Documentation/netlink/specs/netdev.yaml.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, anyhow};
 use netlink_packet_core::{
     DecodeError, NlasIterator, parse_string, parse_u16, parse_u32, parse_u64,
 };
 use netlink_sys::protocols::NETLINK_GENERIC;
-use nix::ifaddrs::getifaddrs;
+use nix::{
+    ifaddrs::{InterfaceAddress, InterfaceAddressIterator, getifaddrs},
+    sys::socket::LinkAddr,
+};
 
 use crate::netlink::{ListError, Request, list};
 
 /// A hardware address.
 pub type Address = [u8; 6];
 
-/// The hardware addresses of this network namespace's interfaces, by index.
+/// The hardware addresses of this network namespace's interfaces with Ethernet headers, by index.
 ///
 /// # Errors
 ///
 /// What the kernel says.
 pub fn addresses() -> Result<BTreeMap<u32, Address>> {
-    let all = getifaddrs().context("cannot list the interfaces' addresses")?;
-    Ok(all
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let link = address.as_link_addr()?;
-            Some((u32::try_from(link.ifindex()).ok()?, link.addr()?))
-        })
-        .collect())
+    let links = all()?.filter_map(|interface| ethernet(&interface));
+    Ok(links.filter_map(|link| Some((link.ifindex().try_into().ok()?, link.addr()?))).collect())
+}
+
+/// Names of this network namespace's interfaces without Ethernet headers.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn without_ethernet() -> Result<BTreeSet<String>> {
+    let (mut with, mut without) = (BTreeSet::new(), BTreeSet::new());
+    for interface in all()? {
+        let names = if ethernet(&interface).is_some() { &mut with } else { &mut without };
+        names.insert(interface.interface_name);
+    }
+    // Each is there once more for every other address that it has.
+    without.retain(|name| !with.contains(name));
+    Ok(without)
+}
+
+fn all() -> Result<InterfaceAddressIterator> {
+    getifaddrs().context("cannot list the interfaces' addresses")
+}
+
+/// The address of a link with Ethernet headers. Of others it is none, or that of a tunnel's end.
+fn ethernet(interface: &InterfaceAddress) -> Option<LinkAddr> {
+    let link = interface.address?.as_link_addr().copied()?;
+    matches!(link.hatype(), libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK).then_some(link)
 }
 
 /// Length of `struct genlmsghdr`.
@@ -125,5 +148,6 @@ mod tests {
         let loopback = 1;
         assert_eq!(addresses().unwrap().get(&loopback), Some(&[0; 6]));
         assert!(!that_send_redirected().unwrap().contains(&loopback));
+        assert!(!without_ethernet().unwrap().contains("lo"));
     }
 }

@@ -22,6 +22,9 @@ pub const TC_INGRESS: &str = "fwx_ingress";
 pub const COMMAND: &str = "fwx_command";
 /// The egress program.
 pub const TC_EGRESS: &str = "fwx_egress";
+/// As [`TC_INGRESS`] and [`TC_EGRESS`], for interfaces whose packets begin with their IP header. Loaded by who needs
+/// them, with [`load_program`]: the verifier takes its time for each.
+pub const WITHOUT_ETHERNET: [&str; 2] = ["fwx_ingress_ip", "fwx_egress_ip"];
 /// Names of programs begin so that are for measurements only.
 pub const BENCH_PREFIX: &str = "bench_";
 
@@ -108,7 +111,7 @@ pub fn load(purpose: Purpose<'_>, sizes: TableSizes) -> Result<Ebpf> {
 fn is_needed(name: &str, purpose: Purpose<'_>) -> bool {
     let entry_points = [XDP_INGRESS, TC_INGRESS, TC_EGRESS];
     match purpose {
-        _ if name.starts_with(BENCH_PREFIX) => false,
+        _ if name.starts_with(BENCH_PREFIX) || WITHOUT_ETHERNET.contains(&name) => false,
         Purpose::Replay(hook) if entry_points.contains(&name) => name == hook.program(),
         Purpose::Replay(hook) => {
             name == COMMAND || name.ends_with(FilterArray::of(hook).program_suffix)
@@ -181,6 +184,21 @@ pub fn load_program(name: &str, program: &mut Program) -> Result<()> {
         _ => return Ok(()),
     }
     .map_err(|error| explain_program(name, error))
+}
+
+/// Loads the programs [`WITHOUT_ETHERNET`], unless they are loaded.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_without_ethernet(ebpf: &mut Ebpf) -> Result<()> {
+    for name in WITHOUT_ETHERNET {
+        let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+        if program.fd().is_err() {
+            load_program(name, program)?;
+        }
+    }
+    Ok(())
 }
 
 /// The XDP program called `name`.

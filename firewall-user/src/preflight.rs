@@ -5,7 +5,9 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 
 use crate::{
-    attach, bpffs, link, memory,
+    attach, bpffs,
+    link::{self, Begins},
+    memory,
     object::{self, Purpose},
     policy::TableSizes,
 };
@@ -82,7 +84,7 @@ pub async fn preflight(interface: &str) -> Result<Preflight> {
     checks.push(programs());
     checks.push(Check {
         name: "interface",
-        result: if found.is_ethernet { "ok" } else { "failed" },
+        result: if found.begins == Begins::Otherwise { "failed" } else { "ok" },
         detail: format!(
             "{} is interface {}, {}, MTU {}{}",
             found.name,
@@ -92,10 +94,11 @@ pub async fn preflight(interface: &str) -> Result<Preflight> {
                 .as_deref()
                 .map_or("a network card".to_owned(), |kind| format!("a {kind} link")),
             found.mtu,
-            if found.is_ethernet {
-                ""
-            } else {
-                "; its packets have no Ethernet header, which fwx needs"
+            match found.begins {
+                Begins::Ethernet => "",
+                Begins::Ip => "; its packets have no Ethernet header",
+                Begins::Otherwise =>
+                    "; its packets begin with neither an Ethernet nor an IP header",
             }
         ),
     });
@@ -118,7 +121,11 @@ pub async fn preflight(interface: &str) -> Result<Preflight> {
 /// Gives the programs to the verifier, with the smallest tables.
 fn programs() -> Check {
     let sizes = TableSizes { completed: 1, half_open: 256 };
-    let (result, detail) = match object::load(Purpose::Bench, sizes) {
+    let loaded = object::load(Purpose::Bench, sizes).and_then(|mut ebpf| {
+        object::load_without_ethernet(&mut ebpf)?;
+        Ok(ebpf)
+    });
+    let (result, detail) = match loaded {
         Ok(ebpf) => {
             let told: Vec<_> = ebpf
                 .programs()

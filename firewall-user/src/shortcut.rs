@@ -1,7 +1,10 @@
 //! The shortcut past the kernel's stack, as far as user space decides: which interfaces can have it, and whether
 //! TCP can. The policy's word and what was found out go into the kernel's tables together.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, xdp::DevMapHash};
@@ -27,6 +30,8 @@ pub struct Shortcut {
     devices: Vec<u32>,
     /// Why that is not known.
     devices_unknown: Option<String>,
+    /// Names of interfaces without Ethernet headers, which never have it.
+    without_ethernet: BTreeSet<String>,
 }
 
 /// The shortcut at one interface.
@@ -54,7 +59,9 @@ impl Shortcut {
             Ok(devices) => (devices, None),
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
         };
-        Ok(Self { wanted, conntrack_is_strict: conntrack_is_strict()?, devices, devices_unknown })
+        let without_ethernet = devices::without_ethernet()?;
+        let conntrack_is_strict = conntrack_is_strict()?;
+        Ok(Self { wanted, conntrack_is_strict, devices, devices_unknown, without_ethernet })
     }
 
     /// Puts it into force for these interfaces, from the next packet on.
@@ -75,7 +82,8 @@ impl Shortcut {
             }
         }
         let is_target = |index: &u32| {
-            self.devices.contains(index) && interfaces.iter().any(|known| known.index == *index)
+            let is_known = |known: &InterfaceState| known.index == *index && self.sends(known);
+            interfaces.iter().any(is_known)
         };
         let mut map: DevMapHash<MapData> = tables.open("DEVICES")?;
         let there: Vec<u32> = map.keys().collect::<Result<_, _>>()?;
@@ -97,11 +105,21 @@ impl Shortcut {
         tables.set_shortcut(may)
     }
 
+    /// Whether frames can be redirected to an interface.
+    fn sends(&self, interface: &InterfaceState) -> bool {
+        self.devices.contains(&interface.index) && !self.without_ethernet.contains(&interface.name)
+    }
+
     /// What it comes to at an interface.
     pub fn at(&self, interface: &InterfaceState) -> AtInterface {
-        let goes_out = self.devices.contains(&interface.index);
+        let goes_out = self.sends(interface);
         if !self.wanted {
             return AtInterface { comes_in: "none", goes_out, why: Vec::new() };
+        }
+        if self.without_ethernet.contains(&interface.name) {
+            let why =
+                "packets have no Ethernet header here, which the shortcut would have to write";
+            return AtInterface { comes_in: "none", goes_out, why: vec![why.to_owned()] };
         }
         let mut why = Vec::new();
         let comes_in = if interface.ingress == "tc" {
@@ -208,6 +226,11 @@ mod tests {
         let at = all.at(&interface("native", 3));
         assert_eq!((at.comes_in, at.goes_out), ("tcp and udp", false));
         assert!(at.why[0].contains("redirected"), "{at:?}");
+        let without_ethernet = ["lan0".to_owned()].into();
+        let tunnel = Shortcut { without_ethernet, ..all.clone() };
+        let at = tunnel.at(&interface("tc", 2));
+        assert_eq!((at.comes_in, at.goes_out), ("none", false));
+        assert!(at.why[0].contains("no Ethernet header"), "{at:?}");
         let strict = Shortcut { conntrack_is_strict: true, ..all };
         let at = strict.at(&interface("native", 2));
         assert_eq!(at.comes_in, "udp");

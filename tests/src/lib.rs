@@ -27,6 +27,7 @@ pub mod policy;
 pub mod reference;
 pub mod replaying;
 pub mod traces;
+pub mod tun;
 pub mod wait;
 
 pub use fwx::{

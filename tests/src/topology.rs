@@ -37,6 +37,16 @@
 //!                        .1       10.2.0.0/24           .2
 //! ```
 //!
+//! The same without vpn0, for tunnels that a test makes itself, [`Lab::underlay`]. And the same with a VPN whose packets
+//! have no Ethernet header, [`Lab::vpn`]; vpn0 is a tun device, and the lab carries what goes into one of them to the
+//! other:
+//!
+//! ```text
+//!   client             central             branch              camera
+//!     eth0 ─────────── lan0 vpn0 ═════════ vpn0 cam0 ─────────── eth0
+//!      .2   10.1.0.0/24 .1   .1 10.3.0.0/24 .2   .1  10.2.0.0/24  .2
+//! ```
+//!
 //! Each network 10.N.0.0/24 is fd00:N::/64 as well, with the same last number. The hardware address
 //! of 10.N.0.M is 02:00:0a:N:00:M.
 
@@ -52,6 +62,7 @@ use crate::{
     cleanup::{self, Leftover},
     host::{Host, Interface},
     packet::Mac,
+    tun::{self, Before, Tun},
 };
 
 /// Networks of the lab, by the second number of their IPv4 prefix.
@@ -64,6 +75,9 @@ const UNDERLAY_NETWORK: u8 = 9;
 
 /// What an Ethernet link carries unless asked otherwise.
 const DEFAULT_MTU: u32 = 1500;
+
+/// What WireGuard leaves of it.
+const VPN_MTU: u32 = 1420;
 
 /// What VXLAN over IPv4 adds to a packet: Ethernet, IPv4, UDP and VXLAN headers.
 const VXLAN_OVERHEAD: u32 = 14 + 20 + 8 + 8;
@@ -193,6 +207,21 @@ impl Lab {
 
     /// Client, central gateway, branch gateway and camera, with `options`.
     pub fn story_with(options: Options) -> Result<Self> {
+        let lab = Self::underlay_with(options)?;
+        let (central, branch) = (lab.central(), lab.branch());
+        tunnel(central, branch, options.mtu - VXLAN_OVERHEAD)?;
+        tunnel(branch, central, options.mtu - VXLAN_OVERHEAD)?;
+        route(central, CAMERA_NETWORK, branch.interface("vpn0"))?;
+        route(branch, CLIENT_NETWORK, central.interface("vpn0"))?;
+        Ok(lab)
+    }
+
+    /// Client, central gateway, branch gateway and camera, with a network between the gateways and no tunnel yet.
+    pub fn underlay() -> Result<Self> {
+        Self::underlay_with(Options::default())
+    }
+
+    fn underlay_with(options: Options) -> Result<Self> {
         let name = cleanup::new_lab_name()?;
         let directory = Directory::create(&name)?;
         let make = |role, interfaces| Host::create(&name, role, interfaces, &directory.path);
@@ -218,9 +247,40 @@ impl Lab {
         join((&client, "eth0"), (&central, "lan0"), options.mtu)?;
         join((&central, "net0"), (&branch, "net0"), options.mtu)?;
         join((&branch, "cam0"), (&camera, "eth0"), options.mtu)?;
-        tunnel(&central, &branch, options.mtu - VXLAN_OVERHEAD)?;
-        tunnel(&branch, &central, options.mtu - VXLAN_OVERHEAD)?;
         for gateway in [&central, &branch] {
+            forward(gateway)?;
+        }
+        prepare_end(&client, &central, "lan0", options)?;
+        prepare_end(&camera, &branch, "cam0", options)?;
+        Ok(Self { client, camera, gateways: vec![central, branch], directory })
+    }
+
+    /// Client, central gateway, branch gateway and camera; a VPN by tun devices joins the gateways. `offloads`: whether
+    /// large segments and partial checksums go through it as they are.
+    pub fn vpn(offloads: bool) -> Result<Self> {
+        let options = Options::default();
+        let name = cleanup::new_lab_name()?;
+        let directory = Directory::create(&name)?;
+        let make = |role, interfaces| Host::create(&name, role, interfaces, &directory.path);
+        let client = make("client", vec![interface("eth0", CLIENT_NETWORK, 2)])?;
+        let central = make(
+            "central",
+            vec![interface("lan0", CLIENT_NETWORK, 1), interface("vpn0", TUNNEL_NETWORK, 1)],
+        )?;
+        let branch = make(
+            "branch",
+            vec![interface("cam0", CAMERA_NETWORK, 1), interface("vpn0", TUNNEL_NETWORK, 2)],
+        )?;
+        let camera = make("camera", vec![interface("eth0", CAMERA_NETWORK, 2)])?;
+
+        join((&client, "eth0"), (&central, "lan0"), options.mtu)?;
+        join((&branch, "cam0"), (&camera, "eth0"), options.mtu)?;
+        let before = if offloads { Before::Offloads } else { Before::Nothing };
+        let end = |gateway| Tun::create(gateway, "vpn0", before);
+        tun::carry(end(&central)?, end(&branch)?)?;
+        for gateway in [&central, &branch] {
+            gateway.ip(&format!("link set vpn0 mtu {VPN_MTU}\n"))?;
+            bring_up(gateway, gateway.interface("vpn0"))?;
             forward(gateway)?;
         }
         route(&central, CAMERA_NETWORK, branch.interface("vpn0"))?;
@@ -230,12 +290,13 @@ impl Lab {
         Ok(Self { client, camera, gateways: vec![central, branch], directory })
     }
 
-    /// The only gateway of [`Lab::single`], [`Lab::routed`] and [`Lab::zones`], the central one of [`Lab::story`].
+    /// The only gateway of [`Lab::single`], [`Lab::routed`] and [`Lab::zones`], the central one of [`Lab::story`] and
+    /// [`Lab::vpn`].
     pub fn gateway(&self) -> &Host {
         &self.gateways[0]
     }
 
-    /// The gateway on the client's side of [`Lab::story`].
+    /// The gateway on the client's side of [`Lab::story`] and [`Lab::vpn`].
     pub fn central(&self) -> &Host {
         &self.gateways[0]
     }
@@ -244,7 +305,7 @@ impl Lab {
     ///
     /// # Panics
     ///
-    /// When the lab is not [`Lab::story`].
+    /// When the lab is neither [`Lab::story`] nor [`Lab::vpn`].
     pub fn branch(&self) -> &Host {
         self.gateways.get(1).expect("only the story's lab has a branch gateway")
     }

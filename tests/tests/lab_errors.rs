@@ -21,16 +21,20 @@ fn an_interface_that_does_not_exist() {
 }
 
 #[test]
-fn an_interface_without_ethernet_headers() {
+fn xdp_on_an_interface_without_ethernet_headers() {
     let lab = Lab::single().unwrap();
     let added = lab.gateway().command("ip").args(["tuntap", "add", "tun0", "mode", "tun"]).status();
     assert!(added.unwrap().success());
-    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
     let policy = policy::cameras(&["lan0", "tun0"], "standard");
-    let outcome = fwx.run_expecting_failure(&policy, Mode::Auto).unwrap();
-    assert_eq!(outcome.code, Some(BAD_INPUT), "{outcome:?}");
-    assert!(outcome.stderr.contains("tun0") && outcome.stderr.contains("Ethernet"), "{outcome:?}");
-    check_nothing_is_left(&lab, &fwx);
+    for mode in [Mode::Native, Mode::Generic] {
+        let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
+        let outcome = fwx.run_expecting_failure(&policy, mode).unwrap();
+        assert_eq!(outcome.code, Some(BAD_INPUT), "{outcome:?}");
+        for words in ["tun0", "Ethernet", "--mode auto"] {
+            assert!(outcome.stderr.contains(words), "{outcome:?}");
+        }
+        check_nothing_is_left(&lab, &fwx);
+    }
 }
 
 #[test]

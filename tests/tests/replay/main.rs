@@ -29,3 +29,4 @@ mod tcp_reset;
 mod tcp_windows;
 mod timeouts;
 mod truncated;
+mod without_ethernet;
