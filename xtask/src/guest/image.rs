@@ -23,9 +23,32 @@ const INIT: &str = include_str!("init.sh");
 const DIRECTORIES: [&str; 8] =
     ["bin", "dev", "guest/bin", "guest/modules", "proc", "run", "sys", "tmp"];
 
-/// Modules of the kernel's that are loaded, below its directory of modules. They need no others.
-const MODULES: [&str; 3] =
-    ["drivers/net/veth.ko", "net/sched/cls_bpf.ko", "net/sched/sch_ingress.ko"];
+/// Modules of the kernel's that are loaded, below its directory of modules, each behind those that it needs.
+const MODULES: [&str; 21] = [
+    "drivers/net/veth.ko",
+    "net/sched/cls_bpf.ko",
+    "net/sched/sch_ingress.ko",
+    // Tunnels.
+    "net/ipv4/tunnel4.ko",
+    "net/ipv4/ip_tunnel.ko",
+    "net/ipv4/ipip.ko",
+    "net/ipv4/gre.ko",
+    "net/ipv4/ip_gre.ko",
+    "net/ipv6/tunnel6.ko",
+    "net/ipv6/ip6_tunnel.ko",
+    "net/ipv6/ip6_gre.ko",
+    "net/ipv6/sit.ko",
+    // WireGuard.
+    "net/ipv4/udp_tunnel.ko",
+    "net/ipv6/ip6_udp_tunnel.ko",
+    "lib/crypto/libcurve25519-generic.ko",
+    "arch/x86/crypto/curve25519-x86_64.ko",
+    "arch/x86/crypto/poly1305-x86_64.ko",
+    "lib/crypto/libchacha.ko",
+    "arch/x86/crypto/chacha-x86_64.ko",
+    "lib/crypto/libchacha20poly1305.ko",
+    "drivers/net/wireguard/wireguard.ko",
+];
 
 /// What the guest gets of this machine.
 pub(super) struct Content<'a> {
@@ -52,8 +75,10 @@ pub(super) fn build(
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     }
     copy(&tools.busybox(), &root.join("bin/busybox"))?;
-    for module in MODULES {
-        let file = Path::new(module).file_name().unwrap_or(OsStr::new(module));
+    for (number, module) in MODULES.into_iter().enumerate() {
+        // The guest loads them in the order of their names.
+        let file = Path::new(module).file_name().unwrap_or(OsStr::new(module)).display();
+        let file = format!("{number:02}-{file}");
         copy(&kernel.modules.join(module), &root.join("guest/modules").join(file))?;
     }
     for (name, program) in content.programs {

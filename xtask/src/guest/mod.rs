@@ -25,7 +25,7 @@ pub(crate) const DEBIAN_12: &str = "6.1";
 
 /// The tests of firewall-tests that run there: those of the kernel programs that need no programs of others but a few
 /// tools. Replay by `fwx replay`, which loads programs for each capture, would take the verifier as long as all others.
-const TESTS: [&str; 3] = ["lab_attachment", "replay", "table_batches"];
+const TESTS: [&str; 4] = ["lab_attachment", "lab_tunnels", "replay", "table_batches"];
 /// What those call.
 const CALLED: [&str; 4] = ["ip", "tc", "ethtool", "timeout"];
 
@@ -81,11 +81,9 @@ impl Guest {
         let tests = workspace.build_tests("firewall-tests", &TESTS)?;
         let mut programs: Vec<(&str, PathBuf)> = TESTS.into_iter().zip(tests).collect();
         programs.push(("fwx", fwx.to_owned()));
-        let content = Content {
-            programs: &programs,
-            tools: &CALLED.map(tool).into_iter().collect::<Result<Vec<_>>>()?,
-            script: &script(args),
-        };
+        let mut tools = CALLED.map(tool).into_iter().collect::<Result<Vec<_>>>()?;
+        tools.push(self.tools.wg());
+        let content = Content { programs: &programs, tools: &tools, script: &script(args) };
         let initramfs = image::build(&self.directory, &self.kernel, &self.tools, &content)?;
         self.run(&initramfs, look)
     }
@@ -141,7 +139,8 @@ impl Guest {
 /// The script that runs all tests, also those behind one that failed.
 fn script(args: &[String]) -> String {
     let args: String = args.iter().map(|arg| format!(" {}", quoted(arg))).collect();
-    let mut script = String::from("export FWX=/guest/fwx\nfailed=0\n");
+    // Debian's kernel has all tunnels that fwx is for.
+    let mut script = String::from("export FWX=/guest/fwx FWX_TUNNELS_ALL=1\nfailed=0\n");
     for test in TESTS {
         script += &format!("echo 'Running {test}'\n");
         script += &format!("/guest/{test} --test-threads={PROCESSORS}{args} || failed=1\n");

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     env,
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -13,13 +14,14 @@ use anyhow::{Context as _, Result};
 use crate::{debian, process, workspace::Workspace};
 
 /// The packages that are wanted, and those whose files the emulator looks for beside itself.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "qemu-system-x86",
     "qemu-system-common",
     "qemu-system-data",
     "seabios",
     "ipxe-qemu",
     "busybox-static",
+    "wireguard-tools",
 ];
 
 /// What was unpacked.
@@ -32,13 +34,19 @@ impl Tools {
     /// versions of its parts that a machine may have.
     pub(super) fn ensure(workspace: &Workspace) -> Result<Self> {
         let root = workspace.target_dir.join("guest/tools");
-        if !root.is_dir() {
+        let tools = Self { root };
+        // It came last to the list: without it they are those of an older one.
+        if !tools.wg().is_file() {
+            if tools.root.is_dir() {
+                fs::remove_dir_all(&tools.root)
+                    .with_context(|| format!("cannot remove {}", tools.root.display()))?;
+            }
             let mut wanted: BTreeSet<String> = PACKAGES.map(str::to_owned).into();
             wanted.extend(debian::lacking_for(&PACKAGES)?);
             let wanted: Vec<_> = wanted.into_iter().collect();
-            debian::unpack("the emulator and busybox", &wanted, &root)?;
+            debian::unpack("the emulator and the guest's tools", &wanted, &tools.root)?;
         }
-        Ok(Self { root })
+        Ok(tools)
     }
 
     /// A command of the emulator.
@@ -50,6 +58,11 @@ impl Tools {
             env::join_paths(&libraries).context("a path of the target directory has a colon")?;
         qemu.env("LD_LIBRARY_PATH", search);
         Ok(qemu)
+    }
+
+    /// What sets WireGuard up.
+    pub(super) fn wg(&self) -> PathBuf {
+        self.root.join("usr/bin/wg")
     }
 
     /// The program that is a whole userland.
