@@ -58,24 +58,25 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
     if work.told.crosses != 0 && matches!(hook, Hook::Ingress) {
         crossing::enters(frame, work);
     }
-    match decision {
+    work.note_decision(decision);
+    match work.decision() {
         Decision::Pass if work.told.reason != Reason::None as u8 && work.told.change == 0 => {
             report::passed_against_rules(frame, work);
             pass::<F>(work)
         }
         Decision::Pass | Decision::Forward => pass::<F>(work),
         Decision::Read => filter::hand_over(frame, work),
-        refused => {
+        _ => {
             report::refused(frame, work);
-            answer(frame, work, refused)
+            answer(frame, work)
         }
     }
 }
 
 /// The sender of a refused packet gets the answer that was decided on, if any.
 #[inline(always)]
-fn answer<F: Frame>(frame: &F, work: &mut Work, decision: Decision) -> i32 {
-    match decision {
+fn answer<F: Frame>(frame: &F, work: &mut Work) -> i32 {
+    match work.decision() {
         Decision::Answer => {
             report::replayed(work, Verdict::Reset);
             reset::send(frame, work, reset::Into::ResetToSender)

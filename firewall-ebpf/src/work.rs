@@ -139,6 +139,8 @@ pub struct Work {
     pub expected: [u32; 2],
     /// Address of its flow's originator, once that has been asked for.
     pub originator: [u32; 4],
+    /// The [`Decision`] about it.
+    decision: u32,
     /// Its source was verified: set while that is so, and no longer than the packet is decided about.
     pub source_is_verified: bool,
     /// What the sender of a SYN is challenged with.
@@ -234,6 +236,20 @@ impl Work {
         self.interface = interface;
         self.now = now;
         self.told = Told::default();
+    }
+
+    /// Lays out what was decided about the packet.
+    #[inline(always)]
+    pub fn note_decision(&mut self, decision: Decision) {
+        self.decision = decision as u32;
+    }
+
+    /// What was decided, read back from the desk: the verifier of Linux 6.1 confuses values that it followed through a
+    /// call, and takes what it did not come to for dead.
+    #[inline(always)]
+    pub fn decision(&self) -> Decision {
+        // SAFETY: a reference is valid to read from.
+        Decision::from_raw(unsafe { core::ptr::from_ref(&self.decision).read_volatile() })
     }
 
     /// The key under which the packet's flow lies.
