@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
     net::{TcpListener, UdpSocket},
-    os::fd::AsRawFd as _,
+    os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -113,20 +113,10 @@ fn map_memory(fwx: &Fwx<'_>) -> Result<u64> {
 
 /// `memlock` of proc_pid_fdinfo(5), as the kernel's `bpf_map_show_fdinfo` prints it.
 fn memlock(map: &MapData) -> Result<u64> {
-    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd_raw());
+    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
     let text = fs::read_to_string(path)?;
     let line = text.lines().find_map(|line| line.strip_prefix("memlock:")).context("no memlock")?;
     Ok(line.trim().parse()?)
-}
-
-trait Raw {
-    fn as_fd_raw(&self) -> i32;
-}
-
-impl<T: std::os::fd::AsFd> Raw for T {
-    fn as_fd_raw(&self) -> i32 {
-        self.as_fd().as_raw_fd()
-    }
 }
 
 /// Memory that a process has, in bytes (proc_pid_statm(5)).
