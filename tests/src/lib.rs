@@ -17,6 +17,7 @@ mod raw;
 mod tool;
 mod topology;
 
+pub mod applying;
 pub mod conntrack;
 pub mod differential;
 pub mod flood;

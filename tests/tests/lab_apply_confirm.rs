@@ -1,19 +1,21 @@
 //! `fwx apply --confirm`: a policy that nobody says is good is taken back, whoever dies meanwhile; and what else keeps
-//! an administrator far away from cutting himself off: the word about his own connection, and the way back to policies
-//! that were in force.
+//! an administrator far away from cutting himself off: the word about his own connection.
 
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    os::unix::fs::MetadataExt as _,
     process::Stdio,
-    thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::ensure;
 use firewall_user::{apply::watcher, instance::Instance};
-use lab::{Event, Fwx, Lab, Mode, Outcome, peers::pair::Pair, policy, wait};
+use lab::{
+    Event, Fwx, Lab, Mode,
+    applying::{apply, apply_in, is_in_force},
+    peers::pair::Pair,
+    policy, wait,
+};
 use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::{Pid, getpgid, getsid},
@@ -80,34 +82,6 @@ impl Admin {
                 == (self.from.ip(), self.to)
         })
     }
-}
-
-/// `fwx apply` of the text of a policy that lies in a file of its own.
-fn apply(fwx: &Fwx<'_>, text: &str, options: &[&str]) -> Outcome {
-    apply_in(fwx, &[], text, options)
-}
-
-fn apply_in(fwx: &Fwx<'_>, variables: &[(&str, &str)], text: &str, options: &[&str]) -> Outcome {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("policy.toml");
-    fs::write(&file, text).unwrap();
-    let file = file.to_str().unwrap();
-    fwx.call_in(variables, &[&["apply", file], options].concat()).unwrap()
-}
-
-/// The rules that are in force, by what would change to none of them.
-fn rules_in_force(fwx: &Fwx<'_>) -> Result<Vec<String>> {
-    let path = format!("/run/fwx/{}/policy.json", fwx.instance());
-    let text: Value = serde_json::from_slice(&fs::read(path)?)?;
-    let text = text["files"][0]["text"].as_str().context("it has a file")?;
-    Ok(text.lines().filter_map(|line| line.strip_prefix("name = ")).map(str::to_owned).collect())
-}
-
-fn is_in_force(fwx: &Fwx<'_>, rules: &[(&str, &str)]) -> Result<()> {
-    let expected: Vec<_> = rules.iter().map(|(name, _)| format!("{name:?}")).collect();
-    let there = rules_in_force(fwx)?;
-    ensure!(there == expected, "{there:?} are in force");
-    Ok(())
 }
 
 /// Waits until the policy before is back, and nothing waits any more.
@@ -411,141 +385,4 @@ fn it_is_taken_back_when_the_session_is_cut_off() {
     killpg(group, Signal::SIGKILL).unwrap();
     shell.wait().unwrap();
     wait_until_back(&fwx, &GOOD);
-}
-
-#[test]
-fn what_was_in_force_comes_back() {
-    let site = Site::new();
-    let mut fwx = site.fwx();
-    fwx.up(&rules(&GOOD), Mode::Auto).unwrap();
-    let other = [("cameras", "rtsp")];
-    apply(&fwx, &rules(&CUTS), &[]).success().unwrap();
-    apply(&fwx, &rules(&other), &[]).success().unwrap();
-    // The same again is no other.
-    apply(&fwx, &rules(&other), &[]).success().unwrap();
-    let list = || -> Vec<Value> {
-        let text = fwx.call(&["rollback", "--list", "-o", "json"]).unwrap().success().unwrap();
-        serde_json::from_str(&text).unwrap()
-    };
-    let there = list();
-    assert_eq!(there.iter().map(|it| it["back"].clone()).collect::<Vec<_>>(), [0, 1, 2]);
-    assert!(there.iter().all(|it| it["sha256"].as_str().is_some_and(|sum| sum.len() == 64)));
-    let directory = fwx.state_directory().join(fwx.instance()).join("policies");
-    let metadata = fs::metadata(&directory).unwrap();
-    assert_eq!((metadata.mode() & 0o7777, metadata.uid()), (0o700, 0));
-    let copy = directory.join("00000001").join("1-policy.toml");
-    let first = directory.join("00000001").read_dir().unwrap().count();
-    assert_eq!(first, 2, "its text and what is known of it");
-    assert!(!copy.exists() || fs::metadata(copy).unwrap().mode() & 0o777 == 0o600);
-
-    // The files that they came from are gone by now.
-    fwx.call(&["rollback", "2"]).unwrap().success().unwrap();
-    is_in_force(&fwx, &GOOD).unwrap();
-    fwx.call(&["rollback"]).unwrap().success().unwrap();
-    is_in_force(&fwx, &other).unwrap();
-    assert_eq!(list().len(), 5);
-    let said = fwx.call(&["rollback", "9"]).unwrap();
-    assert_eq!(said.code, Some(1), "{}", said.stderr);
-    // One that nobody confirmed is none of them.
-    apply(&fwx, &rules(&GOOD), &["--confirm", LONG]).success().unwrap();
-    assert_eq!((list().len(), list()[0]["back"].clone()), (5, 1.into()));
-    fwx.call(&["confirm"]).unwrap().success().unwrap();
-    assert_eq!((list().len(), list()[0]["back"].clone()), (6, 0.into()));
-}
-
-#[test]
-fn what_is_no_policy_changes_nothing() {
-    let site = Site::new();
-    let mut fwx = site.fwx();
-    fwx.up(&rules(&GOOD), Mode::Auto).unwrap();
-    let good = rules(&CUTS);
-    let cut_off = good.trim_end().trim_end_matches("\"]");
-    let nonsense: Vec<u8> =
-        (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let large = "# padding\n".repeat(5 << 20);
-    let gateway = site.lab.gateway();
-    for (name, bytes) in [
-        ("cut-off", cut_off.as_bytes()),
-        ("not-utf-8", &[good.as_bytes(), b"# \xff\xfe\n"].concat()),
-        ("nonsense", &nonsense),
-        ("large", large.as_bytes()),
-        ("empty", b""),
-    ] {
-        let file = gateway.write_file(name, bytes).unwrap();
-        for options in [&[][..], &["--confirm", LONG]] {
-            let arguments = [&["apply", file.to_str().unwrap()], options].concat();
-            let said = fwx.call(&arguments).unwrap();
-            assert_eq!(said.code, Some(2), "{name}: {}", said.stderr);
-        }
-        is_in_force(&fwx, &GOOD).unwrap();
-        assert!(fwx.status().unwrap().pending.is_none(), "{name}");
-    }
-    for path in ["/nowhere/policy.toml", "/tmp", "/dev/null"] {
-        assert_eq!(fwx.call(&["apply", path]).unwrap().code, Some(2), "{path}");
-    }
-    is_in_force(&fwx, &GOOD).unwrap();
-}
-
-#[test]
-fn of_two_at_once_each_is_done_as_a_whole() {
-    const EACH: usize = 15;
-    let site = Site::new();
-    let mut fwx = site.fwx();
-    fwx.up(&rules(&GOOD), Mode::Auto).unwrap();
-    let policies = [("a", "web"), ("b", "rtsp"), ("c", "ssh")];
-    thread::scope(|scope| {
-        for (index, policy) in policies.iter().enumerate() {
-            let (fwx, text) = (&fwx, rules(&[*policy]));
-            scope.spawn(move || {
-                for _ in 0..EACH {
-                    apply(fwx, &text, &[]).success().with_context(|| format!("{index}")).unwrap();
-                }
-            });
-        }
-    });
-    // The one that was the last is in force, in all that is known of it.
-    let name = rules_in_force(&fwx).unwrap().remove(0);
-    let (_, protocol) = policies.iter().find(|(rule, _)| name == format!("{rule:?}")).unwrap();
-    for (known, port) in [("web", 80), ("rtsp", 554), ("ssh", 22)] {
-        let to = site.lab.camera.socket_v4(port);
-        let _listener = site.lab.camera.run(|| TcpListener::bind(to)).unwrap().unwrap();
-        let connect = || std::net::TcpStream::connect_timeout(&to, Duration::from_millis(500));
-        let connected = site.lab.client.run(connect).unwrap().is_ok();
-        assert_eq!(connected, known == *protocol, "{known} under {name}");
-    }
-    let newest = fwx.call(&["rollback", "--list", "-o", "json"]).unwrap().success().unwrap();
-    let newest: Vec<Value> = serde_json::from_str(&newest).unwrap();
-    assert_eq!((&newest[0]["back"], newest.len()), (&0.into(), 20));
-}
-
-/// Killed at any moment of it, the next one finds nothing in its way, and a way back that was written down is taken.
-#[test]
-fn an_apply_that_is_killed_leaves_one_policy_or_the_other() {
-    const KILLS: u64 = 24;
-    let site = Site::new();
-    let mut fwx = site.fwx();
-    fwx.run(&rules(&GOOD), Mode::Auto).unwrap();
-    let file = site.lab.gateway().write_file("cuts.toml", rules(&CUTS)).unwrap();
-    let file = file.to_str().unwrap();
-    for kill_number in 0..KILLS {
-        let mut command = fwx.command(&["apply", "--confirm", "1", file]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        // From before it began to after it is done.
-        thread::sleep(Duration::from_millis(kill_number * 10));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        wait::until_within(PATIENT, "nothing waits", || {
-            ensure!(fwx.status()?.pending.is_none(), "it waits");
-            Ok(())
-        })
-        .unwrap();
-        let to = site.lab.gateway().socket_v4(22);
-        let _listener = site.lab.gateway().run(|| TcpListener::bind(to)).unwrap().unwrap();
-        let connect = || std::net::TcpStream::connect_timeout(&to, Duration::from_secs(5));
-        assert!(site.lab.client.run(connect).unwrap().is_ok(), "after {kill_number}");
-        is_in_force(&fwx, &GOOD).unwrap();
-    }
-    apply(&fwx, &rules(&CUTS), &[]).success().unwrap();
-    is_in_force(&fwx, &CUTS).unwrap();
 }
