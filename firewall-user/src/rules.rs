@@ -77,7 +77,8 @@ pub enum Sort {
 
 /// The rules of the policy in force, in its order, then the default, then rules that are gone and have live flows.
 pub fn rules(state: &State, tables: &Tables) -> Result<Vec<Rule>> {
-    let mut read = read(tables)?;
+    let known = u16::try_from(state.rules.len())?;
+    let mut read = read(tables, known)?;
     let in_force = &state.rules_in_force;
     let mut rules = Vec::new();
     for (index, number) in in_force.iter().enumerate() {
@@ -125,11 +126,11 @@ impl Sort {
     }
 }
 
-/// What the rules did that did anything, by number.
-fn read(tables: &Tables) -> Result<HashMap<u16, Rule>> {
+/// What the default and the rules up to number `known` did, those that did anything.
+fn read(tables: &Tables, known: u16) -> Result<HashMap<u16, Rule>> {
     let counters = AllCounters::open(tables)?;
     let mut done: HashMap<u16, Rule> = HashMap::new();
-    let mut wanted: Vec<u16> = (0..=u16::MAX).collect();
+    let mut wanted: Vec<u16> = (DEFAULT..=known).collect();
     for reading in 1..=READINGS {
         let before: Vec<_> = wanted.iter().map(|number| counters.of(*number)).collect();
         let live = Live::read(tables)?;
