@@ -309,9 +309,9 @@ impl Verdict {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pass => "pass",
-            Self::Drop => "drop",
+            // The answer is a packet of its own; its sender's never arrives.
+            Self::Drop | Self::Reject => "drop",
             Self::Reset => "reset",
-            Self::Reject => "reject",
         }
     }
 }
