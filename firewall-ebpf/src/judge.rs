@@ -1,10 +1,9 @@
 //! What the policy says about a new flow.
 
 use firewall_common::{
-    classifier::{
-        self, ASYMMETRIC, Dimension, Head, INTERFACE_NUMBERS, Judgement, Line, Lines, Terms,
-    },
+    classifier::{self, ASYMMETRIC, Dimension, Head, Judgement, Line, Lines, Terms, UNNAMED},
     flow::Flow,
+    layout::Port,
     policy::{Action, InForce},
 };
 
@@ -147,10 +146,14 @@ fn interface_class(work: &Work, policy: Policy) -> u32 {
     if policy.head().is_none_or(|head| head.interfaces == 0) {
         return 0;
     }
-    // SAFETY: the number is read at once.
-    let number = unsafe { INTERFACES.get(work.came_in_by) }.map_or(0, |port| port.number);
-    // The table of classes ends there.
-    let number = if usize::from(number) < INTERFACE_NUMBERS { number } else { 0 };
+    let number = match work.came_in_by {
+        0 => 0,
+        // SAFETY: the number is read at once. Nobody may pass for this machine itself, whatever number is there.
+        index => match unsafe { INTERFACES.get(index) } {
+            Some(Port { number: number @ 1..UNNAMED, .. }) => *number,
+            _ => UNNAMED,
+        },
+    };
     classifier::interface_class(&policy, number).unwrap_or(0)
 }
 

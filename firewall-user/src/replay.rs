@@ -183,8 +183,8 @@ impl Replay {
         self.come_in_by(interface.or(first.as_deref()))
     }
 
-    /// Takes packets from now on to come in by the interface of the policy with this name; `None`: by one that it does
-    /// not name.
+    /// Takes packets from now on to come in by the interface of the policy with this name; `None`: by none, as what the
+    /// gateway itself sends.
     ///
     /// # Errors
     ///

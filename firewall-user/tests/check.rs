@@ -193,3 +193,43 @@ fn the_documentation_shows_what_is_printed() {
     let (code, stdout, stderr) = told(&command.output().expect("it runs"));
     assert_eq!((code, stdout), (GOOD, expected), "{stderr}");
 }
+
+/// The examples are good, and nothing in them is hardly meant.
+#[test]
+fn the_examples_are_clean() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for example in ["cameras", "office", "branch", "dmz"] {
+        let file = format!("examples/{example}.toml");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fwx"));
+        command.args(["check", "--strict", &file]).current_dir(&root);
+        let expected = (GOOD, format!("{file}: good\n"), String::new());
+        assert_eq!(told(&command.output().expect("it runs")), expected);
+    }
+}
+
+/// Each `fwx check --explain` of docs/gateways.md comes to what stands behind it.
+#[test]
+fn the_gateways_decide_as_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/gateways.md")).expect("it is there");
+    let mut count = 0;
+    for shown in page.split("fwx check ").filter(|it| it.contains("--explain '")) {
+        let Some((file, rest)) = shown.split_once(" --explain '") else { continue };
+        if !file.starts_with("examples/") || file.contains('\n') {
+            continue;
+        }
+        let (flow, rest) = rest.split_once('\'').expect("the flow ends");
+        let expected = rest.lines().next().and_then(|line| line.trim().strip_prefix("# "));
+        let expected =
+            expected.unwrap_or_else(|| panic!("{flow}: say what comes of it behind a #"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fwx"));
+        command.args(["check", file, "--explain", flow]).current_dir(&root);
+        let (code, stdout, stderr) = told(&command.output().expect("it runs"));
+        let first = stdout.lines().next().unwrap_or_default();
+        let decision = first.split_once(": ").map(|(_, decision)| decision).unwrap_or_default();
+        assert_eq!(code, GOOD, "{stderr}");
+        assert!(decision.starts_with(expected), "{flow}: {decision}, not {expected}");
+        count += 1;
+    }
+    assert!(count >= 6, "{count}");
+}

@@ -24,7 +24,8 @@ pub struct Asked {
     pub port: u16,
     /// Its ICMP type and code, if it is ICMP.
     pub icmp: [u8; 2],
-    /// The interface that it comes in by: its place in the policy, from 1; 0: none of them.
+    /// The interface that it comes in by: its place in the policy, from 1; 0: none, as what the gateway itself sends;
+    /// beyond the last: one that the policy does not name.
     pub interface: u16,
 }
 
@@ -34,7 +35,8 @@ pub fn judge(policy: &Policy, asked: &Asked) -> (Action, usize, usize) {
     let around = |address| {
         members(policy, |network| network.prefixes.iter().any(|it| it.contains(&address)))
     };
-    let interface = usize::from(asked.interface).checked_sub(1).map(|at| &policy.interfaces()[at]);
+    let interface =
+        usize::from(asked.interface).checked_sub(1).and_then(|at| policy.interfaces().get(at));
     let comes_by = |listed: &[String]| interface.is_some_and(|name| listed.contains(name));
     let behind = members(policy, |network| comes_by(&network.interfaces));
     let (from, to) = (around(asked.source), around(asked.destination));
@@ -46,7 +48,9 @@ pub fn judge(policy: &Policy, asked: &Asked) -> (Action, usize, usize) {
     let speaks = |rule: &PolicyRule| {
         let of_protocol = rule.protocols.is_empty()
             || protocol.is_some_and(|protocol| rule.protocols.contains(&protocol));
-        let by_interface = rule.interfaces.is_empty() || comes_by(&rule.interfaces);
+        let by_interface = rule.is_of_any_interface()
+            || comes_by(&rule.interfaces)
+            || rule.itself && asked.interface == 0;
         of_protocol && by_interface && any(&rule.from, &from) && any(&rule.to, &to)
     };
     let rule = policy.rules().iter().position(speaks);
@@ -245,13 +249,17 @@ pub fn policy(seed: u64, size: Size) -> String {
             text += &format!("{key} = [{}]\n", listed.join(", "));
         }
         if random.chance(20) {
-            text += &format!("interface = [{}]\n", random.pick(&INTERFACE_LISTS));
+            let with_itself = random.chance(30);
+            let lists: &[_] = if with_itself { &ITSELF_LISTS } else { &INTERFACE_LISTS };
+            text += &format!("interface = [{}]\n", random.pick(lists));
         }
     }
     text
 }
 
 const INTERFACE_LISTS: [&str; 4] = ["\"lan0\"", "\"lan1\"", "\"wan0\"", "\"lan1\", \"lan0\""];
+/// What a rule may list besides.
+const ITSELF_LISTS: [&str; 2] = ["\"self\"", "\"self\", \"lan1\""];
 
 /// Whether network `index` of a random policy may have interfaces, and name others that do.
 const fn is_mixed(index: usize) -> bool {

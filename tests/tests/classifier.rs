@@ -1,7 +1,7 @@
 //! The image of a policy says what its rules say, for any policy and any flow: on the host, by the code that the
 //! kernel's programs are made of. `replay_classifier.rs` asks those.
 
-use firewall_common::classifier;
+use firewall_common::classifier::{self, UNNAMED};
 use firewall_user::policy::Policy;
 use lab::{
     differential::Random,
@@ -15,10 +15,13 @@ fn compare(seed: u64, size: Size, flows: usize) {
     let mut random = Random::new(!seed);
     for _ in 0..flows {
         let asked = Asked::random(&mut random, &policy);
-        let judged = classifier::judge(&image[..], &asked.packet(), asked.interface);
-        let judged = judged.expect("a whole image");
-        let judged = (judged.action, usize::from(judged.rule), usize::from(judged.protocol));
-        assert_eq!(judged, reference::judge(&policy, &asked), "seed {seed}, {size:?}, {asked:?}");
+        for asked in [asked, Asked { interface: UNNAMED, ..asked }] {
+            let judged = classifier::judge(&image[..], &asked.packet(), asked.interface);
+            let judged = judged.expect("a whole image");
+            let judged = (judged.action, usize::from(judged.rule), usize::from(judged.protocol));
+            let expected = reference::judge(&policy, &asked);
+            assert_eq!(judged, expected, "seed {seed}, {size:?}, {asked:?}");
+        }
     }
 }
 

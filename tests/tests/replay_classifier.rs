@@ -14,7 +14,7 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp},
 };
 use firewall_common::{
-    classifier::Line,
+    classifier::{Line, UNNAMED},
     flow::Flow,
     layout::Verdict,
     policy::{Action, InForce},
@@ -123,7 +123,7 @@ fn the_kernel_says_what_the_rules_say() {
     let mut replay = Replay::with_sizes(Some(&first), None, Hook::Xdp, SIZES).expect("programs");
     let mut now = 1_000 * SECOND;
     let mut known = BTreeSet::new();
-    let mut by_interface = 0;
+    let (mut by_interface, mut by_itself) = (0, 0);
     for (seed, size) in (0u16..).zip(sizes.into_iter().chain(small)) {
         let policy = parsed(&reference::policy(seed.into(), size));
         replay.tables().write_policy(&policy.compile(), Over::Policy).expect("a write");
@@ -136,8 +136,10 @@ fn the_kernel_says_what_the_rules_say() {
                 continue;
             }
             let (action, rule, protocol) = reference::judge(&policy, &asked);
-            let elsewhere = Asked { interface: 0, ..asked };
-            by_interface += usize::from(reference::judge(&policy, &elsewhere).1 != rule);
+            let elsewhere = Asked { interface: UNNAMED, ..asked };
+            let tells = reference::judge(&policy, &elsewhere).1 != rule;
+            by_interface += usize::from(tells && asked.interface != 0);
+            by_itself += usize::from(tells && asked.interface == 0);
             let interface = usize::from(asked.interface).checked_sub(1);
             let interface = interface.map(|at| policy.interfaces()[at].as_str());
             replay.come_in_by(interface).expect("an interface of the policy");
@@ -167,6 +169,7 @@ fn the_kernel_says_what_the_rules_say() {
         }
     }
     assert!(by_interface > 100, "only {by_interface} flows were told by their interface");
+    assert!(by_itself > 10, "only {by_itself} flows were told to be the gateway's own");
 }
 
 /// One of the ingress programs.
@@ -200,8 +203,8 @@ fn agreed(policies: &[Policy; 2]) -> Vec<(Asked, bool)> {
     let mut count = [0; 2];
     while count.iter().any(|count| *count < 200) {
         let policy = if random.chance(50) { a } else { b };
-        // They come in by no interface: the test-run has none that the policy names.
-        let asked = Asked { interface: 0, ..for_rules(&mut random, policy) };
+        // The test-run has no interface that the policy names.
+        let asked = Asked { interface: UNNAMED, ..for_rules(&mut random, policy) };
         if without_ports(&asked).is_some() {
             continue;
         }

@@ -38,9 +38,11 @@ pub const AS_DESTINATION: usize = BLOCKS_MAX;
 pub const AS_SERVICE: usize = 0;
 /// Where the line of an interface class has its blocks.
 pub const AS_INTERFACE: usize = 0;
-/// Numbers of interfaces as policies know them, 0 included: a packet of this machine itself, or one that came in by
-/// an interface that the policy does not name.
-pub const INTERFACE_NUMBERS: usize = INTERFACES_MAX + 1;
+/// The number of whatever comes in by an interface that no policy has named. What this machine itself sends has 0: it
+/// comes in by none; and so has what came in by an interface without programs, and is first seen on its way out.
+pub const UNNAMED: u16 = INTERFACES_MAX as u16 + 1;
+/// How many numbers there are for interfaces.
+pub const INTERFACE_NUMBERS: usize = UNNAMED as usize + 1;
 /// The classes of a packet, in the order of [`Dimension`].
 pub const DIMENSIONS: usize = 4;
 /// The word of a service class that is its protocol's number; 0: it belongs to none.

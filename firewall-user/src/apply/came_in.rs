@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use firewall_common::classifier::UNNAMED;
 
 use crate::{addresses, flows::Entry, instance::InterfaceState};
 
@@ -28,13 +29,13 @@ impl CameIn {
         Ok(Self { numbers, own: addresses::own()? })
     }
 
-    /// The number of the interface that the flow's first packet came in by; 0: it began on this machine, or where fwx is
-    /// not attached. A flow remembers where it was judged, which of what this machine sends is where it left.
+    /// The number of the interface that the flow's first packet came in by; 0: it began on this machine;
+    /// [`UNNAMED`]: it came in where fwx is not attached any more. A flow remembers where it was judged, which of what this machine sends is where it left.
     pub fn of(&self, entry: &Entry) -> u16 {
         let [source, _] = entry.endpoints();
         if self.own.contains(&source.ip()) {
             return 0;
         }
-        self.numbers.get(&entry.flow.interface).copied().unwrap_or(0)
+        self.numbers.get(&entry.flow.interface).copied().unwrap_or(UNNAMED)
     }
 }

@@ -51,8 +51,8 @@ pub use files::{SourceFile, Sources};
 pub use icmp::IcmpType;
 pub use lint::WarningKind;
 pub use model::{
-    Asymmetric, FilterSettings, Limits, Live, MissingInterface, Network, Policy, PolicyRule,
-    Protocol, SourceChecks, SourceList, TableSizes, action_name,
+    Asymmetric, FilterSettings, ITSELF, Limits, Live, MissingInterface, Network, Policy,
+    PolicyRule, Protocol, SourceChecks, SourceList, TableSizes, action_name,
 };
 pub use summary::Summary;
 pub use text::{PolicyFile, PolicyText};

@@ -367,6 +367,9 @@ pub struct FilterSettings {
     pub commands: u64,
 }
 
+/// What stands for this machine itself among the interfaces of a rule. No interface of a policy has this name.
+pub const ITSELF: &str = "self";
+
 /// One rule. An empty list stands for "any".
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyRule {
@@ -382,6 +385,9 @@ pub struct PolicyRule {
     pub protocols: Vec<usize>,
     /// Names out of [`Policy::interfaces`], for the one that the first packet comes in by.
     pub interfaces: Vec<String>,
+    /// Whether it also asks for what comes in by none, because this machine itself sends it: the name [`ITSELF`] in
+    /// the list. Without this, and without interfaces, any will do.
+    pub itself: bool,
     /// Whether what it decides and lets in makes events; kills and what filters find always do.
     pub log: bool,
     /// Most flows without an answer at a time that the rule lets in; 0: no limit. Only of
@@ -389,6 +395,13 @@ pub struct PolicyRule {
     pub half_open_max: u32,
     /// Most new flows a second that the rule lets in; 0: no limit. Only of [`Action::Allow`].
     pub new_per_second: u32,
+}
+
+impl PolicyRule {
+    /// Whether it does not matter by which interface the first packet comes in, or whether it does at all.
+    pub fn is_of_any_interface(&self) -> bool {
+        self.interfaces.is_empty() && !self.itself
+    }
 }
 
 /// The name of `action` in policies and events.

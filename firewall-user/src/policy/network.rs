@@ -6,7 +6,7 @@ use firewall_common::policy::{NETWORKS_MAX, PREFIXES_MAX};
 use ipnet::IpNet;
 
 use super::{
-    Network,
+    ITSELF, Network,
     document::{self, Section, Span, Value},
     error::{ProblemKind, Problems, quote},
     parse::{check_count, report},
@@ -16,6 +16,7 @@ use super::{
 
 /// Most names of a cycle that a message shows.
 const SHOWN_MAX: usize = 16;
+const ITSELF_HELP: &str = "what the gateway itself sends comes in by no interface: say `interface = [\"self\"]` in the rule";
 
 /// The networks in the order of the file. `interfaces` are those of the gateway.
 pub(super) fn networks(
@@ -33,7 +34,8 @@ pub(super) fn networks(
             "interface",
             "of [gateway]",
             interfaces.iter().map(String::as_str),
-        ),
+        )
+        .with_help(ITSELF, ITSELF_HELP),
     };
     let mut networks = Vec::new();
     for (name, section) in &sections {

@@ -18,7 +18,7 @@ use super::{
     document::{self, Section, Span},
     error::{ProblemKind, Problems, quote},
     include, merge,
-    model::action_name,
+    model::{ITSELF, action_name},
     network::{PrefixTotals, networks},
     ports::{Claims, protocol},
     references::{KnownNames, Scope},
@@ -109,8 +109,8 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
         ),
         interfaces: KnownNames::from(
             "interface",
-            "of [gateway]",
-            interfaces.iter().map(String::as_str),
+            "of [gateway], and the gateway itself",
+            interfaces.iter().map(String::as_str).chain([ITSELF]),
         ),
     };
     let asymmetric = asymmetric(root, &scope.networks, &networks, &mut totals, problems);
@@ -221,6 +221,13 @@ fn interfaces(gateway: &Section<'_, '_>, problems: &mut Problems) -> Vec<String>
     let mut interfaces = Vec::new();
     for (name, span) in items {
         report(value::check_interface_name(name), &span, problems);
+        if name == ITSELF {
+            let reason = "in rules it stands for the gateway itself";
+            let kind = ProblemKind::BadName { what: "interface", name: quote(name), reason };
+            let help = "give it another name: `ip link set self name lan0`";
+            problems.add(span, kind, Some(help.to_owned()));
+            continue;
+        }
         match seen.get(name) {
             Some(first) => {
                 let kind = ProblemKind::DuplicateInterface { name: quote(name) };

@@ -21,6 +21,8 @@ pub(super) struct KnownNames<'a> {
     /// Where they come from, such as "of this policy".
     origin: &'static str,
     indices: HashMap<&'a str, usize>,
+    /// A name that is none of these and is taken for one, and what is told about it.
+    help_for: Option<(&'static str, &'static str)>,
 }
 
 impl<'a> KnownNames<'a> {
@@ -36,7 +38,13 @@ impl<'a> KnownNames<'a> {
         names: impl Iterator<Item = &'a str>,
     ) -> Self {
         let indices = names.enumerate().map(|(index, name)| (name, index)).collect();
-        Self { what, origin, indices }
+        Self { what, origin, indices, help_for: None }
+    }
+
+    /// What may be meant by one name that is none of these.
+    pub(super) fn with_help(mut self, name: &'static str, help: &'static str) -> Self {
+        self.help_for = Some((name, help));
+        self
     }
 
     /// The indices of what the list `key` of `section` names; none if there is no such key, which
@@ -111,6 +119,9 @@ impl<'a> KnownNames<'a> {
     fn help(&self, name: &str, help_for_any: &str) -> String {
         if matches!(name, "any" | "all" | "*") {
             return help_for_any.to_owned();
+        }
+        if let Some((_, help)) = self.help_for.filter(|(of, _)| *of == name) {
+            return help.to_owned();
         }
         let mut known: Vec<&str> = self.indices.keys().copied().collect();
         known.sort_unstable();

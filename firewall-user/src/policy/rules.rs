@@ -8,7 +8,7 @@ use super::{
     Network, PolicyRule,
     document::{self, Section, Span},
     error::{ProblemKind, Problems, quote},
-    model::action_name,
+    model::{ITSELF, action_name},
     network::{Reach, deny_interfaces},
     number::Number,
     parse::{check_count, report},
@@ -55,6 +55,9 @@ pub(super) fn rules(
             .required("action", problems)
             .and_then(|value| document::choice("action", &actions, value, problems));
         let from = scope.networks.listed_or_any("from", &section, problems);
+        let mut interfaces = scope.interfaces.names_or_any("interface", &section, problems);
+        // It is the last that the scope knows.
+        let itself = interfaces.pop_if(|last| last == ITSELF).is_some();
         let is_among = rules.len() < RULES_MAX;
         if let Some(count) = rows.grow_too_many(reach.sources(&from).rows())
             && is_among
@@ -67,7 +70,8 @@ pub(super) fn rules(
             from,
             to: destinations(&section, scope, networks, &reach, problems),
             protocols: scope.protocols.listed_or_any("protocols", &section, problems),
-            interfaces: scope.interfaces.names_or_any("interface", &section, problems),
+            interfaces,
+            itself,
             log: section
                 .value("log")
                 .and_then(|value| document::boolean("log", value, problems))

@@ -5,9 +5,13 @@
 //! compares the keys and words that both know, another validates every good policy of the tests. What a schema
 //! cannot say, such as that names are known, only the parser finds.
 
+mod protocol;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
-use firewall_common::{filter::FilterId, flow::Timeout};
+use firewall_common::{
+    classifier::INTERFACES_LISTED_MAX, essential as known, filter::FilterId, flow::Timeout,
+};
 use schemars::{
     JsonSchema, Schema, SchemaGenerator,
     generate::SchemaSettings,
@@ -17,12 +21,12 @@ use schemars::{
 use serde_json::Value;
 
 use super::{
-    Limits, TableSizes,
+    ITSELF, Limits, TableSizes,
     duration::{NANOSECONDS_PER_SECOND, SECONDS_MAX},
     ports::ITEMS_MAX,
     tracker::{
-        COMPLETED, HALF_OPEN, HALF_OPEN_PER_SOURCE, NEW_PER_SECOND_PER_SOURCE, RULE_HALF_OPEN,
-        RULE_NEW_PER_SECOND, SYN_ATTACK,
+        COMPLETED, HALF_OPEN, HALF_OPEN_PER_SOURCE, NEW_PER_SECOND_PER_SOURCE, REJECT_PER_SECOND,
+        RULE_HALF_OPEN, RULE_NEW_PER_SECOND, SYN_ATTACK,
     },
 };
 
@@ -77,16 +81,18 @@ pub struct Document {
     pub timeouts: Option<TimeoutTable>,
     /// What may begin, beside what rules allow.
     pub limits: Option<LimitTable>,
-    /// Named sets of addresses, for rules.
+    /// Named sets of addresses and interfaces, for rules.
     #[schemars(extend("propertyNames" = {"pattern": NAME}))]
     pub network: Option<BTreeMap<String, Network>>,
-    /// Named sets of ports, for rules and filters.
+    /// Named sets of services, for rules and filters.
     #[schemars(extend("propertyNames" = {"pattern": NAME}))]
     pub protocol: Option<BTreeMap<String, Protocol>>,
     /// How filters behave wherever they are bound.
     pub filter: Option<Filters>,
     /// Addresses of whose connections only one direction may come by this gateway.
     pub asymmetric: Option<Vec<Asymmetric>>,
+    /// Which sources may come in by which interface.
+    pub anti_spoofing: Option<AntiSpoofing>,
     /// What new flows get: the first rule that matches decides.
     pub rule: Option<Vec<Rule>>,
 }
@@ -100,7 +106,7 @@ const NAME: &str = "^[A-Za-z0-9._-]{1,64}$";
 pub struct Gateway {
     /// The interfaces that the firewall sits on; `--interface` on the command line takes their place.
     #[schemars(length(min = 1))]
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<OwnInterface>,
     /// What a new flow gets when no rule matches.
     #[schemars(extend("default" = "deny"))]
     pub default: Option<DefaultAction>,
@@ -110,11 +116,52 @@ pub struct Gateway {
     /// Whether packets of established flows may go past the kernel's stack.
     #[schemars(extend("default" = false))]
     pub shortcut: Option<bool>,
+    /// What a host needs to stay on its network, and passes whatever the rules say; none of it: `[]`.
+    #[schemars(extend("default" = essential_by_default()))]
+    pub essential: Option<Vec<Essential>>,
+    /// What becomes of live flows that this policy would not let in, when it comes in force.
+    #[schemars(extend("default" = "keep"))]
+    pub live: Option<Live>,
 }
 
-/// The name of an interface.
+fn essential_by_default() -> Vec<&'static str> {
+    let all = known::Essential::ALL.into_iter();
+    all.filter(|(_, it)| it.is_in(known::Essential::DEFAULT)).map(|(name, _)| name).collect()
+}
+
+/// The name of an interface of the gateway.
+#[derive(JsonSchema)]
+#[schemars(extend("not" = {"const": ITSELF}))]
+pub struct OwnInterface(#[schemars(length(min = 1, max = 15))] pub String);
+
+/// The same where a network or a rule asks for it.
 #[derive(JsonSchema)]
 pub struct Interface(#[schemars(length(min = 1, max = 15))] pub String);
+
+/// The name of something that a host needs to stay on its network.
+pub struct Essential;
+
+impl JsonSchema for Essential {
+    fn schema_name() -> Cow<'static, str> {
+        "Essential".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "enum": known::Essential::ALL.map(|(name, _)| name)})
+    }
+}
+
+/// What becomes of live flows that a policy would not let in, when it comes in force.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Live {
+    /// They go on.
+    Keep,
+    /// They end in silence; the others go on under the rule that lets them in now.
+    Reevaluate,
+    /// They end, and both ends of a TCP connection are told.
+    Kill,
+}
 
 /// What a new flow gets when no rule matches.
 #[derive(JsonSchema)]
@@ -196,6 +243,10 @@ pub struct LimitTable {
     /// When the sender of a SYN has to show that its address is its own.
     #[schemars(extend("default" = "off"))]
     pub syn_authentication: Option<SynAuthentication>,
+    /// ICMP errors a second, in all, that answer rejects.
+    #[schemars(range(min = *REJECT_PER_SECOND.range.start(), max = *REJECT_PER_SECOND.range.end()))]
+    #[schemars(extend("default" = Limits::default().reject_per_second))]
+    pub reject_per_second: Option<u32>,
 }
 
 /// When the sender of a SYN has to show that its address is its own.
@@ -210,12 +261,21 @@ pub enum SynAuthentication {
     On,
 }
 
-/// `[network.NAME]`
+/// `[network.NAME]`: all of what it lists.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [
+    {"required": ["prefixes"]}, {"required": ["networks"]}, {"required": ["interfaces"]}
+]))]
 pub struct Network {
     /// IPv4 and IPv6 prefixes, such as "10.1.0.0/24"; no bits beyond the length. One address has its full length.
-    pub prefixes: Vec<Prefix>,
+    pub prefixes: Option<Vec<Prefix>>,
+    /// Names of other networks, all of which is part of this one.
+    #[schemars(length(min = 1))]
+    pub networks: Option<Vec<String>>,
+    /// Names of interfaces of the gateway: whatever comes in by them. Such a network is for `from` alone.
+    #[schemars(length(min = 1))]
+    pub interfaces: Option<Vec<Interface>>,
 }
 
 /// An IPv4 or IPv6 prefix.
@@ -225,24 +285,19 @@ pub struct Prefix(#[schemars(regex(pattern = r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$"))] p
 /// `[protocol.NAME]`
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
+#[schemars(extend("allOf" = protocol::by_transport()))]
 pub struct Protocol {
-    /// What the ports belong to.
-    pub transport: Transport,
-    /// Destination ports: numbers, or ranges such as "8000-8010".
+    /// The IP protocol: by its name, or its number.
+    pub transport: protocol::Transport,
+    /// TCP and UDP: destination ports, as numbers, or ranges such as "8000-8010".
     #[schemars(length(min = 1, max = ITEMS_MAX))]
-    pub ports: Vec<Ports>,
-    /// The filter to bind.
-    pub filter: Option<Filter>,
-}
-
-/// A transport protocol.
-#[derive(JsonSchema)]
-#[schemars(rename_all = "lowercase")]
-pub enum Transport {
-    /// Transmission Control Protocol.
-    Tcp,
-    /// User Datagram Protocol.
-    Udp,
+    pub ports: Option<Vec<Ports>>,
+    /// ICMP: types of messages, by names or numbers, such as "echo-request", 13 or "redirect/1", with a code behind
+    /// the `/`; left out: all.
+    #[schemars(length(min = 1))]
+    pub types: Option<Vec<protocol::Type>>,
+    /// The filter to bind, and maybe how it behaves here.
+    pub filter: Option<Binding>,
 }
 
 /// A port or a range of ports.
@@ -266,6 +321,28 @@ impl JsonSchema for Filter {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string", "enum": FilterId::ALL.map(FilterId::name)})
     }
+}
+
+/// A filter as a protocol binds it.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum Binding {
+    /// By its name: it behaves as it does everywhere.
+    Name(Filter),
+    /// With what is other for this protocol.
+    Own(BindingTable),
+}
+
+/// `filter = { … }` of a protocol.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct BindingTable {
+    /// The filter's name.
+    pub name: Filter,
+    /// What the filter does about what it finds; left out: as `[filter.NAME]` says.
+    pub mode: Option<Mode>,
+    /// How much it dislikes; left out: as `[filter.NAME]` says.
+    pub profile: Option<Profile>,
 }
 
 /// `[filter.NAME]`, of each filter there is.
@@ -345,6 +422,34 @@ pub struct Asymmetric {
     pub networks: Option<Vec<String>>,
 }
 
+/// `[anti_spoofing]`
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct AntiSpoofing {
+    /// What the routing table is asked about interfaces without a list.
+    #[schemars(extend("default" = "off"))]
+    pub mode: Option<AntiSpoofingMode>,
+    /// For an interface the names of the networks whose addresses may come in there, and no others.
+    #[schemars(extend("maxProperties" = INTERFACES_LISTED_MAX))]
+    pub sources: Option<BTreeMap<String, Listed>>,
+}
+
+/// Names of networks, at least one.
+#[derive(JsonSchema)]
+pub struct Listed(#[schemars(length(min = 1))] pub Vec<String>);
+
+/// What the routing table is asked about a source.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum AntiSpoofingMode {
+    /// Nothing.
+    Off,
+    /// Whether there is a way back, by any interface.
+    Loose,
+    /// Whether the way back is the interface that the packet came in by.
+    Strict,
+}
+
 /// `[[rule]]`
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -363,6 +468,13 @@ pub struct Rule {
     /// Names of protocols of which the flow must be one; left out: any, also ICMP and the like.
     #[schemars(length(min = 1))]
     pub protocols: Option<Vec<String>>,
+    /// Names of interfaces by one of which the first packet must come in, besides what `from` says, and "self" for what
+    /// the gateway itself sends; left out: any.
+    #[schemars(length(min = 1))]
+    pub interface: Option<Vec<Interface>>,
+    /// `false`: what the rule decides and lets in is counted and makes no events.
+    #[schemars(extend("default" = true))]
+    pub log: Option<bool>,
     /// Flows without an answer at a time that the rule lets in; 0: no limit.
     #[schemars(range(max = *RULE_HALF_OPEN.range.end()), extend("default" = 0))]
     pub half_open: Option<u32>,
@@ -379,6 +491,6 @@ pub enum Action {
     Allow,
     /// It is dropped in silence.
     Deny,
-    /// It is dropped, and a TCP sender gets a RST.
+    /// It is dropped, and its sender is told: by a RST of TCP, or else by an ICMP error.
     Reject,
 }

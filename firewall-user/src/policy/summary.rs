@@ -11,7 +11,7 @@ use firewall_common::{
 use serde::Serialize;
 
 use super::{
-    FilterSettings, IcmpType, Limits, Policy, Protocol, TableSizes, Transport,
+    FilterSettings, ITSELF, IcmpType, Limits, Policy, PolicyRule, Protocol, TableSizes, Transport,
     duration::NANOSECONDS_PER_SECOND, model::action_name,
 };
 
@@ -145,8 +145,8 @@ struct RuleSummary<'a> {
     to: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     protocols: Vec<&'a str>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    interface: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    interface: Vec<&'a str>,
     /// Left out: its events are made.
     #[serde(skip_serializing_if = "is_true")]
     log: bool,
@@ -201,7 +201,7 @@ impl Policy {
             from: network_names(&rule.from),
             to: network_names(&rule.to),
             protocols: protocol_names(&rule.protocols),
-            interface: &rule.interfaces,
+            interface: interfaces(rule),
             log: rule.log,
             half_open: limit(rule.half_open_max),
             new_per_second: limit(rule.new_per_second),
@@ -234,6 +234,12 @@ impl Policy {
             rules: rules.collect(),
         }
     }
+}
+
+/// The interfaces that a rule asks for, as it lists them.
+fn interfaces(rule: &PolicyRule) -> Vec<&str> {
+    let itself = rule.itself.then_some(ITSELF);
+    rule.interfaces.iter().map(String::as_str).chain(itself).collect()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

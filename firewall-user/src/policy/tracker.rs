@@ -38,7 +38,7 @@ pub(super) const SYN_ATTACK: Number = Number {
     range: 0..=PER_SECOND_MAX,
     help: "unanswered new TCP flows a second; 2000 if left out, and with 0 no attack is ever on",
 };
-const REJECT_PER_SECOND: Number = Number {
+pub(super) const REJECT_PER_SECOND: Number = Number {
     key: "reject_per_second",
     range: 1..=PER_SECOND_MAX,
     help: "ICMP errors a second that answer rejects; 100 if left out. For no answers let the rules `deny`",

@@ -27,7 +27,7 @@ pub enum Transport {
 }
 
 /// Those that have names.
-const NAMES: [(&str, u8); 18] = [
+pub(super) const NAMES: [(&str, u8); 18] = [
     ("tcp", ip_protocol::TCP),
     ("udp", ip_protocol::UDP),
     ("icmpv6", ip_protocol::ICMPV6),

@@ -1,14 +1,18 @@
 //! Which rule decides about a flow, and why the others do not.
 
+mod before;
 mod conditions;
+mod membership;
 mod probe;
 mod text;
 
-use firewall_common::wire::ip_protocol;
 use serde::Serialize;
 
-use self::conditions::{conditions, is_of, service};
 pub use self::probe::{BadProbe, Probe};
+use self::{
+    before::{Before, before_rules},
+    conditions::{conditions, is_of, service},
+};
 use super::{Place, Policy, PolicyRule, error::quote, model::action_name};
 
 /// What becomes of the first packet of a flow, and why.
@@ -29,6 +33,9 @@ pub struct Explanation {
     /// Most new flows a second that the rule lets in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new_per_second: Option<u32>,
+    /// Whether what the rule decides makes events; left out: yes.
+    #[serde(skip_serializing_if = "is_true")]
+    pub log: bool,
     /// The protocol of the policy that the flow belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
@@ -92,73 +99,70 @@ impl Policy {
             rule: None,
             half_open: None,
             new_per_second: None,
+            log: true,
             protocol: None,
             filter: None,
             passed_over: Vec::new(),
         };
-        if let Some((decision, why)) = self.before_rules(probe) {
-            explanation.decision = decision;
-            explanation.why.push(why);
-            return explanation;
+        match before_rules(self, probe) {
+            Before::Decided(decision, why) => {
+                explanation.decision = decision;
+                explanation.why.push(why);
+                return explanation;
+            }
+            Before::Rules(notes) => explanation.why = notes,
         }
         self.explain_rules(probe, places, &mut explanation);
         self.explain_protocol(probe, &mut explanation);
         explanation
     }
 
-    /// What is decided without a look at the rules.
-    fn before_rules(&self, probe: &Probe) -> Option<(&'static str, String)> {
-        if let Some(name) = &probe.interface
-            && !self.interfaces.is_empty()
-            && !self.interfaces.contains(name)
-        {
-            let why = format!("the policy does not name the interface {}", quote(name));
-            return Some(("pass", why + ": what comes in by it is not looked at"));
-        }
-        let (icmp, icmpv6) =
-            (probe.protocol == ip_protocol::ICMP, probe.protocol == ip_protocol::ICMPV6);
-        match probe.icmp_type {
-            130..=137 | 143 if icmpv6 => {
-                let why = "neighbour and multicast listener discovery pass, whatever the rules say";
-                Some(("pass", why.to_owned()))
-            }
-            _ if probe.source == probe.destination => {
-                Some(("drop", "its source is its destination (LAND_ATTACK)".to_owned()))
-            }
-            3 | 11 | 12 if icmp => Some(related("quotes a packet of a known flow")),
-            1..=4 if icmpv6 => Some(related("quotes a packet of a known flow")),
-            0 if icmp => Some(related("answers a request that passed")),
-            129 if icmpv6 => Some(related("answers a request that passed")),
-            _ => None,
-        }
-    }
-
     fn explain_rules(&self, probe: &Probe, places: &[Place], explanation: &mut Explanation) {
+        // The first rule that might match, if it had been said where the flow comes from.
+        let mut undecided = None;
+        let mut decides = None;
         for (index, rule) in self.rules.iter().enumerate() {
-            let name = || RuleName {
+            let name = RuleName {
                 name: rule.name.clone(),
                 action: action_name(rule.action),
                 place: places.get(index).cloned(),
             };
-            let conditions = conditions(self, rule, probe);
+            let mut conditions = conditions(self, rule, probe);
             if conditions.iter().all(|condition| condition.holds) {
-                explanation.decide(rule, name());
-                explanation.why.extend(conditions.into_iter().map(|condition| condition.says));
-                if explanation.why.is_empty() {
-                    explanation
-                        .why
-                        .push("the rule asks for nothing, so it matches every flow".to_owned());
-                }
-                return;
+                explanation.decide(rule, name);
+                let says = conditions.into_iter().map(|condition| condition.says);
+                decides = Some(says.collect::<Vec<_>>());
+                break;
             }
-            let because = conditions.into_iter().filter(|condition| !condition.holds);
-            let because = because.map(|it| Mismatch { key: it.key, message: it.says }).collect();
-            explanation.passed_over.push(PassedOver { rule: name(), because });
+            conditions.retain(|condition| !condition.holds);
+            if undecided.is_none() && conditions.iter().all(|it| it.lacks_interface) {
+                undecided = Some(&rule.name);
+            }
+            let because =
+                conditions.into_iter().map(|it| Mismatch { key: it.key, message: it.says });
+            let because = because.collect();
+            explanation.passed_over.push(PassedOver { rule: name, because });
         }
+        explanation.why.extend(match decides {
+            Some(says) if says.is_empty() => {
+                vec!["the rule asks for nothing, so it matches every flow".to_owned()]
+            }
+            Some(says) => says,
+            None => vec![self.default_decides()],
+        });
+        if let Some(rule) = undecided {
+            explanation.why.push(format!(
+                "but rule {} asks where the flow comes from, which is not said: add `on INTERFACE`, or `on self`",
+                quote(rule)
+            ));
+        }
+    }
+
+    fn default_decides(&self) -> String {
         let none =
             if self.rules.is_empty() { "the policy has no rules" } else { "no rule matches" };
         let default = action_name(self.default_action);
-        explanation.why.push(format!("{none}, so the default decides: {default}"));
+        format!("{none}, so the default decides: {default}")
     }
 
     fn explain_protocol(&self, probe: &Probe, explanation: &mut Explanation) {
@@ -171,8 +175,7 @@ impl Policy {
             return;
         };
         explanation.protocol = Some(protocol.name.clone());
-        let settings = protocol.filter.and_then(|filter| self.filter_settings(filter));
-        explanation.filter = settings.map(|settings| FilterName {
+        explanation.filter = self.settings_of(protocol).map(|settings| FilterName {
             name: settings.filter.name(),
             mode: settings.mode.name(),
             profile: settings.profile.name(),
@@ -185,15 +188,12 @@ impl Explanation {
         self.decision = name.action;
         self.half_open = (rule.half_open_max != 0).then_some(rule.half_open_max);
         self.new_per_second = (rule.new_per_second != 0).then_some(rule.new_per_second);
+        self.log = rule.log;
         self.rule = Some(name);
     }
 }
 
-fn related(to_what: &str) -> (&'static str, String) {
-    (
-        "drop",
-        format!(
-            "it begins no flow: it passes if it {to_what}, and is dropped otherwise; rules are not asked"
-        ),
-    )
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }

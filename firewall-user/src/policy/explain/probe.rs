@@ -9,46 +9,7 @@ use std::{
 use firewall_common::wire::{ECHO_PORT, Packet, ip_protocol};
 use thiserror::Error;
 
-use crate::policy::error::quote;
-
-/// IP protocols that have a name here (IANA, Assigned Internet Protocol Numbers).
-const PROTOCOLS: [(&str, u8); 10] = [
-    ("icmp", ip_protocol::ICMP),
-    ("igmp", 2),
-    ("tcp", ip_protocol::TCP),
-    ("udp", ip_protocol::UDP),
-    ("gre", 47),
-    ("esp", 50),
-    ("ah", 51),
-    ("icmpv6", ip_protocol::ICMPV6),
-    ("ospf", 89),
-    ("sctp", 132),
-];
-/// ICMP types that have a name here (IANA, ICMP Parameters).
-const ICMP_TYPES: [(&str, u8); 8] = [
-    ("echo-reply", 0),
-    ("destination-unreachable", 3),
-    ("redirect", 5),
-    ("echo-request", 8),
-    ("time-exceeded", 11),
-    ("parameter-problem", 12),
-    ("timestamp-request", 13),
-    ("timestamp-reply", 14),
-];
-/// ICMPv6 types that have a name here (IANA, ICMPv6 Parameters).
-const ICMPV6_TYPES: [(&str, u8); 11] = [
-    ("destination-unreachable", 1),
-    ("packet-too-big", 2),
-    ("time-exceeded", 3),
-    ("parameter-problem", 4),
-    ("echo-request", 128),
-    ("echo-reply", 129),
-    ("router-solicitation", 133),
-    ("router-advertisement", 134),
-    ("neighbour-solicitation", 135),
-    ("neighbour-advertisement", 136),
-    ("redirect", 137),
-];
+use crate::policy::{ITSELF, IcmpType, Transport, error::quote, icmp, transport};
 
 /// The first packet of a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +26,31 @@ pub struct Probe {
     pub destination_port: u16,
     /// Of ICMP and ICMPv6.
     pub icmp_type: u8,
-    /// The interface that it comes in by, if it was given.
+    /// Likewise.
+    pub icmp_code: u8,
+    /// The interface that it comes in by, or [`ITSELF`], if it was given.
     pub interface: Option<String>,
+}
+
+/// Where a flow comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin<'a> {
+    /// It comes in by the interface of this name.
+    Interface(&'a str),
+    /// The gateway itself sends it.
+    Itself,
+    /// Nobody said.
+    Unsaid,
+}
+
+impl<'a> Origin<'a> {
+    /// The interface that it is known to come in by.
+    pub(super) fn interface(&self) -> Option<&'a str> {
+        match self {
+            Self::Interface(name) => Some(name),
+            Self::Itself | Self::Unsaid => None,
+        }
+    }
 }
 
 /// Why a text describes no packet.
@@ -79,25 +63,30 @@ pub struct BadProbe {
 }
 
 impl Probe {
-    /// Whether its protocol has ports.
-    pub fn has_ports(&self) -> bool {
-        has_ports(self.protocol)
+    /// What carries it.
+    pub fn transport(&self) -> Transport {
+        Transport::from_number(self.protocol)
     }
 
-    /// Whether its protocol has types.
-    pub fn has_types(&self) -> bool {
-        has_types(self.protocol)
+    /// Where it comes from.
+    pub(super) fn origin(&self) -> Origin<'_> {
+        match self.interface.as_deref() {
+            None => Origin::Unsaid,
+            Some(ITSELF) => Origin::Itself,
+            Some(name) => Origin::Interface(name),
+        }
     }
 
-    /// The packet as the kernel programs see it, of what the policy asks for.
+    /// The packet as the kernel programs see it, of what the policy asks for. What neighbours say to each other has not
+    /// been forwarded.
     pub fn packet(&self) -> Packet {
         let words = |address| match address {
             IpAddr::V4(address) => [u32::from_ne_bytes(Ipv4Addr::octets(&address)), 0, 0, 0],
             IpAddr::V6(address) => bytemuck::cast(Ipv6Addr::octets(&address)),
         };
-        let is_echo = self.icmp_type == echo_request(self.protocol);
-        let destination_port =
-            if self.has_types() && is_echo { ECHO_PORT } else { self.destination_port };
+        let is_icmp = self.transport().is_icmp();
+        let is_echo = is_icmp && self.icmp_type == echo_request(self.protocol);
+        let destination_port = if is_echo { ECHO_PORT } else { self.destination_port };
         Packet {
             version: if self.source.is_ipv4() { 4 } else { 6 },
             source: words(self.source),
@@ -106,60 +95,42 @@ impl Probe {
             source_port: self.source_port.unwrap_or_default(),
             destination_port,
             icmp_type: self.icmp_type,
+            icmp_code: self.icmp_code,
+            hop_limit: match self.icmp_type {
+                // RFC 2710 §3, RFC 3810 §5.
+                130..=132 | 143 if is_icmp => 1,
+                // RFC 4861 §6.1, §7.1, §8.1.
+                133..=137 if is_icmp => 255,
+                _ => 64,
+            },
             ..Packet::default()
         }
     }
 
-    /// The name of its protocol, or its number.
-    pub(super) fn protocol_name(&self) -> String {
-        named(&PROTOCOLS, self.protocol)
+    /// Its ICMP type by its name or number, and its code unless that is 0.
+    pub(super) fn type_shown(&self) -> String {
+        let code = (self.icmp_code != 0).then_some(self.icmp_code);
+        IcmpType { kind: self.icmp_type, code }.shown(self.transport()).to_string()
     }
-
-    /// The name of its ICMP type, or its number.
-    pub(super) fn type_name(&self) -> String {
-        named(types(self.protocol), self.icmp_type)
-    }
-}
-
-fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, ip_protocol::TCP | ip_protocol::UDP)
-}
-
-fn has_types(protocol: u8) -> bool {
-    matches!(protocol, ip_protocol::ICMP | ip_protocol::ICMPV6)
-}
-
-fn types(protocol: u8) -> &'static [(&'static str, u8)] {
-    if protocol == ip_protocol::ICMP { &ICMP_TYPES } else { &ICMPV6_TYPES }
 }
 
 fn echo_request(protocol: u8) -> u8 {
     if protocol == ip_protocol::ICMP { 8 } else { 128 }
 }
 
-fn named(names: &[(&str, u8)], number: u8) -> String {
-    let name = names.iter().find(|(_, known)| *known == number);
-    name.map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
-}
-
-/// The number that a word stands for: by its name, or in digits.
-fn numbered(names: &[(&str, u8)], word: &str) -> Option<u8> {
-    let known = names.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
-    known.map(|(_, number)| *number).or_else(|| word.parse().ok())
-}
-
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.protocol_name())?;
-        if self.has_types() {
-            write!(f, "{} ", self.type_name())?;
+        let transport = self.transport();
+        write!(f, "{transport} ")?;
+        if transport.is_icmp() {
+            write!(f, "{} ", self.type_shown())?;
         }
         let end = |address: IpAddr, port: Option<u16>| match (address, port) {
             (IpAddr::V6(address), Some(port)) => format!("[{address}]:{port}"),
             (IpAddr::V4(address), Some(port)) => format!("{address}:{port}"),
             (address, None) => address.to_string(),
         };
-        let port = self.has_ports().then_some(self.destination_port);
+        let port = transport.has_ports().then_some(self.destination_port);
         write!(f, "{} -> {}", end(self.source, self.source_port), end(self.destination, port))?;
         match &self.interface {
             Some(interface) => write!(f, " on {interface}"),
@@ -183,48 +154,60 @@ impl FromStr for Probe {
             [destination, "on", interface] => (destination, Some(interface.to_owned())),
             _ => return Err(bad("after `->` stands a destination, and then maybe `on INTERFACE`")),
         };
-        let protocol = numbered(&PROTOCOLS, protocol)
+        let transport = read_transport(protocol)
             .ok_or_else(|| bad(&format!("{} is no IP protocol", quote(protocol))))?;
-        let icmp_type = read_type(protocol, icmp_type)?;
+        let IcmpType { kind: icmp_type, code } = read_type(transport, icmp_type)?;
         let (source, source_port) = read_end(source)?;
         let (destination, destination_port) = read_end(destination)?;
         if source.is_ipv4() != destination.is_ipv4() {
             return Err(bad("one end is IPv4 and the other IPv6"));
         }
-        check_family(protocol, source)?;
-        if has_ports(protocol) && destination_port.is_none() {
+        check_family(transport, source)?;
+        if transport.has_ports() && destination_port.is_none() {
             return Err(bad("the destination lacks its port"));
         }
-        if !has_ports(protocol) && source_port.or(destination_port).is_some() {
+        if !transport.has_ports() && source_port.or(destination_port).is_some() {
             return Err(bad("only TCP and UDP have ports"));
         }
         let destination_port = destination_port.unwrap_or_default();
         Ok(Self {
             source,
             destination,
-            protocol,
+            protocol: transport.number(),
             source_port,
             destination_port,
             icmp_type,
+            icmp_code: code.unwrap_or(0),
             interface,
         })
     }
 }
 
-fn read_type(protocol: u8, word: Option<&str>) -> Result<u8, BadProbe> {
+/// The IP protocol that a word stands for: by its name, or in digits.
+fn read_transport(word: &str) -> Option<Transport> {
+    let name = word.to_ascii_lowercase();
+    let known = transport::NAMES.iter().find(|(known, _)| *known == name);
+    let number = known.map(|(_, number)| *number).or_else(|| word.parse().ok());
+    number.map(Transport::from_number)
+}
+
+/// The ICMP type that a word stands for, as in policies; without a word an echo request.
+fn read_type(transport: Transport, word: Option<&str>) -> Result<IcmpType, BadProbe> {
     match word {
-        None if has_types(protocol) => Ok(echo_request(protocol)),
-        None => Ok(0),
-        Some(_) if !has_types(protocol) => Err(bad("only ICMP has types")),
-        Some(word) => numbered(types(protocol), word)
-            .ok_or_else(|| bad(&format!("{} is no type of ICMP", quote(word)))),
+        None if transport.is_icmp() => {
+            Ok(IcmpType { kind: echo_request(transport.number()), code: None })
+        }
+        None => Ok(IcmpType { kind: 0, code: None }),
+        Some(_) if !transport.is_icmp() => Err(bad("only ICMP has types")),
+        Some(word) => icmp::written(&word.to_ascii_lowercase(), transport)
+            .map_err(|_| bad(&format!("{} is no type of ICMP", quote(word)))),
     }
 }
 
-fn check_family(protocol: u8, source: IpAddr) -> Result<(), BadProbe> {
-    match protocol {
-        ip_protocol::ICMP if source.is_ipv6() => Err(bad("ICMP of IPv6 is `icmpv6`")),
-        ip_protocol::ICMPV6 if source.is_ipv4() => Err(bad("ICMP of IPv4 is `icmp`")),
+fn check_family(transport: Transport, source: IpAddr) -> Result<(), BadProbe> {
+    match transport {
+        Transport::Icmp if source.is_ipv6() => Err(bad("ICMP of IPv6 is `icmpv6`")),
+        Transport::Icmpv6 if source.is_ipv4() => Err(bad("ICMP of IPv4 is `icmp`")),
         _ => Ok(()),
     }
 }
@@ -272,7 +255,9 @@ mod tests {
             "tcp [fd00:1::2]:4000 -> [fd00:2::2]:554 on br-lan",
             "tcp fd00:1::2 -> [fd00:2::2]:554",
             "icmp echo-request 10.1.0.2 -> 10.2.0.2",
-            "icmp 42 10.1.0.2 -> 10.2.0.2",
+            "icmp 41 10.1.0.2 -> 10.2.0.2",
+            "icmp redirect/1 10.1.0.2 -> 10.2.0.2 on lan0",
+            "icmpv6 neighbor-solicitation fe80::1 -> ff02::1 on self",
             "icmpv6 packet-too-big fd00:1::2 -> fd00:2::2",
             "gre 10.1.0.2 -> 10.2.0.2",
             "253 10.1.0.2 -> 10.2.0.2",
@@ -282,6 +267,7 @@ mod tests {
         for (text, understood) in [
             ("TCP  10.1.0.2->10.2.0.2:554", "tcp 10.1.0.2 -> 10.2.0.2:554"),
             ("6 10.1.0.2 -> 10.2.0.2:554", "tcp 10.1.0.2 -> 10.2.0.2:554"),
+            ("ICMP 8/0 10.1.0.2 -> 10.2.0.2", "icmp echo-request 10.1.0.2 -> 10.2.0.2"),
             ("icmp 10.1.0.2 -> 10.2.0.2", "icmp echo-request 10.1.0.2 -> 10.2.0.2"),
             ("icmpv6 [fd00::1] -> [fd00::2]", "icmpv6 echo-request fd00::1 -> fd00::2"),
         ] {
@@ -307,6 +293,7 @@ mod tests {
             ("tcp 10.1.0.2 -> [fd00::2]:1", "one end is IPv4"),
             ("tcp ping 10.1.0.2 -> 10.2.0.2:1", "only ICMP has types"),
             ("icmp ping 10.1.0.2 -> 10.2.0.2", "`ping` is no type"),
+            ("icmp redirect/256 10.1.0.2 -> 10.2.0.2", "`redirect/256` is no type"),
             ("icmp fd00::1 -> fd00::2", "`icmpv6`"),
             ("icmpv6 10.1.0.2 -> 10.2.0.2", "`icmp`"),
             ("gre 10.1.0.2 -> 10.2.0.2:1", "only TCP and UDP have ports"),

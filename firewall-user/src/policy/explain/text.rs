@@ -40,6 +40,9 @@ impl Explanation {
                 line(&mut text, &format!("the rule lets in {limit} {of_what} at most"));
             }
         }
+        if !self.log {
+            line(&mut text, "the rule is quiet: what it decides is counted and makes no events");
+        }
         self.write_passed_over(&mut text);
         text
     }

@@ -3,7 +3,7 @@
 
 mod arrangement;
 mod ranges;
-mod rows;
+pub(super) mod rows;
 mod sources;
 mod tree;
 
@@ -249,7 +249,8 @@ fn interfaces(
         return 0;
     }
     let of = |row: usize| &rows[row].interfaces[..];
-    let sets = arrangement.sets(policy.interfaces.len(), of, builder);
+    let itself = policy.interfaces.len();
+    let sets = arrangement.sets(itself + 1, of, builder);
     let mut class = |interfaces: &[usize]| {
         let mut line = [0; WORDS];
         let blocks = sets.with(sets.any, interfaces, builder);
@@ -257,6 +258,7 @@ fn interfaces(
         builder.intern(Line::of(line))
     };
     let mut classes = vec![class(&[]); INTERFACE_NUMBERS];
+    classes[0] = class(&[itself]);
     for (index, number) in numbers.interfaces.iter().enumerate() {
         classes[usize::from(*number)] = class(&[index]);
     }

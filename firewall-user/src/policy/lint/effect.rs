@@ -3,7 +3,7 @@
 use firewall_common::policy::{Action, SynAuthentication};
 
 use super::{Lints, WarningKind, region::networks};
-use crate::policy::error::quote;
+use crate::policy::{error::quote, network::Reach};
 
 /// A policy that refuses nothing, though it has rules.
 pub(super) fn refusals(lints: &mut Lints<'_, '_>) {
@@ -28,12 +28,17 @@ pub(super) fn refusals(lints: &mut Lints<'_, '_>) {
 pub(super) fn limits(lints: &mut Lints<'_, '_>) {
     let policy = lints.policy;
     let limits = policy.limits();
+    let reach = Reach::of(policy.networks());
     for (index, rule) in policy.rules().iter().enumerate() {
         for (key, own, per_source) in [
             ("half_open", rule.half_open_max, limits.half_open_per_source),
             ("new_per_second", rule.new_per_second, limits.new_per_second_per_source),
         ] {
             if own == 0 || per_source == 0 || rule.from.is_empty() {
+                continue;
+            }
+            // By an interface any source may come in.
+            if !reach.sources(&rule.from).interfaces.is_empty() {
                 continue;
             }
             let sources = networks(policy, &rule.from).count();

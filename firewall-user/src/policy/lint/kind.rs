@@ -24,6 +24,10 @@ pub enum WarningKind {
          IPv{to}"
     )]
     NoFamily { rule: String, from: u8, to: u8 },
+    #[error(
+        "rule {rule} can never match: what comes in by its `interface` is not what networks of its `from` are"
+    )]
+    NoInterface { rule: String },
     #[error("the rules list too much for a search of those that can never match")]
     TooMuchToCompare,
 
@@ -42,6 +46,10 @@ pub enum WarningKind {
     UnboundFilter { filter: &'static str },
     #[error("`{key}` has no effect: the mode of filter `{filter}` is `off`")]
     FilterOff { filter: &'static str, key: &'static str },
+    #[error(
+        "`{key}` of [filter.{filter}] has no effect: every protocol that has this filter says its own"
+    )]
+    FilterOverridden { filter: &'static str, key: &'static str },
 
     #[error("nothing is ever refused: the default allows, and so does every rule")]
     NothingRefused,
@@ -64,6 +72,7 @@ impl WarningKind {
             Self::Contradicted { .. } => "contradicted-rule",
             Self::CoveredTogether { .. } => "unreachable-rule",
             Self::NoFamily { .. } => "no-family",
+            Self::NoInterface { .. } => "no-interface",
             Self::TooMuchToCompare => "rules-not-compared",
             Self::UnusedNetwork { .. } => "unused-network",
             Self::EmptyNetwork { .. } => "empty-network",
@@ -71,6 +80,7 @@ impl WarningKind {
             Self::UnreadProtocol { .. } => "unread-protocol",
             Self::UnboundFilter { .. } => "unbound-filter",
             Self::FilterOff { .. } => "filter-off",
+            Self::FilterOverridden { .. } => "filter-overridden",
             Self::NothingRefused => "nothing-refused",
             Self::LimitWithoutEffect { .. } => "limit-without-effect",
             Self::NoAttack => "no-attack",

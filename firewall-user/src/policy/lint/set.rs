@@ -1,4 +1,4 @@
-//! Sets of points of one dimension: addresses, or services. Two sets are equal if the same points are in them,
+//! Sets of points of one dimension: addresses, services, or interfaces. Two sets are equal if the same points are in them,
 //! however a policy writes them.
 
 use std::cmp::{max, min};
@@ -49,6 +49,11 @@ impl Set {
     pub(super) fn count(&self) -> u128 {
         let counts = self.0.iter().map(|((_, first), (_, last))| (last - first).saturating_add(1));
         counts.fold(0, u128::saturating_add)
+    }
+
+    pub(super) fn contains(&self, point: Point) -> bool {
+        let before = self.0.partition_point(|(start, _)| *start <= point);
+        before.checked_sub(1).is_some_and(|index| point <= self.0[index].1)
     }
 
     /// Whether all of `other` is in it.
@@ -148,6 +153,7 @@ mod tests {
             prop_assert_eq!(all(&a.common(&b)), &a_points & &b_points);
             prop_assert_eq!(all(&a.without(&b)), &a_points - &b_points);
             prop_assert_eq!(a.covers(&b), a_points.is_superset(&b_points));
+            prop_assert!(b_points.iter().all(|it| a.contains(*it) == a_points.contains(it)));
             prop_assert_eq!(a.first(), a_points.first().copied());
             prop_assert_eq!(a.count(), a_points.len() as u128);
         }

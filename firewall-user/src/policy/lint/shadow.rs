@@ -3,10 +3,10 @@
 use super::{
     Lints, WarningKind,
     index::{self, Index, Rules},
-    region::{DIMENSIONS, FAMILIES, Part, Region, is_empty, regions},
+    region::{DIMENSIONS, Part, Region, networks, regions},
     set::Point,
 };
-use crate::policy::{error::quote, model::action_name};
+use crate::policy::{PolicyRule, error::quote, model::action_name};
 
 /// Most bits and words that are changed to index the rules: more than policies of 10,000 rules need, unless their
 /// rules list very many networks each.
@@ -29,9 +29,9 @@ pub(super) fn rules_that_never_match(lints: &mut Lints<'_, '_>) -> Vec<bool> {
         return dead;
     };
     for (rule, dead) in dead.iter_mut().enumerate() {
-        if regions[rule].iter().all(is_empty) {
+        if regions[rule].is_empty() {
             *dead = true;
-            warn_of_families(lints, rule, &regions[rule]);
+            warn_of_nothing(lints, rule, &regions[rule]);
         } else if let Some(by) = search.covering(rule) {
             *dead = true;
             warn(lints, rule, &by);
@@ -40,18 +40,22 @@ pub(super) fn rules_that_never_match(lints: &mut Lints<'_, '_>) -> Vec<bool> {
     dead
 }
 
-/// A rule that matches nothing: from IPv4 to IPv6, or the other way. If one of its ends is nowhere at all, that is
-/// told of its networks.
-fn warn_of_families(lints: &mut Lints<'_, '_>, rule: usize, region: &Region) {
-    let family = |dimension: usize| {
-        let has = |family: &usize| !region[*family][dimension].is_empty();
-        (0..FAMILIES.len()).find(has).map(|family| FAMILIES[family])
-    };
-    if let (Some(from), Some(to)) = (family(0), family(1)) {
-        let rule_name = quote(&lints.policy.rules()[rule].name);
+/// A rule that matches nothing by itself: from IPv4 to IPv6, or the other way, or by interfaces that its sources do not
+/// come in by. If one of its ends is nowhere at all, that is told of its networks.
+fn warn_of_nothing(lints: &mut Lints<'_, '_>, rule: usize, region: &Region) {
+    let PolicyRule { name, from, to, .. } = &lints.policy.rules()[rule];
+    let rule_name = quote(name);
+    let at = lints.places.rule(rule);
+    if region.rows == 0 {
+        let help = "let `interface` name one that networks of `from` have, or leave it out";
+        lints.warn(at, WarningKind::NoInterface { rule: rule_name }, help);
+        return;
+    }
+    let family = |wanted| networks(lints.policy, wanted).first().map(|(family, _)| family);
+    if let (Some(from), Some(to)) = (family(from), family(to)) {
         let kind = WarningKind::NoFamily { rule: rule_name, from, to };
         let help = "give `from` and `to` prefixes of one family, or leave the rule out";
-        lints.warn(lints.places.rule(rule), kind, help);
+        lints.warn(at, kind, help);
     }
 }
 
@@ -105,11 +109,12 @@ impl<'a> Search<'a> {
     /// `None`: it would take too long.
     fn new(regions: &'a [Region]) -> Option<Self> {
         let sets: [Vec<_>; DIMENSIONS] = std::array::from_fn(|dimension| {
-            let of = |(rule, [v4, v6]): (usize, &Region)| {
-                let (v4, v6) = (v4[dimension].clone(), v6[dimension].clone());
+            let of = |(rule, region): (usize, &Region)| {
+                let mut sets: Vec<_> =
+                    region.hulls.iter().map(|hull| (rule, hull[dimension].clone())).collect();
                 // What has nothing to do with addresses is the same for both families.
-                let v6 = Some(v6).filter(|v6| v4 != *v6);
-                std::iter::once((rule, v4)).chain(v6.map(|v6| (rule, v6)))
+                sets.dedup();
+                sets
             };
             regions.iter().enumerate().flat_map(of).collect()
         });
@@ -127,9 +132,8 @@ impl<'a> Search<'a> {
     fn covering(&mut self, rule: usize) -> Option<Vec<usize>> {
         let region = &self.regions[rule];
         // Whatever covers the rule matches its first packet, too.
-        let part = region.iter().find(|part| !is_empty(part))?;
-        let candidates = self.matching(&first_packet(part)?, rule);
-        let single = candidates.iter().find(|candidate| covers(&self.regions[**candidate], region));
+        let candidates = self.matching(&first_packet(region.parts.first()?)?, rule);
+        let single = candidates.iter().find(|candidate| self.regions[**candidate].covers(region));
         match single {
             Some(single) => Some(vec![*single]),
             None if candidates.is_empty() => None,
@@ -139,19 +143,19 @@ impl<'a> Search<'a> {
 
     /// Takes out of the rule's region what rules before it match, as long as anything is left.
     fn covering_together(&mut self, rule: usize) -> Option<Vec<usize>> {
-        let parts = self.regions[rule].iter().cloned().enumerate();
-        let mut left: Vec<(usize, Part)> = parts.filter(|(_, part)| !is_empty(part)).collect();
+        let mut left = self.regions[rule].parts.clone();
         let mut by = Vec::new();
-        while let Some((family, part)) = left.pop() {
-            let first = *self.matching(&first_packet(&part)?, rule).first()?;
-            let taken = &self.regions[first][family];
+        while let Some(part) = left.pop() {
+            let packet = first_packet(&part)?;
+            let first = *self.matching(&packet, rule).first()?;
+            let taken = self.regions[first].part_of(&packet)?;
             let ranges = part.iter().chain(taken).map(|set| set.ranges().len()).sum();
             self.ranges_left = self.ranges_left.checked_sub(ranges)?;
             by.push(first);
             if by.len() > TAKEN_OUT_MAX {
                 return None;
             }
-            take_out(part, taken, |rest| left.push((family, rest)));
+            take_out(part, taken, |rest| left.push(rest));
         }
         by.sort_unstable();
         by.dedup();
@@ -172,6 +176,11 @@ impl<'a> Search<'a> {
             }
         }
         matching.truncate(matching.partition_point(|rule| *rule < end));
+        // The indices know hulls.
+        matching.retain(|rule| {
+            let region = &self.regions[*rule];
+            region.rows == 1 || region.part_of(packet).is_some()
+        });
         matching
     }
 }
@@ -182,12 +191,6 @@ fn first_packet(part: &Part) -> Option<[Point; DIMENSIONS]> {
         *point = set.first()?;
     }
     Some(packet)
-}
-
-fn covers(region: &Region, other: &Region) -> bool {
-    region.iter().zip(other).all(|(part, other)| {
-        is_empty(other) || part.iter().zip(other).all(|(set, other)| set.covers(other))
-    })
 }
 
 /// Tells what is in `part` and not in `taken`: for each dimension what lies beside that there and within it in the

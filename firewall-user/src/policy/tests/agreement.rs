@@ -6,14 +6,25 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use firewall_common::wire::ip_protocol;
+use firewall_common::{classifier::UNNAMED, wire::ip_protocol};
 use ipnet::IpNet;
 use proptest::{prelude::*, sample::subsequence};
 
 use super::*;
 
 const NETWORKS: usize = 5;
+/// Networks from this one on have no interfaces.
+const WITH_INTERFACES: usize = 2;
+const INTERFACES: [&str; 2] = ["lan0", "wan0"];
+/// Protocols with ports.
 const PROTOCOLS: usize = 4;
+/// Protocols without.
+const OTHERS: [&str; 4] = [
+    "transport = 'icmp'\ntypes = ['echo-request', 'timestamp-request/3']",
+    "transport = 'icmp'\ntypes = ['redirect', 'timestamp-request/0']",
+    "transport = 'icmpv6'",
+    "transport = 'gre'",
+];
 /// Addresses of each family from which prefixes are made, and behind them one that stands for all others.
 const ADDRESSES: u8 = 4;
 /// Ports of TCP and UDP of which protocols are made, and behind them one that stands for all others.
@@ -44,27 +55,82 @@ fn owners() -> impl Strategy<Value = Vec<usize>> {
 }
 
 #[derive(Clone, Debug)]
+struct Network {
+    prefixes: Vec<IpNet>,
+    /// Places of networks before this one.
+    networks: Vec<usize>,
+    interfaces: Vec<usize>,
+}
+
+fn network() -> impl Strategy<Value = Network> {
+    let prefixes = prop::collection::vec(prefix(), 0..4);
+    let networks = prop_oneof![2 => Just(Vec::new()), 1 => subsequence(vec![0, 1, 2, 3], 1..=2)];
+    let interfaces = prop_oneof![3 => Just(Vec::new()), 1 => subsequence(vec![0, 1], 1..=2)];
+    (prefixes, networks, interfaces).prop_map(|(prefixes, networks, interfaces)| Network {
+        prefixes,
+        networks,
+        interfaces,
+    })
+}
+
+/// Networks that name others before them alone, of which the last ones have no interfaces: those may stand in `to`.
+fn networks() -> impl Strategy<Value = Vec<Network>> {
+    prop::collection::vec(network(), NETWORKS).prop_map(|mut networks| {
+        for (index, network) in networks.iter_mut().enumerate() {
+            network.networks.retain(|named| *named < index);
+            if index >= WITH_INTERFACES {
+                network.interfaces.clear();
+                network.networks.retain(|named| *named >= WITH_INTERFACES);
+            }
+        }
+        networks
+    })
+}
+
+#[derive(Clone, Debug)]
 struct Rule {
     action: &'static str,
     from: Vec<usize>,
     to: Vec<usize>,
     protocols: Vec<usize>,
+    interfaces: Vec<usize>,
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let some = |count: usize| {
-        prop_oneof![Just(Vec::new()), subsequence((0..count).collect::<Vec<_>>(), 1..=2)]
+    let some = |from: usize, count: usize| {
+        prop_oneof![Just(Vec::new()), subsequence((from..count).collect::<Vec<_>>(), 1..=2)]
     };
     let action = prop::sample::select(vec!["allow", "deny", "reject"]);
-    (action, some(NETWORKS), some(NETWORKS), some(PROTOCOLS))
-        .prop_map(|(action, from, to, protocols)| Rule { action, from, to, protocols })
+    let interfaces = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => subsequence((0..=INTERFACES.len()).collect::<Vec<_>>(), 1..=3)
+    ];
+    let protocols = some(0, PROTOCOLS + OTHERS.len());
+    (action, some(0, NETWORKS), some(WITH_INTERFACES, NETWORKS), protocols, interfaces).prop_map(
+        |(action, from, to, protocols, interfaces)| Rule {
+            action,
+            from,
+            to,
+            protocols,
+            interfaces,
+        },
+    )
 }
 
-fn text(networks: &[Vec<IpNet>], owners: &[usize], rules: &[Rule], default: &str) -> String {
-    let mut text = format!("[gateway]\ninterfaces = ['lan0']\ndefault = '{default}'\n");
-    for (index, prefixes) in networks.iter().enumerate() {
-        let prefixes: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
+/// `key = ["…", …]`, unless nothing is listed.
+fn line(key: &str, names: impl Iterator<Item = String>) -> String {
+    let names: Vec<_> = names.collect();
+    if names.is_empty() { String::new() } else { format!("{key} = {names:?}\n") }
+}
+
+fn text(networks: &[Network], owners: &[usize], rules: &[Rule], default: &str) -> String {
+    let interface = |place: &usize| INTERFACES.get(*place).copied().unwrap_or("self").to_owned();
+    let mut text = format!("[gateway]\ninterfaces = {INTERFACES:?}\ndefault = '{default}'\n");
+    for (index, network) in networks.iter().enumerate() {
+        let prefixes: Vec<_> = network.prefixes.iter().map(ToString::to_string).collect();
         text += &format!("[network.n{index}]\nprefixes = {prefixes:?}\n");
+        text += &line("networks", network.networks.iter().map(|it| format!("n{it}")));
+        text += &line("interfaces", network.interfaces.iter().map(interface));
     }
     for protocol in 0..PROTOCOLS {
         // Half of the protocols are of TCP, and have ports that nobody asks for.
@@ -75,22 +141,33 @@ fn text(networks: &[Vec<IpNet>], owners: &[usize], rules: &[Rule], default: &str
         ports.extend(owned.map(|(port, _)| port + 1));
         text += &format!("[protocol.p{protocol}]\ntransport = '{transport}'\nports = {ports:?}\n");
     }
+    for (index, other) in (PROTOCOLS..).zip(OTHERS) {
+        text += &format!("[protocol.p{index}]\n{other}\n");
+    }
     for (index, rule) in rules.iter().enumerate() {
         text += &format!("[[rule]]\nname = 'r{index}'\naction = '{}'\n", rule.action);
-        for (key, letter, wanted) in
-            [("from", 'n', &rule.from), ("to", 'n', &rule.to), ("protocols", 'p', &rule.protocols)]
-        {
-            let names: Vec<_> = wanted.iter().map(|it| format!("{letter}{it}")).collect();
-            if !names.is_empty() {
-                text += &format!("{key} = {names:?}\n");
-            }
-        }
+        text += &line("from", rule.from.iter().map(|it| format!("n{it}")));
+        text += &line("to", rule.to.iter().map(|it| format!("n{it}")));
+        text += &line("protocols", rule.protocols.iter().map(|it| format!("p{it}")));
+        text += &line("interface", rule.interfaces.iter().map(interface));
     }
     text
 }
 
-/// Every packet that a policy could tell from another, but for those to themselves.
-fn probes() -> impl Iterator<Item = Probe> {
+/// What a policy could tell from another service, each of an IP protocol: its port, or its ICMP type and code.
+fn services() -> Vec<(u8, u16, [u8; 2])> {
+    let ports = (1..=PORTS + 1).chain(50_000..50_000 + PROTOCOLS as u16);
+    let with_ports =
+        ports.flat_map(|port| [(ip_protocol::TCP, port, [0; 2]), (ip_protocol::UDP, port, [0; 2])]);
+    let icmp =
+        [[5, 0], [5, 1], [8, 0], [13, 0], [13, 3], [200, 0]].map(|it| (ip_protocol::ICMP, 0, it));
+    let icmpv6 = [[128, 0], [139, 0], [200, 9]].map(|it| (ip_protocol::ICMPV6, 0, it));
+    let others = [47, 50, 0, 255].map(|it| (it, 0, [0; 2]));
+    with_ports.chain(icmp).chain(icmpv6).chain(others).collect()
+}
+
+/// Every packet that a policy could tell from another, with the number of where it comes from.
+fn probes() -> impl Iterator<Item = (Probe, u16)> {
     let families = [true, false].into_iter();
     let ends = families.flat_map(|is_v4| {
         let sources = (0..=ADDRESSES).map(move |number| address(is_v4, number));
@@ -98,20 +175,23 @@ fn probes() -> impl Iterator<Item = Probe> {
             (0..=ADDRESSES).map(move |number| (source, address(is_v4, number)))
         })
     });
-    ends.flat_map(|(source, destination)| {
-        let (icmp, icmp_type) =
-            if source.is_ipv4() { (ip_protocol::ICMP, 8) } else { (ip_protocol::ICMPV6, 128) };
-        let ports = (1..=PORTS + 1).chain(50_000..50_000 + PROTOCOLS as u16);
-        let with_ports =
-            ports.flat_map(|port| [(ip_protocol::TCP, port), (ip_protocol::UDP, port)]);
-        with_ports.chain([(icmp, 0), (47, 0)]).map(move |(protocol, destination_port)| Probe {
-            source,
-            destination,
-            protocol,
-            source_port: None,
-            destination_port,
-            icmp_type: if protocol == icmp { icmp_type } else { 0 },
-            interface: None,
+    let origins = || (1..).zip(INTERFACES).chain([(0, ITSELF), (UNNAMED, "unnamed0")]);
+    ends.flat_map(move |(source, destination)| {
+        let all = services().into_iter().flat_map(move |it| origins().map(move |from| (it, from)));
+        all.map(move |((protocol, destination_port, [icmp_type, icmp_code]), (number, name))| {
+            let interface = Some(name.to_owned());
+            let source_port = None;
+            let probe = Probe {
+                source,
+                destination,
+                protocol,
+                source_port,
+                destination_port,
+                icmp_type,
+                icmp_code,
+                interface,
+            };
+            (probe, number)
         })
     })
 }
@@ -133,6 +213,17 @@ fn explained(policy: &Policy, probe: &Probe) -> (u16, u16, &'static str) {
     (place(rule), place(protocol), explanation.decision)
 }
 
+/// Whether nothing is in any of the networks that are wanted.
+fn is_nothing(networks: &[Network], wanted: &[usize]) -> bool {
+    let is_empty = |index: &usize| {
+        let Network { prefixes, networks: named, interfaces } = &networks[*index];
+        prefixes.is_empty()
+            && interfaces.is_empty()
+            && (named.is_empty() || is_nothing(networks, named))
+    };
+    !wanted.is_empty() && wanted.iter().all(is_empty)
+}
+
 /// The rules of which it is said that they can never match.
 fn said_dead(checked: &Checked) -> BTreeSet<String> {
     let kinds = checked.warnings.warnings().iter().filter_map(|warning| match warning.kind() {
@@ -143,6 +234,7 @@ fn said_dead(checked: &Checked) -> BTreeSet<String> {
         WarningKind::Redundant { rule, .. }
         | WarningKind::Contradicted { rule, .. }
         | WarningKind::CoveredTogether { rule, .. }
+        | WarningKind::NoInterface { rule }
         | WarningKind::NoFamily { rule, .. } => Some(rule.trim_matches('`').to_owned()),
         _ => None,
     });
@@ -154,7 +246,7 @@ proptest! {
 
     #[test]
     fn explanations_and_warnings_agree_with_the_classifier(
-        networks in prop::collection::vec(prop::collection::vec(prefix(), 0..5), NETWORKS),
+        networks in networks(),
         owners in owners(),
         rules in prop::collection::vec(rule(), 0..9),
         default in prop::sample::select(vec!["allow", "deny"]),
@@ -163,23 +255,22 @@ proptest! {
         let policy = &checked.policy;
         let image = policy.compile().image;
         let mut never: BTreeSet<_> = policy.rules().iter().map(|rule| rule.name.clone()).collect();
-        for probe in probes() {
-            let judged = classifier::judge(&image[..], &probe.packet(), 0).expect("a whole image");
+        for (probe, number) in probes() {
+            let judged = classifier::judge(&image[..], &probe.packet(), number);
+            let judged = judged.expect("a whole image");
             if let Some(rule) = usize::from(judged.rule).checked_sub(1) {
                 never.remove(&policy.rules()[rule].name);
             }
-            if probe.source != probe.destination {
+            // Not explained by rules are packets to oneself, and what comes in where nobody looks.
+            if probe.source != probe.destination && number != UNNAMED {
                 let expected =
                     (judged.rule, judged.protocol, model::action_name(judged.action));
                 prop_assert_eq!(explained(policy, &probe), expected, "{}", probe);
             }
         }
-        // Of a rule that asks for a network without prefixes that is told of the network.
-        let is_empty = |wanted: &[usize]| {
-            !wanted.is_empty() && wanted.iter().all(|network| networks[*network].is_empty())
-        };
+        // Of a rule that asks for a network of nothing that is told of the network.
         for (index, rule) in rules.iter().enumerate() {
-            if is_empty(&rule.from) || is_empty(&rule.to) {
+            if is_nothing(&networks, &rule.from) || is_nothing(&networks, &rule.to) {
                 never.remove(&format!("r{index}"));
             }
         }

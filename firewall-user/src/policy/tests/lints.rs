@@ -43,8 +43,14 @@ fn dead(rules: &[(&str, &str)]) -> Vec<(&'static str, String)> {
 
 #[test]
 fn what_is_meant_is_not_warned_of() {
-    let cameras = include_str!("../../../../examples/cameras.toml");
-    assert!(checked(cameras).warnings.is_empty());
+    for example in [
+        include_str!("../../../../examples/cameras.toml"),
+        include_str!("../../../../examples/office.toml"),
+        include_str!("../../../../examples/branch.toml"),
+        include_str!("../../../../examples/dmz.toml"),
+    ] {
+        assert_eq!(told(example), [], "{example}");
+    }
     assert!(told(GATEWAY).is_empty());
 }
 
@@ -89,6 +95,66 @@ fn a_rule_that_several_before_it_cover() {
         ("allow", "from = ['lab']\nprotocols = ['web', 'rest']"),
     ]);
     assert_eq!(told, [], "pages for the upper half are left");
+}
+
+const PLACES: &str = "[network.guests]\ninterfaces = ['lan0']\n\
+                      [network.inside]\nnetworks = ['guests', 'lab']\n\
+                      [protocol.ping]\ntransport = 'icmp'\ntypes = ['echo-request']\n\
+                      [protocol.zero]\ntransport = 'icmp'\ntypes = ['redirect/0', 'redirect/1']\n\
+                      [protocol.gre]\ntransport = 'gre'\n";
+
+/// As [`dead`], of rules that also speak about [`PLACES`]: the last one's sort, if it can never match.
+#[track_caller]
+fn last_dead(rules: &[&str]) -> Option<&'static str> {
+    let last = format!("rule `r{}`", rules.len() - 1);
+    let rules = rules.iter().enumerate();
+    let rules: String =
+        rules.map(|(index, rest)| rule(&format!("r{index}"), "allow", rest)).collect();
+    let told = told(&format!("{GATEWAY}{NAMES}{PLACES}{rules}")).into_iter();
+    told.filter(|(.., message)| message.starts_with(&last)).map(|(.., code, _)| code).next()
+}
+
+#[test]
+fn interfaces_types_and_nested_networks_are_compared() {
+    for (rules, expected) in [
+        // One of two ways into a network is not all of it.
+        (&["from = ['lab']", "from = ['inside']"][..], None),
+        (&["interface = ['lan0']", "from = ['inside']"], None),
+        (
+            &["from = ['lab']", "interface = ['lan0']", "from = ['inside']"],
+            Some("unreachable-rule"),
+        ),
+        (&["from = ['inside']", "from = ['low']"], Some("redundant-rule")),
+        (&["from = ['inside']", "from = ['ten']\ninterface = ['lan0']"], Some("redundant-rule")),
+        (&["from = ['inside']", "from = ['ten']\ninterface = ['self', 'lan0']"], None),
+        (&["interface = ['lan0', 'self']", "interface = ['self']"], Some("redundant-rule")),
+        (&["interface = ['lan0', 'self']", "from = ['ten']"], None),
+        (
+            &["interface = ['self']", "from = ['inside']\ninterface = ['self']"],
+            Some("redundant-rule"),
+        ),
+        (&["from = ['guests']\ninterface = ['self']"], Some("no-interface")),
+        (&["from = ['inside']\ninterface = ['self']"], None),
+        (&["protocols = ['ping', 'zero']", "protocols = ['zero']"], Some("redundant-rule")),
+        (&["protocols = ['ping']", "protocols = ['zero', 'ping']"], None),
+        (&["protocols = ['gre']", "protocols = ['gre']"], Some("redundant-rule")),
+        (&["protocols = ['gre']", ""], None),
+    ] {
+        assert_eq!(last_dead(rules), expected, "{rules:?}");
+    }
+}
+
+#[test]
+fn what_networks_and_lists_of_sources_name_is_used() {
+    let text = format!(
+        "{GATEWAY}[network.a]\nprefixes = ['10.0.0.0/8']\n[network.b]\nnetworks = ['a']\n\
+         [network.c]\ninterfaces = ['lan0']\n[anti_spoofing.sources]\nlan0 = ['b']\n{}",
+        rule("a", "allow", "from = ['c']\nlog = false")
+    );
+    assert_eq!(told(&text), []);
+    let message = "nothing refers to network `b`".to_owned();
+    let unlisted = text.replace("[anti_spoofing.sources]\nlan0 = ['b']\n", "");
+    assert_eq!(told(&unlisted), [(5, 10, "b".to_owned(), "unused-network", message)]);
 }
 
 #[test]
@@ -245,6 +311,19 @@ fn settings_of_a_filter_that_reads_nothing() {
     assert_eq!(told(&text), [(10, 12, "['USER']".to_owned(), "filter-off", message)]);
     assert_eq!(told(&text.replace("commands = ['USER']\n", "")), []);
     assert_eq!(told(&text.replace("'off'", "'monitor'")), []);
+    let elsewhere = "filter = { name = 'ftp', mode = 'monitor' }";
+    let message =
+        "`mode` of [filter.ftp] has no effect: every protocol that has this filter says its own";
+    let overridden = text.replace("filter = 'ftp'", elsewhere);
+    let expected = (9, 8, "'off'".to_owned(), "filter-overridden", message.to_owned());
+    assert_eq!(told(&overridden), [expected]);
+    let second = "[protocol.q]\ntransport = 'tcp'\nports = [22]\nfilter = 'ftp'\n";
+    assert_eq!(told(&format!("{overridden}{second}")), [], "there it is off");
+    let own = "filter = { name = 'ftp', mode = 'off', profile = 'strict' }\n";
+    let text =
+        format!("{GATEWAY}default = 'allow'\n[protocol.p]\ntransport = 'tcp'\nports = [21]\n{own}");
+    let message = "`profile` has no effect: the mode of filter `ftp` is `off`".to_owned();
+    assert_eq!(told(&text), [(7, 50, "'strict'".to_owned(), "filter-off", message)]);
 }
 
 #[test]

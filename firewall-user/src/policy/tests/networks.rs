@@ -98,6 +98,55 @@ fn an_interface_is_a_source_and_a_condition() {
 }
 
 #[test]
+fn what_the_gateway_itself_sends_is_told_from_all_that_comes_in() {
+    let policy = parsed(&format!(
+        "{GATEWAY}\
+         [network.lans]\ninterfaces = ['lan0']\n\
+         [network.office]\nprefixes = ['10.1.0.0/16']\nnetworks = ['lans']\n\
+         [[rule]]\nname = 'its own or lan1'\naction = 'allow'\nfrom = ['office']\n\
+         interface = ['self', 'lan1']\n\
+         [[rule]]\nname = 'never'\naction = 'allow'\nfrom = ['lans']\ninterface = ['self']\n\
+         [[rule]]\nname = 'itself'\naction = 'allow'\ninterface = ['self']\n"
+    ));
+    let compiled = policy.compile();
+    for (source, interface, expected) in [
+        ("10.1.0.1", 0, 1),
+        ("10.1.0.1", 2, 1),
+        ("10.1.0.1", 1, 0),
+        ("10.1.0.1", classifier::UNNAMED, 0),
+        ("192.0.2.1", 0, 3),
+        ("192.0.2.1", 2, 0),
+        ("192.0.2.1", classifier::UNNAMED, 0),
+    ] {
+        assert_eq!(rule(&compiled, source, interface), expected, "{source} by {interface}");
+    }
+    let summary = serde_json::to_value(policy.summary()).expect("it is plain data");
+    assert_eq!(summary["rules"][0]["interface"], serde_json::json!(["lan1", "self"]));
+    assert_eq!(summary["rules"][2]["interface"], serde_json::json!(["self"]));
+    let others = policy.with_interfaces(vec!["lan1".to_owned(), "lan0".to_owned()]);
+    assert!(others.is_ok(), "the gateway itself is no interface: {others:?}");
+}
+
+#[test]
+fn no_interface_is_called_as_the_gateway_itself_is() {
+    let message = "bad interface name `self`: in rules it stands for the gateway itself";
+    let help = "give it another name: `ip link set self name lan0`";
+    let text = "[gateway]\ninterfaces = ['lan0', 'self']";
+    assert_told_in(text, (2, 23), "'self'", message, help);
+    let help = "what the gateway itself sends comes in by no interface: say `interface = [\"self\"]` in the rule";
+    let text = "[network.a]\ninterfaces = ['lan0', 'self']";
+    assert_told(text, (2, 23), "'self'", "there is no interface `self`", help);
+    let text = "[network.a]\nprefixes = []\n[anti_spoofing.sources]\nself = ['a']";
+    assert_told(
+        text,
+        (4, 1),
+        "self",
+        "there is no interface `self`",
+        "those of `[gateway]`: `lan0`",
+    );
+}
+
+#[test]
 fn who_asks_for_no_interface_pays_for_none() {
     let head = |text: &str| {
         let compiled = parsed(&format!("{GATEWAY}{text}")).compile();
@@ -144,7 +193,7 @@ fn names_are_those_that_there_are() {
     assert_told(text, (2, 15), "'lan9'", message, "did you mean `lan0`?");
     let message = "there is no interface `dmz`";
     let text = "[[rule]]\nname = 'a'\naction = 'allow'\ninterface = ['dmz']";
-    let help = "each interface of [gateway]: `lan0`";
+    let help = "each interface of [gateway], and the gateway itself: `lan0`, `self`";
     assert_told(text, (4, 14), "'dmz'", message, help);
     let message = "`interface` must be a list of strings, not a string";
     let text = "[[rule]]\nname = 'a'\naction = 'allow'\ninterface = 'lan0'";

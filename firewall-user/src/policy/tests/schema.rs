@@ -24,6 +24,7 @@ include = []
 interfaces = ['lan0']
 default = 'deny'
 new_flow = 'enforce'
+live = 'keep'
 [tables]
 [timeouts]
 [limits]
@@ -33,6 +34,7 @@ prefixes = []
 [protocol.a]
 transport = 'tcp'
 ports = [1]
+filter = { name = 'rtsp' }
 [filter.rtsp]
 mode = 'off'
 profile = 'strict'
@@ -40,6 +42,8 @@ profile = 'strict'
 [filter.smtp]
 [[asymmetric]]
 networks = ['a']
+[anti_spoofing]
+mode = 'off'
 [[rule]]
 name = 'a'
 action = 'deny'
@@ -66,6 +70,11 @@ fn is_valid(text: &str) -> bool {
 
 /// The schema of the table with this title: `[network.a]`, `[[rule]]`, or `the policy`.
 fn section(title: &str) -> &'static Value {
+    if let Some(protocol) = title.strip_prefix("`filter` of ") {
+        let forms = section(protocol)["properties"]["filter"]["anyOf"].as_array();
+        let table = forms.into_iter().flatten().find(|form| form["type"] == "object");
+        return table.expect("a filter may be a table");
+    }
     let path = title.trim_matches(['[', ']']);
     if path == "the policy" {
         return &SCHEMA;
@@ -136,6 +145,27 @@ fn both_know_the_same_words() {
 }
 
 #[test]
+fn both_know_the_same_transports_types_and_essentials() {
+    let gateway = "[gateway]\ninterfaces = ['lan0']\n";
+    for number in 0..=u8::MAX {
+        let transport = Transport::from_number(number);
+        let ports = if transport.has_ports() { "ports = [1]\n" } else { "" };
+        parsed(&format!("{gateway}[protocol.a]\ntransport = {number}\n{ports}"));
+        if let Some(name) = transport.name() {
+            parsed(&format!("{gateway}[protocol.a]\ntransport = '{name}'\n{ports}"));
+        }
+        for transport in [Transport::Icmp, Transport::Icmpv6] {
+            let kind = IcmpType { kind: number, code: None }.shown(transport);
+            let types = format!("types = ['{kind}', '{kind}/4']");
+            parsed(&format!("{gateway}[protocol.a]\ntransport = '{transport}'\n{types}\n"));
+        }
+    }
+    for (name, _) in Essential::ALL {
+        parsed(&format!("{gateway}essential = ['{name}']\n"));
+    }
+}
+
+#[test]
 fn every_key_is_described() {
     fn check(path: &str, schema: &Value) {
         for (key, value) in schema["properties"].as_object().into_iter().flatten() {
@@ -202,13 +232,35 @@ fn a_value_that_is_out_of_bounds_is_not_valid() {
         "[timeouts]\nudp = '5 d'\n",
         "[limits]\nsyn_attack = -1\n",
         "[limits]\nsyn_authentication = 'always'\n",
+        "[limits]\nreject_per_second = 0\n",
+        "[gateway]\ninterfaces = ['self']\n",
+        "[gateway]\ninterfaces = ['lan0']\nessential = ['ssh']\n",
+        "[gateway]\ninterfaces = ['lan0']\nlive = 'end'\n",
+        "[anti_spoofing]\nmode = 'on'\n",
+        "[anti_spoofing]\nsources = { lan0 = [] }\n",
         "[network.'a b']\nprefixes = []\n",
         "[network.a]\nprefixes = ['10.0.0.0']\n",
         "[network.a]\n",
+        "[network.a]\nnetworks = []\n",
+        "[network.a]\ninterfaces = []\n",
         "[protocol.a]\ntransport = 'tcp'\nports = [0]\n",
         "[protocol.a]\ntransport = 'tcp'\nports = [65536]\n",
         "[protocol.a]\ntransport = 'tcp'\nports = []\n",
         "[protocol.a]\ntransport = 'sctp'\nports = [1]\n",
+        "[protocol.a]\ntransport = 'http'\n",
+        "[protocol.a]\ntransport = 256\n",
+        "[protocol.a]\ntransport = 'tcp'\n",
+        "[protocol.a]\ntransport = 6\n",
+        "[protocol.a]\ntransport = 'udp'\nports = [1]\ntypes = [8]\n",
+        "[protocol.a]\ntransport = 'icmp'\nports = [1]\n",
+        "[protocol.a]\ntransport = 'icmp'\ntypes = []\n",
+        "[protocol.a]\ntransport = 'icmp'\ntypes = [256]\n",
+        "[protocol.a]\ntransport = 'icmp'\ntypes = ['packet-too-big']\n",
+        "[protocol.a]\ntransport = 'icmpv6'\ntypes = ['echo-request/x']\n",
+        "[protocol.a]\ntransport = 47\ntypes = [8]\n",
+        "[protocol.a]\ntransport = 'udp'\nports = [1]\nfilter = 'rtsp'\n",
+        "[protocol.a]\ntransport = 'tcp'\nports = [1]\nfilter = { mode = 'off' }\n",
+        "[protocol.a]\ntransport = 'tcp'\nports = [1]\nfilter = { name = 'rtsp', mode = 'on' }\n",
         "[protocol.a]\ntransport = 'tcp'\nports = [1]\nfilter = 'http'\n",
         "[filter.http]\n",
         "[filter.rtsp]\ncommands = ['PLAY']\n",
@@ -218,6 +270,8 @@ fn a_value_that_is_out_of_bounds_is_not_valid() {
         "[[rule]]\naction = 'deny'\n",
         "[[rule]]\nname = 'a'\naction = 'deny'\nfrom = []\n",
         "[[rule]]\nname = 'a'\naction = 'permit'\n",
+        "[[rule]]\nname = 'a'\naction = 'deny'\ninterface = []\n",
+        "[[rule]]\nname = 'a'\naction = 'deny'\nlog = 'no'\n",
     ] {
         assert!(!is_valid(bad), "{bad}");
         let text = if bad.contains("gateway") { bad.to_owned() } else { format!("{bad}{good}") };
