@@ -39,6 +39,7 @@ pub(super) const EXAMPLES: &str = "Examples:
   fwx check --strict /etc/fwx/policy.toml
   fwx check policy.toml --explain 'tcp 10.1.0.2:4000 -> 10.2.0.2:554'
   fwx check policy.toml --explain 'udp [fd00:1::2]:4000 -> [fd00:2::2]:53 on lan0'
+  fwx check policy.toml --explain 'udp 10.2.0.1 -> 192.0.2.53:53 on self'
   fwx check policy.toml --explain 'icmp echo-request 10.1.0.2 -> 10.2.0.2'
   fwx check policy.toml --explain '47 10.1.0.2 -> 10.2.0.2'
   fwx check --schema > policy.schema.json

@@ -152,3 +152,29 @@ fn what_the_gateway_sends_came_in_by_none() {
         rig.events();
     }
 }
+
+/// What the gateway itself sends may go out, whatever its address is; and no interface passes for it.
+#[test]
+fn what_the_gateway_sends_is_told_from_what_comes_in() {
+    let own = "[[rule]]\nname = \"its own\"\naction = \"allow\"\ninterface = [\"self\"]\n";
+    let policy = format!("{POLICY}{own}");
+    for hook in INGRESS {
+        let mut rig = Rig::new(&policy, hook);
+        for family in FAMILIES {
+            for by in [Some("lan0"), Some("lan1"), Some("wan0")] {
+                rig.come_in_by(by);
+                rig.expect("it comes in", &family.tcp(1_000, 443), denied());
+            }
+            rig.events();
+        }
+    }
+    let mut rig = Rig::new(&policy, Hook::Egress);
+    for family in FAMILIES {
+        for (by, port) in [(Some("lan0"), 1_000), (Some("wan0"), 1_001)] {
+            rig.come_in_by(by);
+            rig.expect("its own", &family.tcp(port, 443), passes(State::SynSent));
+            rig.expect("its own", &family.udp(port, 53), passes(State::Unreplied));
+        }
+        rig.events();
+    }
+}
