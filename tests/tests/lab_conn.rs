@@ -48,7 +48,10 @@ struct Conversation {
 
 impl Conversation {
     fn between(client: &Host, server: &Host, address: SocketAddr) -> Self {
-        let listener = server.run(|| TcpListener::bind(address)).unwrap().unwrap();
+        // A child that another test starts at this moment has a copy of the listener before, until it runs its program.
+        let listener =
+            wait::until("the address is free", || Ok(server.run(|| TcpListener::bind(address))??))
+                .unwrap();
         let near = client.run(|| TcpStream::connect_timeout(&address, PATIENCE)).unwrap().unwrap();
         let (far, _) = listener.accept().unwrap();
         let mut talk = Self { near, far, _listener: listener };
