@@ -180,7 +180,10 @@ fn mail_comes_in_and_the_server_cannot_begin_anything_inside() {
     assert_eq!((binding.mode.as_deref(), binding.kills), (Some("enforce"), 0));
     drop(postfix);
 
-    talks(server, outside, outside.socket_v4(25));
+    let mut elsewhere = Postfix::start(outside).unwrap();
+    mailer::send(server, elsewhere.address(), mail, false).unwrap();
+    assert_eq!(elsewhere.receive().unwrap(), b"hello\n");
+    drop(elsewhere);
     talks(office, server, server.socket_v4(993));
     talks(office, lab.gateway(), SocketAddr::from(([10, 1, 0, 1], 22)));
     let inwards = Some("nothing from the DMZ into the office");

@@ -47,7 +47,7 @@ pub struct Postfix<'lab> {
 impl<'lab> Postfix<'lab> {
     /// Starts a mail server on `host`, for mail to `lab.example`, and waits until it runs.
     pub fn start(host: &'lab Host) -> Result<Self> {
-        let directory = host.make_directory("postfix")?;
+        let directory = host.make_directory(&format!("postfix-{}", host.namespace()))?;
         prepare(&directory)?;
         let configuration = directory.join("etc");
         // Makes the queue's directories.
