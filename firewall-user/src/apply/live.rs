@@ -15,7 +15,7 @@ use firewall_common::{
     layout::Hook,
     policy::Action,
     reason::Reason,
-    wire::{Packet, ip_protocol},
+    wire::{ECHO_PORT, Packet, ip_protocol},
 };
 
 use super::came_in::CameIn;
@@ -69,12 +69,7 @@ impl Judge<'_> {
             destination: words(destination.ip()),
             source_port: source.port(),
             destination_port: destination.port(),
-            // Of ICMP only an echo is a flow.
-            icmp_type: if ip_protocol == ip_protocol::ICMPV6 {
-                ECHO_REQUEST_V6
-            } else {
-                ECHO_REQUEST
-            },
+            icmp_type: icmp_type(ip_protocol, destination.port()),
             ..Packet::default()
         };
         // What is no image lets nothing in, as in the kernel.
@@ -282,6 +277,17 @@ impl Drop for Progress {
         if self.shown {
             eprintln!();
         }
+    }
+}
+
+/// The type of the ICMP message that began a flow to this "port": that of an echo has a fixed one, of others the type
+/// stands there. Of other protocols it does not matter.
+fn icmp_type(ip_protocol: u8, port: u16) -> u8 {
+    match (ip_protocol, port) {
+        (ip_protocol::ICMPV6, ECHO_PORT) => ECHO_REQUEST_V6,
+        (ip_protocol::ICMP, ECHO_PORT) => ECHO_REQUEST,
+        // It was put there as a type.
+        (_, port) => port as u8,
     }
 }
 
