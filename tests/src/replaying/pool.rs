@@ -2,15 +2,29 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, Once, PoisonError},
     thread,
 };
 
 use anyhow::Result;
 use firewall_user::{
-    policy::Policy,
+    policy::{Policy, TableSizes},
     replay::{Hook, Replay},
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Lets this process open as many files as it may: each set of programs keeps all of its tables open, more in all than
+/// a process commonly has.
+fn allow_descriptors() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let raised = getrlimit(Resource::RLIMIT_NOFILE)
+            .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+        if let Err(error) = raised {
+            eprintln!("lab: no more files can be open than usual: {error}");
+        }
+    });
+}
 
 /// Those that no test uses now.
 static IDLE: Mutex<Vec<(Hook, Replay)>> = Mutex::new(Vec::new());
@@ -27,6 +41,7 @@ pub(super) struct Pooled {
 impl Pooled {
     /// Programs for `hook`.
     pub(super) fn take(policy: Option<&Policy>, hook: Hook) -> Result<Self> {
+        allow_descriptors();
         let replay = match take_idle(hook) {
             Some(mut replay) => {
                 replay.begin_anew(policy, None)?;
@@ -37,9 +52,11 @@ impl Pooled {
         Ok(Self { returns_to: Some(hook), replay: Some(replay) })
     }
 
-    /// Programs that are of use to one test alone.
-    pub(super) fn alone(replay: Replay) -> Self {
-        Self { returns_to: None, replay: Some(replay) }
+    /// Programs that are of use to one test alone, for the size of their flow tables.
+    pub(super) fn alone(sizes: TableSizes, hook: Hook) -> Result<Self> {
+        allow_descriptors();
+        let replay = Replay::with_sizes(None, None, hook, sizes)?;
+        Ok(Self { returns_to: None, replay: Some(replay) })
     }
 }
 

@@ -13,7 +13,7 @@ use firewall_user::{
     command::Commander,
     event::Event,
     policy::{Policy, TableSizes},
-    replay::{Hook, Outcome, Replay},
+    replay::{Hook, Outcome},
     shadow::Comparison,
 };
 
@@ -50,7 +50,7 @@ impl Rig {
 
     /// As [`Rig::open`], with flow tables of these sizes.
     pub fn with_sizes(sizes: TableSizes, hook: Hook) -> Self {
-        Self::of(Replay::with_sizes(None, None, hook, sizes).map(Pooled::alone), hook)
+        Self::of(Pooled::alone(sizes, hook), hook)
     }
 
     fn of(replay: anyhow::Result<Pooled>, hook: Hook) -> Self {
@@ -170,7 +170,7 @@ impl Rig {
         self.counted.get(&reason).copied().unwrap_or(0)
     }
 
-    /// Whether the kernel's programs get to see `frame`: see [`Replay::takes`].
+    /// Whether the kernel's programs get to see `frame`: see [`Replay::takes`](firewall_user::replay::Replay::takes).
     pub fn takes(&self, frame: &[u8]) -> bool {
         self.replay.takes(frame)
     }

@@ -16,6 +16,8 @@ for module in /guest/modules/*.ko; do
     insmod "$module"
 done
 ip link set lo up
+# Each replay test keeps the tables of a whole firewall open.
+ulimit -n 65536
 
 sh /guest/tests
 echo "exit $?" >/dev/ttyS1
