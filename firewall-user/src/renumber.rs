@@ -9,9 +9,13 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Result, bail};
 use aya::maps::{HashMap as KernelHashMap, MapData};
-use firewall_common::filter::pinhole::{Pinhole, PinholeKey};
+use firewall_common::{
+    filter::pinhole::{Pinhole, PinholeKey},
+    layout::INTERFACES_MAX,
+    policy::RULE_NUMBERS,
+};
 
-use crate::{flows::FlowTable, pinholes, tables::Tables};
+use crate::{flows::FlowTable, instance::State, pinholes, policy::Policy, tables::Tables};
 
 /// The numbers of a policy's rules, or of its protocols.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +78,37 @@ pub fn keep_numbers<'a>(
     Ok(numbering)
 }
 
+/// Numbers for the rules of `policy`, beside those of the policies that `known` tells of: of the one in force and of the
+/// one on trial, each of which may let a flow in at any time.
+///
+/// # Errors
+///
+/// As [`keep_numbers`].
+pub fn of_rules(policy: &Policy, known: &State, tables: &Tables) -> Result<Numbering> {
+    keep_numbers(
+        policy.rules().iter().map(|rule| rule.name.as_str()),
+        &known.rules,
+        &known.rules_asked(),
+        RULE_NUMBERS,
+        || Ok(InUse::of(tables)?.rules),
+    )
+}
+
+/// Numbers for the interfaces of `policy`, likewise. Those with programs on them keep theirs.
+///
+/// # Errors
+///
+/// As [`keep_numbers`].
+pub fn of_interfaces(policy: &Policy, known: &State) -> Result<Numbering> {
+    keep_numbers(
+        policy.interfaces().iter().map(String::as_str),
+        &known.interface_names,
+        &known.interfaces_on_trial(),
+        INTERFACES_MAX + 1,
+        || Ok(known.interfaces.iter().map(|attached| attached.number).collect()),
+    )
+}
+
 /// The numbers that flows, pinholes and sessions have.
 #[derive(Clone, Debug, Default)]
 pub struct InUse {
@@ -111,7 +146,6 @@ impl InUse {
 
 #[cfg(test)]
 mod tests {
-    use firewall_common::policy::RULE_NUMBERS;
 
     use super::*;
 

@@ -18,8 +18,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use firewall_common::{
     flow::Timeout,
-    layout::INTERFACES_MAX,
-    policy::{Binding, PROTOCOLS_MAX, RULE_NUMBERS},
+    policy::{Binding, PROTOCOLS_MAX},
 };
 
 use crate::{
@@ -27,7 +26,7 @@ use crate::{
     generation::Over,
     instance::{ControllerLock, Instance, ProtocolState, State},
     policy::{Compiled, Numbers, Policy, PolicyText, TableSizes, action_name},
-    renumber::{InUse, Numbering, keep_numbers},
+    renumber::{self, InUse, Numbering, keep_numbers},
     rule_counters::AllCounters,
     tables::Tables,
 };
@@ -75,13 +74,7 @@ impl Change {
     ) -> Result<Self> {
         let nothing = State::default();
         let known = before.unwrap_or(&nothing);
-        let rules = keep_numbers(
-            policy.rules().iter().map(|rule| rule.name.as_str()),
-            &known.rules,
-            &known.rules_asked(),
-            RULE_NUMBERS,
-            || Ok(InUse::of(tables)?.rules),
-        )?;
+        let rules = renumber::of_rules(policy, known, tables)?;
         let names: Vec<_> = known.protocols.iter().map(|known| known.name.clone()).collect();
         let in_force: Vec<u16> =
             (1..).zip(&known.protocols).filter(|(_, it)| !it.gone).map(|(it, _)| it).collect();
@@ -92,13 +85,7 @@ impl Change {
             PROTOCOLS_MAX,
             || Ok(InUse::of(tables)?.protocols),
         )?;
-        let interfaces = keep_numbers(
-            policy.interfaces().iter().map(String::as_str),
-            &known.interface_names,
-            &known.interfaces_on_trial(),
-            INTERFACES_MAX + 1,
-            || Ok(known.interfaces.iter().map(|attached| attached.number).collect()),
-        )?;
+        let interfaces = renumber::of_interfaces(policy, known)?;
         let numbers = Numbers {
             rules: rules.numbers.clone(),
             protocols: protocols.numbers.clone(),

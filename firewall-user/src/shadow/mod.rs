@@ -9,7 +9,7 @@ mod tables;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use firewall_common::{classifier::Line, layout::INTERFACES_MAX, policy::RULE_NUMBERS};
+use firewall_common::classifier::Line;
 use serde::{Deserialize, Serialize};
 
 pub use self::comparison::{Comparison, Differing, Flow, Report, ShadowStatus};
@@ -17,7 +17,7 @@ use crate::{
     event::Names,
     instance::{Instance, State},
     policy::{Numbers, Policy},
-    renumber::{InUse, Numbering, keep_numbers},
+    renumber::{self, Numbering},
     ring::monotonic_epoch_ns,
     status,
     tables::Tables,
@@ -51,20 +51,8 @@ impl Trial {
     ///
     /// No number is left for a rule or an interface.
     pub fn new(policy: &Policy, known: &State, tables: &Tables) -> Result<Self> {
-        let rules = keep_numbers(
-            policy.rules().iter().map(|rule| rule.name.as_str()),
-            &known.rules,
-            &known.rules_asked(),
-            RULE_NUMBERS,
-            || Ok(InUse::of(tables)?.rules),
-        )?;
-        let interfaces = keep_numbers(
-            policy.interfaces().iter().map(String::as_str),
-            &known.interface_names,
-            &known.interfaces_on_trial(),
-            INTERFACES_MAX + 1,
-            || Ok(known.interfaces.iter().map(|attached| attached.number).collect()),
-        )?;
+        let rules = renumber::of_rules(policy, known, tables)?;
+        let interfaces = renumber::of_interfaces(policy, known)?;
         let numbers = Numbers {
             rules: rules.numbers.clone(),
             interfaces: interfaces.numbers.clone(),
