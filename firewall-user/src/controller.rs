@@ -27,10 +27,11 @@ use crate::{
     comings::{Comings, LinkChanges},
     event::{CONTROLLER_CPU, Event, Names, rfc3339},
     housekeeping::{Housekeeping, Notice},
+    hub::Hub,
     instance::{ControllerLock, Instance, State, Written},
     link,
     ring::{Rings, Watch, monotonic_epoch_ns},
-    subscribe::{self, Hub},
+    subscribe,
     sweep::Gone,
     tables::Tables,
 };
@@ -244,7 +245,7 @@ impl Controller {
         }
         for record in settled {
             match Event::of(&record, &self.names, epoch) {
-                Ok(event) => self.publish(&event)?,
+                Ok(event) => self.publish(event)?,
                 Err(error) => tracing::warn!("{error}"),
             }
         }
@@ -361,7 +362,7 @@ impl Controller {
         let event = Event::of_flow(kind, gone.reason, &gone.entry, &self.names);
         let event_id = self.next_number(now);
         let suppressed = Some(gone.suppressed);
-        self.publish(&Event { event_id, timestamp: rfc3339(now), suppressed, ..event })
+        self.publish(Event { event_id, timestamp: rfc3339(now), suppressed, ..event })
     }
 
     /// Publishes something that the controller noticed, and says it.
@@ -374,7 +375,7 @@ impl Controller {
         let now = now_ns();
         let number = self.next_number(now);
         let instance = Some(self.instance.name().to_owned());
-        self.publish(&Event::control(number, instance, now, reason, message))
+        self.publish(Event::control(number, instance, now, reason, message))
     }
 
     fn next_number(&mut self, now: i128) -> u64 {
@@ -384,7 +385,7 @@ impl Controller {
         self.last_own_event << 10 | CONTROLLER_CPU
     }
 
-    fn publish(&self, event: &Event) -> Result<()> {
+    fn publish(&self, event: Event) -> Result<()> {
         match self.hub.lock() {
             Ok(mut hub) => hub.publish(event),
             Err(_) => bail!("a subscriber's task failed while it held the events"),

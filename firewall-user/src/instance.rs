@@ -18,7 +18,7 @@ use firewall_common::{
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{bad_input, bpffs, shadow::ShadowState};
+use crate::{bad_input, bpffs, events::EventSettings, export::Export, shadow::ShadowState};
 
 /// Longest name of an instance, in bytes.
 const NAME_MAX: usize = 48;
@@ -296,6 +296,12 @@ pub struct State {
     /// Whether the policy wants the shortcut past the kernel's stack.
     #[serde(default)]
     pub shortcut: bool,
+    /// Who may read events, and which are kept.
+    #[serde(default)]
+    pub events: EventSettings,
+    /// Who is sent events and metrics.
+    #[serde(default)]
+    pub exports: Vec<Export>,
     /// The policy on trial, if there is one.
     #[serde(default)]
     pub shadow: Option<ShadowState>,

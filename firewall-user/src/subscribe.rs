@@ -3,7 +3,7 @@
 //! A subscriber sends one line of JSON, a [`Request`], and gets one line of JSON for each event: those the
 //! controller remembers, then, if it follows, those that come.
 
-use std::{collections::VecDeque, fs, io::Write as _, sync::Arc, time::Duration};
+use std::{fs, io::Write as _, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use firewall_common::reason::Reason;
@@ -11,19 +11,11 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
-    sync::broadcast::{self, error::RecvError},
+    sync::broadcast::error::RecvError,
 };
 
-use crate::{
-    event::Event,
-    events::{Criteria, Selection},
-    instance::Instance,
-};
+use crate::{event::Event, events::Criteria, hub::Hub, instance::Instance};
 
-/// Events that the controller remembers.
-const REMEMBERED: usize = 10_000;
-/// Events that a slow subscriber may be behind before it loses some.
-const BACKLOG: usize = 4_096;
 /// Longest request line, in bytes.
 const REQUEST_MAX: u64 = 16_384;
 /// How long a subscriber may take to say what it wants.
@@ -43,53 +35,6 @@ pub struct Request {
     /// Not to get events but to hand them over: one line each follows, as they are served, up to the end of what
     /// is sent. The answer is one line that says how many were published.
     pub publish: bool,
-}
-
-/// The events that are remembered, and those who want more.
-#[derive(Debug)]
-pub struct Hub {
-    remembered: VecDeque<Arc<Told>>,
-    sender: broadcast::Sender<Arc<Told>>,
-}
-
-/// An event, and its line of JSON.
-#[derive(Debug)]
-struct Told {
-    event: Event,
-    line: String,
-}
-
-impl Default for Hub {
-    fn default() -> Self {
-        Self { remembered: VecDeque::new(), sender: broadcast::channel(BACKLOG).0 }
-    }
-}
-
-impl Hub {
-    /// Remembers an event and passes it on.
-    pub fn publish(&mut self, event: &Event) -> Result<()> {
-        let line = serde_json::to_string(event)?;
-        let told = Arc::new(Told { event: event.clone(), line });
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back(Arc::clone(&told));
-        // No receiver is no error.
-        let _ = self.sender.send(told);
-        Ok(())
-    }
-
-    /// The last `count` of the events that `selection` has, and all those to come from here on.
-    fn subscribe(
-        &self,
-        count: Option<usize>,
-        selection: &Selection,
-    ) -> (Vec<Arc<Told>>, broadcast::Receiver<Arc<Told>>) {
-        let newest_first = self.remembered.iter().rev().filter(|told| selection.has(&told.event));
-        let mut last: Vec<_> = newest_first.take(count.unwrap_or(usize::MAX)).cloned().collect();
-        last.reverse();
-        (last, self.sender.subscribe())
-    }
 }
 
 /// Makes the socket, in place of one that a controller left which is no more.
@@ -180,7 +125,7 @@ where
         let event: Event = serde_json::from_str(&line)
             .with_context(|| format!("event {} is none", published + 1))?;
         match hub.lock() {
-            Ok(mut hub) => hub.publish(&event)?,
+            Ok(mut hub) => hub.publish(event)?,
             Err(_) => bail!("the controller is ending"),
         }
         published += 1;

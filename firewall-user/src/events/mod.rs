@@ -2,6 +2,8 @@
 
 mod moment;
 mod selection;
+mod settings;
 
 pub use moment::Moment;
 pub use selection::{Criteria, Selection};
+pub use settings::EventSettings;

@@ -1,0 +1,8 @@
+//! Events and metrics on their way to other programs and machines.
+//!
+//! Each export reads from a [feed](crate::hub::Feed) of its own, in a task of its own: one whose receiver is slow or
+//! dead loses its own events, which are counted, and holds up nobody.
+
+mod settings;
+
+pub use settings::{Endpoint, Export, Facility, Target, Transport};
