@@ -3,6 +3,8 @@
 //! Each export reads from a [feed](crate::hub::Feed) of its own, in a task of its own: one whose receiver is slow or
 //! dead loses its own events, which are counted, and holds up nobody.
 
+mod health;
 mod settings;
 
+pub use health::{Condition, Health};
 pub use settings::{Endpoint, Export, Facility, Target, Transport};
