@@ -22,6 +22,8 @@ use firewall_common::{
 };
 
 use crate::{
+    events::EventSettings,
+    export::Export,
     flows::FlowTable,
     generation::Over,
     instance::{ControllerLock, Instance, ProtocolState, State},
@@ -56,6 +58,8 @@ pub struct Change {
     actions: (Vec<String>, String),
     compiled: Compiled,
     shortcut: bool,
+    events: EventSettings,
+    exports: Vec<Export>,
     over: Over,
 }
 
@@ -113,6 +117,8 @@ impl Change {
             ),
             compiled: policy.compile_with(&numbers),
             shortcut: policy.shortcut(),
+            events: policy.events().clone(),
+            exports: policy.exports().to_vec(),
             over,
         })
     }
@@ -218,6 +224,8 @@ impl Change {
                 .map(|(timeout, name)| ((*name).to_owned(), self.compiled.timeouts.get(*timeout)))
                 .collect(),
             shortcut: self.shortcut,
+            events: self.events.clone(),
+            exports: self.exports.clone(),
             ..state
         }
     }

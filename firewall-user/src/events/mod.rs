@@ -5,5 +5,5 @@ mod selection;
 mod settings;
 
 pub use moment::Moment;
-pub use selection::{Criteria, Selection};
+pub use selection::{Criteria, Refusal, Selection};
 pub use settings::EventSettings;

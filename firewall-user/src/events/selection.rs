@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
-use crate::{bad_input, event::Event};
+use crate::{error::BadInput, event::Event};
 
 /// What is asked of an event, as it was given. All of it has to hold. Of several values of one criterion one has to,
 /// and none that begins with `!` may.
@@ -17,42 +17,55 @@ use crate::{bad_input, event::Event};
 pub struct Criteria {
     /// Not before this time: 10m, 2h, 1d (ago), 14:30, 2026-01-02, 2026-01-02T03:04:05Z; UTC
     #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     /// Not after this time
     #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// packet_dropped, connection_killed, connection_opened, connection_closed, filter_finding, control
     #[arg(long, value_name = "KIND")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub event: Vec<String>,
     /// Name or number of the result code: TCP_NOT_SYN_PACKET_DROPPED, 0xc0040017
     #[arg(long, value_name = "CODE")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reason: Vec<String>,
     /// Prefix or address of either end
     #[arg(long, value_name = "NETWORK")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub network: Vec<String>,
     /// Prefix or address of the source
     #[arg(long, value_name = "NETWORK")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub src: Vec<String>,
     /// Prefix or address of the destination
     #[arg(long, value_name = "NETWORK")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dst: Vec<String>,
     /// Port of either end
     #[arg(long, value_name = "PORT")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub port: Vec<String>,
     /// Protocol of the policy, or tcp, udp, icmp, icmpv6, the number of an IP protocol
     #[arg(long, value_name = "PROTOCOL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub protocol: Vec<String>,
     /// Interface where the packet was caught
     #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub interface: Vec<String>,
     /// Rule that let the flow in or refused it; `default`: none matched
     #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rule: Vec<String>,
     /// Filter, or one of its findings: rtsp, rtsp/missing-cseq
     #[arg(long, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filter: Vec<String>,
     /// Number of the flow, or of the one that announced it
     #[arg(long, value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub flow: Vec<String>,
 }
 
@@ -88,13 +101,19 @@ impl<T> Default for Choice<T> {
 }
 
 impl<T> Choice<T> {
-    fn of(texts: &[String], parse: impl Fn(&str) -> Result<T>) -> Result<Self> {
+    fn of(
+        criterion: &'static str,
+        texts: &[String],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Self, Refusal> {
         let mut choice = Self::default();
-        for text in texts {
-            match text.strip_prefix('!') {
-                Some(text) => choice.unwanted.push(parse(text)?),
-                None => choice.wanted.push(parse(text)?),
-            }
+        for (index, text) in texts.iter().enumerate() {
+            let (list, value) = match text.strip_prefix('!') {
+                Some(value) => (&mut choice.unwanted, value),
+                None => (&mut choice.wanted, text.as_str()),
+            };
+            let refused = |reason| Refusal { criterion, index, value: value.to_owned(), reason };
+            list.push(parse(value).map_err(refused)?);
         }
         Ok(choice)
     }
@@ -105,28 +124,52 @@ impl<T> Choice<T> {
     }
 }
 
+/// A value that is none of its criterion.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--{criterion} {value}: {reason}")]
+pub struct Refusal {
+    /// The criterion, as its option is called.
+    pub criterion: &'static str,
+    /// Which of its values, from 0.
+    pub index: usize,
+    /// The value, without the `!`.
+    pub value: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 impl Criteria {
+    /// Whether they ask for nothing, and select all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What they select, where `now` is the present in nanoseconds since 1970.
     ///
     /// # Errors
     ///
     /// A value that is none of its criterion: bad input.
     pub fn selection(&self, now: i128) -> Result<Selection> {
+        self.understood(now).map_err(|refusal| BadInput(refusal.to_string()).into())
+    }
+
+    /// The same, with an error for who knows the values by another name.
+    pub fn understood(&self, now: i128) -> Result<Selection, Refusal> {
         let text = |text: &str| Ok(text.to_owned());
         Ok(Selection {
             since: moment("since", self.since.as_deref(), now)?,
             until: moment("until", self.until.as_deref(), now)?,
-            events: Choice::of(&self.event, kind)?,
-            reasons: Choice::of(&self.reason, reason)?,
-            networks: Choice::of(&self.network, |text| network("network", text))?,
-            sources: Choice::of(&self.src, |text| network("src", text))?,
-            destinations: Choice::of(&self.dst, |text| network("dst", text))?,
-            ports: Choice::of(&self.port, |text| number("port", text))?,
-            protocols: Choice::of(&self.protocol, text)?,
-            interfaces: Choice::of(&self.interface, text)?,
-            rules: Choice::of(&self.rule, text)?,
-            filters: Choice::of(&self.filter, filter)?,
-            flows: Choice::of(&self.flow, |text| number("flow", text))?,
+            events: Choice::of("event", &self.event, kind)?,
+            reasons: Choice::of("reason", &self.reason, reason)?,
+            networks: Choice::of("network", &self.network, network)?,
+            sources: Choice::of("src", &self.src, network)?,
+            destinations: Choice::of("dst", &self.dst, network)?,
+            ports: Choice::of("port", &self.port, number)?,
+            protocols: Choice::of("protocol", &self.protocol, text)?,
+            interfaces: Choice::of("interface", &self.interface, text)?,
+            rules: Choice::of("rule", &self.rule, text)?,
+            filters: Choice::of("filter", &self.filter, filter)?,
+            flows: Choice::of("flow", &self.flow, number)?,
         })
     }
 }
@@ -167,81 +210,78 @@ fn is_of_rule(event: &Event, name: &str) -> bool {
     }
 }
 
-fn moment(option: &str, text: Option<&str>, now: i128) -> Result<Option<Moment>> {
+fn moment(
+    criterion: &'static str,
+    text: Option<&str>,
+    now: i128,
+) -> Result<Option<Moment>, Refusal> {
     let Some(text) = text else { return Ok(None) };
-    let Some(moment) = Moment::parse(text, now) else {
-        bad_input!(
-            "--{option} {text}: no time; write 10m, 2h or 1d for how long ago, 14:30, 2026-01-02, \"2026-01-02 03:04\" or \
-             2026-01-02T03:04:05Z"
-        );
-    };
+    let moment = Moment::parse(text, now).ok_or_else(|| Refusal {
+        criterion,
+        index: 0,
+        value: text.to_owned(),
+        reason: "no time; write 10m, 2h or 1d for how long ago, 14:30, 2026-01-02, \"2026-01-02 \
+                 03:04\" or 2026-01-02T03:04:05Z"
+            .to_owned(),
+    })?;
     Ok(Some(moment))
 }
 
 /// What the controller says itself is an event of this kind.
 const CONTROL: &str = "control";
 
-fn kind(text: &str) -> Result<String> {
+fn kind(text: &str) -> Result<String, String> {
     let names: Vec<_> = EventKind::ALL.iter().map(|kind| kind.name()).chain([CONTROL]).collect();
     if !names.contains(&text) {
-        bad_input!("--event {text}: there is no such event; there are {}", names.join(", "));
+        return Err(format!("there is no such event; there are {}", names.join(", ")));
     }
     Ok(text.to_owned())
 }
 
 /// By its name, with or without what all names begin with, or by its number.
-fn reason(text: &str) -> Result<&'static str> {
+fn reason(text: &str) -> Result<&'static str, String> {
     let name = text.to_ascii_uppercase();
     let code = text.strip_prefix("0x").and_then(|digits| u32::from_str_radix(digits, 16).ok());
     let is = |reason: &&Reason| {
         let known = reason.name();
         known == name || known.strip_prefix("FWX_E_") == Some(&name) || Some(reason.code()) == code
     };
-    let Some(reason) = Reason::ALL.iter().find(is) else {
-        let names = Reason::ALL.iter().map(|reason| reason.name());
-        let similar: Vec<_> = names.filter(|known| known.contains(&name)).collect();
-        match similar.as_slice() {
-            [] => bad_input!(
-                "--reason {text}: there is no such result code; `fwx status` shows those that came"
-            ),
-            similar => bad_input!(
-                "--reason {text}: there is no such result code; did you mean {}?",
-                similar.join(" or ")
-            ),
-        }
+    if let Some(reason) = Reason::ALL.iter().find(is) {
+        return Ok(reason.name());
+    }
+    let names = Reason::ALL.iter().map(|reason| reason.name());
+    let similar: Vec<_> = names.filter(|known| known.contains(&name)).collect();
+    let help = match similar.as_slice() {
+        [] => "`fwx status` shows those that came".to_owned(),
+        similar => format!("did you mean {}?", similar.join(" or ")),
     };
-    Ok(reason.name())
+    Err(format!("there is no such result code; {help}"))
 }
 
-fn network(option: &str, text: &str) -> Result<IpNet> {
-    let parsed = text.parse::<IpNet>().ok();
-    let Some(network) = parsed.or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?))) else {
-        bad_input!("--{option} {text}: not a prefix such as 10.1.0.0/24 and not an address");
-    };
-    Ok(network)
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || Some(IpNet::from(text.parse::<IpAddr>().ok()?));
+    let network = text.parse::<IpNet>().ok().or_else(address);
+    network.ok_or_else(|| "not a prefix such as 10.1.0.0/24 and not an address".to_owned())
 }
 
-fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T> {
-    let Ok(number) = text.parse() else {
-        bad_input!("--{option} {text}: not a number, or too large a one");
-    };
-    Ok(number)
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "not a number, or too large a one".to_owned())
 }
 
-fn filter(text: &str) -> Result<(FilterId, Option<&'static str>)> {
+fn filter(text: &str) -> Result<(FilterId, Option<&'static str>), String> {
     let (name, finding) = match text.split_once('/') {
         Some((name, finding)) => (name, Some(finding)),
         None => (text, None),
     };
     let Some(id) = FilterId::from_name(name) else {
         let known = FilterId::ALL.map(FilterId::name);
-        bad_input!("--filter {name}: there is no such filter; there are {}", known.join(", "));
+        return Err(format!("there is no such filter; there are {}", known.join(", ")));
     };
     let Some(finding) = finding else { return Ok((id, None)) };
     let Some(known) = id.findings().iter().find(|known| known.name == finding) else {
-        bad_input!(
-            "--filter {text}: the filter has no such finding; `fwx filter findings {name}` lists those that it has"
-        );
+        return Err(format!(
+            "the filter has no such finding; `fwx filter findings {name}` lists those that it has"
+        ));
     };
     Ok((id, Some(known.name)))
 }

@@ -1,6 +1,6 @@
 //! What is sent where, as the policy says.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub struct Export {
     #[serde(flatten)]
     pub target: Target,
     /// Only events of which this holds. Metrics and flow records are not selected.
-    #[serde(default, rename = "where")]
+    #[serde(default, rename = "where", skip_serializing_if = "Criteria::is_empty")]
     pub criteria: Criteria,
 }
 
@@ -44,8 +44,8 @@ pub enum Target {
     Otlp {
         /// Its address, `http://HOST:PORT`, to which `/v1/logs` and `/v1/metrics` are added.
         to: String,
-        /// How often metrics are sent.
-        interval: Duration,
+        /// Seconds between two times that metrics are sent.
+        interval_s: u64,
     },
     /// A collector of flow records (IPFIX, RFC 7011): one for each flow that ended.
     Ipfix {

@@ -7,6 +7,8 @@ use firewall_common::{
     policy::{Action, Mode, NewFlow, Profile},
 };
 
+use crate::events::EventSettings;
+
 use super::{FilterSettings, Limits, Live, Policy, Protocol, SourceChecks, TableSizes, Transport};
 
 /// See [`Policy::builtin`].
@@ -36,6 +38,8 @@ pub(super) fn policy() -> Policy {
         asymmetric: Vec::new(),
         anti_spoofing: SourceChecks::default(),
         rules: Vec::new(),
+        events: EventSettings::default(),
+        exports: Vec::new(),
     }
 }
 

@@ -356,6 +356,12 @@ pub enum ProblemKind {
     DuplicateRule { name: String },
     #[error("`{key}` limits what a rule allows, and the action of this rule is `{action}`")]
     LimitWithoutAllow { key: &'static str, action: &'static str },
+    #[error("`{key}` cannot be {value}: {reason}")]
+    BadValue { key: &'static str, value: String, reason: String },
+    #[error("an export of kind `{kind}` has no `{key}`")]
+    NotOfKind { kind: &'static str, key: &'static str },
+    #[error("`{key}` {place} belongs to another export already")]
+    PlaceTaken { key: &'static str, place: String },
     #[error("too many {what}: {count}, and {max} is the most")]
     TooMany { what: &'static str, count: usize, max: usize },
 

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The tables that hold named tables, of which each file may bring some.
-const OF_NAMES: [&str; 3] = ["network", "protocol", "filter"];
+const OF_NAMES: [&str; 4] = ["network", "protocol", "filter", "export"];
 
 /// The same document with all places moved by `by` bytes.
 pub(super) fn moved(document: DeTable<'_>, by: usize) -> DeTable<'_> {

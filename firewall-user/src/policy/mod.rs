@@ -20,6 +20,7 @@ mod document;
 mod duration;
 mod error;
 mod explain;
+mod exports;
 mod files;
 mod icmp;
 mod image;

@@ -10,6 +10,8 @@ use firewall_common::{
 use ipnet::IpNet;
 use thiserror::Error;
 
+use crate::{events::EventSettings, export::Export};
+
 use super::{
     IcmpType, PolicyError, SourceFile, Sources, Transport, builtin, network, ports::merge,
 };
@@ -34,6 +36,8 @@ pub struct Policy {
     pub(super) asymmetric: Vec<Asymmetric>,
     pub(super) anti_spoofing: SourceChecks,
     pub(super) rules: Vec<PolicyRule>,
+    pub(super) events: EventSettings,
+    pub(super) exports: Vec<Export>,
 }
 
 impl Policy {
@@ -105,6 +109,16 @@ impl Policy {
     /// What becomes of live flows that this policy would not let in, when it comes in force.
     pub fn live(&self) -> Live {
         self.live
+    }
+
+    /// Who may read events, and which are kept.
+    pub fn events(&self) -> &EventSettings {
+        &self.events
+    }
+
+    /// Who is sent events and metrics, in the order of the file.
+    pub fn exports(&self) -> &[Export] {
+        &self.exports
     }
 
     /// How much room there is for flows.

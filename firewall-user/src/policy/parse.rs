@@ -17,6 +17,7 @@ use super::{
     builtin,
     document::{self, Section, Span},
     error::{ProblemKind, Problems, quote},
+    exports::{Events, events},
     include, merge,
     model::{ITSELF, action_name},
     network::{PrefixTotals, networks},
@@ -29,7 +30,7 @@ use super::{
 };
 
 /// The tables that a policy may have, and what it includes.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     include::KEY,
     "gateway",
     "tables",
@@ -41,6 +42,8 @@ const KEYS: [&str; 11] = [
     "asymmetric",
     "anti_spoofing",
     "rule",
+    "events",
+    "export",
 ];
 const INTERFACES_HELP: &str =
     "a policy has at least `[gateway]` with `interfaces = [\"lan0\", \"wan0\"]`";
@@ -116,6 +119,8 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
     let asymmetric = asymmetric(root, &scope.networks, &networks, &mut totals, problems);
     let anti_spoofing = anti_spoofing(root, &interfaces, &scope.networks, &networks, problems);
     let rules = rules(root, &scope, &networks, problems);
+    let Events { settings: events, exports } =
+        events(root, &interfaces, &protocols, &rules, problems);
     Policy {
         interfaces,
         default_action,
@@ -132,6 +137,8 @@ pub(super) fn policy(root: &Section<'_, '_>, problems: &mut Problems) -> Policy 
         asymmetric,
         anti_spoofing,
         rules,
+        events,
+        exports,
     }
 }
 

@@ -5,6 +5,7 @@
 //! compares the keys and words that both know, another validates every good policy of the tests. What a schema
 //! cannot say, such as that names are known, only the parser finds.
 
+mod exports;
 mod protocol;
 
 use std::{borrow::Cow, collections::BTreeMap};
@@ -95,6 +96,11 @@ pub struct Document {
     pub anti_spoofing: Option<AntiSpoofing>,
     /// What new flows get: the first rule that matches decides.
     pub rule: Option<Vec<Rule>>,
+    /// Who may read events, and which are kept on disk.
+    pub events: Option<exports::Events>,
+    /// Who is sent events and metrics.
+    #[schemars(extend("propertyNames" = {"pattern": NAME}))]
+    pub export: Option<BTreeMap<String, exports::Export>>,
 }
 
 /// Names of networks and protocols.

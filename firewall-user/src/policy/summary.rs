@@ -10,6 +10,8 @@ use firewall_common::{
 };
 use serde::Serialize;
 
+use crate::{events::EventSettings, export::Export};
+
 use super::{
     FilterSettings, ITSELF, IcmpType, Limits, Policy, PolicyRule, Protocol, TableSizes, Transport,
     duration::NANOSECONDS_PER_SECOND, model::action_name,
@@ -34,6 +36,8 @@ pub struct Summary<'a> {
     asymmetric: Vec<AsymmetricSummary<'a>>,
     anti_spoofing: AntiSpoofingSummary<'a>,
     rules: Vec<RuleSummary<'a>>,
+    events: &'a EventSettings,
+    exports: &'a [Export],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -232,6 +236,8 @@ impl Policy {
             asymmetric: asymmetric.collect(),
             anti_spoofing,
             rules: rules.collect(),
+            events: &self.events,
+            exports: &self.exports,
         }
     }
 }

@@ -46,6 +46,22 @@ pub(super) fn check_rule_name(name: &str) -> Result<(), Refusal> {
     Err((ProblemKind::BadName { what: "rule", name: quote(name), reason }, None))
 }
 
+/// Checks the name of a group as groupadd(8) does.
+pub(super) fn check_group_name(name: &str) -> Result<(), Refusal> {
+    const BYTES_MAX: usize = 32;
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > BYTES_MAX {
+        "it is longer than 32 bytes"
+    } else if !name.bytes().all(good) || name.starts_with('-') {
+        "it has a character that is not an ASCII letter, a digit, `-`, `_` or `.`, or begins with `-`"
+    } else {
+        return Ok(());
+    };
+    Err((ProblemKind::BadName { what: "group", name: quote(name), reason }, None))
+}
+
 /// Checks the name of an interface as the kernel does (`dev_valid_name` in net/core/dev.c).
 pub(super) fn check_interface_name(name: &str) -> Result<(), Refusal> {
     let is_refused = |c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control();

@@ -5,6 +5,7 @@ mod compile;
 mod errors;
 mod essential;
 mod explain;
+mod exports;
 mod files;
 mod includes;
 mod lints;
@@ -275,6 +276,8 @@ fn the_summary_shows_names_and_defaults() {
         "filters": summary["filters"],
         "asymmetric": [{"prefixes": ["10.9.0.0/16"], "networks": ["branch"]}],
         "anti_spoofing": {"mode": "off", "sources": {}},
+        "events": {"keep_bytes": 0},
+        "exports": [],
         "rules": [
             {
                 "name": "cameras", "action": "allow",

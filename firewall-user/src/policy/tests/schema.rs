@@ -47,6 +47,11 @@ mode = 'off'
 [[rule]]
 name = 'a'
 action = 'deny'
+[events]
+[export.a]
+kind = 'syslog'
+to = 'udp://a:1'
+where = { event = ['control'] }
 ";
 
 fn to_json(text: &str) -> Value {
@@ -236,6 +241,12 @@ fn a_value_that_is_out_of_bounds_is_not_valid() {
         "[gateway]\ninterfaces = ['self']\n",
         "[gateway]\ninterfaces = ['lan0']\nessential = ['ssh']\n",
         "[gateway]\ninterfaces = ['lan0']\nlive = 'end'\n",
+        "[events]\nkeep = '1MB'\n",
+        "[export.a]\nkind = 'snmp'\n",
+        "[export.a]\nkind = 'json'\n",
+        "[export.a]\nkind = 'json'\nfile = 'a'\n",
+        "[export.a]\nkind = 'prometheus'\nto = 'udp://a:1'\n",
+        "[export.a]\nkind = 'json'\nfile = '/a'\nwhere = { event = [] }\n",
         "[anti_spoofing]\nmode = 'on'\n",
         "[anti_spoofing]\nsources = { lan0 = [] }\n",
         "[network.'a b']\nprefixes = []\n",
