@@ -1,6 +1,7 @@
 //! Where events meet those who want them: what is remembered, and what comes, for each at its own pace.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     sync::{
         Arc,
@@ -37,6 +38,21 @@ pub struct Told {
     pub line: String,
     /// The packet behind it.
     pub packet: Option<Captured>,
+}
+
+impl Told {
+    /// The line, with the packet in it for those who want it.
+    pub fn line_for(&self, packets: bool) -> Cow<'_, str> {
+        if packets { self.line_with_packet() } else { self.line.as_str().into() }
+    }
+
+    fn line_with_packet(&self) -> Cow<'_, str> {
+        let packet = self.packet.as_ref().and_then(|packet| serde_json::to_string(packet).ok());
+        match (packet, self.line.strip_suffix('}')) {
+            (Some(packet), Some(open)) => format!("{open},\"packet\":{packet}}}").into(),
+            _ => self.line.as_str().into(),
+        }
+    }
 }
 
 impl Default for Hub {
@@ -106,5 +122,25 @@ impl Feed {
     /// Counts the events that the reader was too slow for; those too that were not meant for it.
     pub fn lost(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Link;
+    use firewall_common::reason::Reason;
+
+    #[test]
+    fn the_packet_is_told_to_those_who_want_it() {
+        let packet = Captured { link: Link::Ip, length: 60, bytes: vec![0x45, 0xff] };
+        let event = Event::control(1, None, 0, Reason::None, "}".to_owned());
+        let whole = Event { packet: Some(packet), ..event.clone() };
+        let mut hub = Hub::default();
+        hub.publish(whole.clone()).unwrap();
+        let (told, _) = hub.subscribe(None, &Selection::default());
+        let read = |line: &str| serde_json::from_str::<Event>(line).unwrap();
+        assert_eq!(read(&told[0].line_for(false)), event);
+        assert_eq!(read(&told[0].line_for(true)), whole);
     }
 }

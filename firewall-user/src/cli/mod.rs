@@ -288,7 +288,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Events { follow, last, criteria, output } => {
             // What is wrong with them is said before anybody is asked.
             criteria.selection(time::OffsetDateTime::now_utc().unix_timestamp_nanos())?;
-            let request = Request { follow, last, criteria, publish: false };
+            let request = Request { follow, last, criteria, ..Request::default() };
             subscribe::print(&instance, request, output.is_json()).await?;
         }
         Command::Rules(command) => {

@@ -1,41 +1,22 @@
-//! Events for whoever asks: the controller's socket, both ends of it.
-//!
-//! A subscriber sends one line of JSON, a [`Request`], and gets one line of JSON for each event: those the
-//! controller remembers, then, if it follows, those that come.
+//! The controller's end of the socket.
 
-use std::{fs, io::Write as _, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use firewall_common::reason::Reason;
-use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
     sync::broadcast::error::RecvError,
 };
 
-use crate::{event::Event, events::Criteria, hub::Hub, instance::Instance};
+use super::Request;
+use crate::{event::Event, hub::Hub, instance::Instance};
 
 /// Longest request line, in bytes.
 const REQUEST_MAX: u64 = 16_384;
 /// How long a subscriber may take to say what it wants.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a subscriber wants.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Request {
-    /// Go on with events as they come.
-    pub follow: bool,
-    /// Only so many of the events that are remembered.
-    pub last: Option<usize>,
-    /// Only events of which this holds.
-    #[serde(rename = "where")]
-    pub criteria: Criteria,
-    /// Not to get events but to hand them over: one line each follows, as they are served, up to the end of what
-    /// is sent. The answer is one line that says how many were published.
-    pub publish: bool,
-}
 
 /// Makes the socket, in place of one that a controller left which is no more.
 pub fn listen(instance: &Instance) -> Result<UnixListener> {
@@ -85,14 +66,16 @@ pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Resul
         Err(_) => bail!("the controller is ending"),
     };
     for told in remembered {
-        send(&mut writer, &told.line).await?;
+        send(&mut writer, &told.line_for(request.packets)).await?;
     }
     if !request.follow {
         return Ok(());
     }
     loop {
         match coming.recv().await {
-            Ok(told) if selection.has(&told.event) => send(&mut writer, &told.line).await?,
+            Ok(told) if selection.has(&told.event) => {
+                send(&mut writer, &told.line_for(request.packets)).await?
+            }
             Ok(_) => {}
             Err(RecvError::Lagged(count)) => {
                 let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
@@ -135,50 +118,4 @@ where
 async fn send(writer: &mut tokio::net::unix::OwnedWriteHalf, line: &str) -> Result<()> {
     writer.write_all(line.as_bytes()).await?;
     Ok(writer.write_all(b"\n").await?)
-}
-
-/// Prints events of the controller's.
-///
-/// # Errors
-///
-/// No controller, whose socket it would be.
-pub async fn print(instance: &Instance, request: Request, json: bool) -> Result<()> {
-    let path = instance.socket();
-    let stream = UnixStream::connect(&path).await;
-    if let Err(error) = &stream
-        && error.kind() == std::io::ErrorKind::PermissionDenied
-    {
-        bail!(
-            "the events of the instance {:?} are root's to read: try it with sudo",
-            instance.name()
-        );
-    }
-    let Ok(stream) = stream else {
-        bail!(
-            "no controller runs for the instance {:?}, and only it knows the events: start one with \
-             `fwx --instance {} run`",
-            instance.name(),
-            instance.name()
-        );
-    };
-    let (reader, mut writer) = stream.into_split();
-    writer.write_all(serde_json::to_string(&request)?.as_bytes()).await?;
-    writer.write_all(b"\n").await?;
-    let mut lines = BufReader::new(reader).lines();
-    let mut stdout = std::io::stdout();
-    while let Some(line) = lines.next_line().await.context("the controller went away")? {
-        let shown = if json {
-            line
-        } else {
-            serde_json::from_str::<Event>(&line)
-                .with_context(|| format!("not an event: {line}"))?
-                .line()
-        };
-        match writeln!(stdout, "{shown}").and_then(|()| stdout.flush()) {
-            // The reader of a pipe has enough, as `head` does.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            other => other?,
-        }
-    }
-    Ok(())
 }

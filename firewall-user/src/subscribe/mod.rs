@@ -1,0 +1,14 @@
+//! Events for whoever asks: the controller's socket, both ends of it.
+//!
+//! A subscriber sends one line of JSON, a [`Request`], and gets one line of JSON for each event: those that are kept,
+//! then, if it follows, those that come. docs/events.md says it for programs that are none of fwx's.
+
+mod client;
+mod print;
+mod protocol;
+mod server;
+
+pub use client::Events;
+pub use print::print;
+pub use protocol::Request;
+pub use server::{listen, serve};
