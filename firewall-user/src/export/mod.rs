@@ -5,6 +5,8 @@
 
 mod health;
 mod settings;
+mod severity;
 
 pub use health::{Condition, Health};
 pub use settings::{Endpoint, Export, Facility, Target, Transport};
+pub use severity::Severity;
