@@ -3,6 +3,7 @@
 //! Each export reads from a [feed](crate::hub::Feed) of its own, in a task of its own: one whose receiver is slow or
 //! dead loses its own events, which are counted, and holds up nobody.
 
+mod connection;
 mod health;
 mod settings;
 mod severity;
