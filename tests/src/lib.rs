@@ -25,6 +25,7 @@ pub mod flows;
 pub mod loss;
 pub mod peers;
 pub mod policy;
+pub mod receivers;
 pub mod reference;
 pub mod replaying;
 pub mod traces;

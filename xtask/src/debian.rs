@@ -69,6 +69,8 @@ pub(crate) fn lab() -> Vec<Wanted> {
         "iperf3",
         "iptables",
         "xdp-tools",
+        // What others make of what fwx sends and writes. Prometheus and rsyslog see `receivers.rs`.
+        "tshark",
     ]
     .map(|name| Wanted { name: name.to_owned(), at_least: None })
     .to_vec()

@@ -16,6 +16,7 @@ mod guest;
 mod linker;
 mod process;
 mod progress;
+mod receivers;
 mod setup;
 mod toolchain;
 mod version;

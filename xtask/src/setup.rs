@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     debian, fuzz,
     guest::{self, Guest},
-    linker, process,
+    linker, process, receivers,
     toolchain::{self, Choice, Facts, LinkerSource, Toolchain},
     workspace::Workspace,
 };
@@ -17,7 +17,7 @@ use crate::{
 pub(crate) enum Needs {
     Build,
     BuildAndLab,
-    /// Fuzzing too, and another kernel.
+    /// Fuzzing too, another kernel, and those who receive events and metrics.
     Everything,
 }
 
@@ -35,6 +35,7 @@ pub(crate) fn ensure(needs: Needs) -> Result<Ready> {
     ensure_packages(&choice, lab)?;
     if needs == Needs::Everything {
         ensure_fuzzing()?;
+        receivers::ensure(&Workspace::locate()?)?;
         ensure_guest()?;
     }
 
@@ -114,6 +115,7 @@ fn check_lab_by_hand() -> Result<()> {
         "curl",
         "lftp",
         "openssl",
+        "tshark",
     ];
     let mut missing: Vec<&str> =
         commands.into_iter().filter(|name| process::find_on_path(name).is_none()).collect();
