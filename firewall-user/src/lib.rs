@@ -9,6 +9,7 @@ pub mod apply;
 pub mod attach;
 pub mod attack;
 pub mod batch;
+pub mod binding;
 pub mod bpffs;
 pub mod bring_up;
 pub mod capture;

@@ -1,6 +1,6 @@
 //! `fwx filter`: which filters are bound to which protocols, and how; changes take effect on live connections.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
 use firewall_common::{
     filter::FilterId,
@@ -8,12 +8,12 @@ use firewall_common::{
 };
 use firewall_user::{
     bad_input,
+    binding::{self, Bindings},
     event::Names,
-    instance::{ControllerLock, Instance, ProtocolState, State},
+    instance::Instance,
     pinholes,
     ring::monotonic_ns,
     status,
-    tables::Tables,
 };
 
 use super::{OutputOption, findings};
@@ -133,91 +133,30 @@ pub(super) fn run(instance: &Instance, command: Filter) -> Result<()> {
             let open = pinholes::open(&tables, &names, monotonic_ns())?;
             output.print(&open, || pinholes::table(&open))
         }
-        Filter::Bind { protocol, filter, mode, profile } => Bound::of(instance)?.bind(
-            &protocol,
-            filter_named(&filter)?,
-            mode.into(),
-            profile.into(),
-        ),
-        Filter::Unbind { protocol } => {
-            Bound::of(instance)?.change(&protocol, |_| Binding::default())
+        Filter::Bind { protocol, filter, mode, profile } => {
+            let filter = filter_named(&filter)?;
+            change(instance, &protocol, |bindings, protocol| {
+                bindings.bind(protocol, filter, mode.into(), profile.into())
+            })
         }
+        Filter::Unbind { protocol } => change(instance, &protocol, Bindings::unbind),
         Filter::Mode { protocol, mode, profile } => {
-            Bound::of(instance)?.set_mode(&protocol, mode.into(), profile.map(Profile::from))
+            change(instance, &protocol, |bindings, protocol| {
+                bindings.set_mode(protocol, mode.into(), profile.map(Profile::from))
+            })
         }
     }
 }
 
-/// The bindings of an instance that is up. Nobody else changes them, nor the policy, until this is dropped.
-struct Bound {
-    state: State,
-    tables: Tables,
-    _change: ControllerLock,
-}
-
-impl Bound {
-    fn of(instance: &Instance) -> Result<Self> {
-        // Else the lock would be made for an instance that there is not.
-        status::open(instance)?;
-        let change = instance.lock_for_change()?;
-        let (state, tables) = status::open(instance)?;
-        Ok(Self { state, tables, _change: change })
-    }
-
-    fn bind(&self, protocol: &str, filter: FilterId, mode: Mode, profile: Profile) -> Result<()> {
-        let known = self.state.protocols.iter().find(|known| known.name == protocol && !known.gone);
-        if known.is_some_and(|known| known.transport != "tcp") {
-            bad_input!("the filter {} reads TCP, and {protocol} is not", filter.name());
-        }
-        let new = Binding {
-            filter: filter as u8,
-            mode: mode as u8,
-            profile: profile as u8,
-            ..Binding::default()
-        };
-        self.change(protocol, |_| new)
-    }
-
-    fn set_mode(&self, protocol: &str, mode: Mode, profile: Option<Profile>) -> Result<()> {
-        if self.tables.binding(self.number(protocol)?)?.filter == 0 {
-            bail!(
-                "no filter is bound to {protocol}: bind one with `fwx filter bind {protocol} FILTER`"
-            );
-        }
-        self.change(protocol, |old| Binding {
-            mode: mode as u8,
-            profile: profile.map_or(old.profile, |profile| profile as u8),
-            ..old
-        })
-    }
-
-    /// Changes the binding of a protocol, and says what it is now.
-    fn change(&self, protocol: &str, change: impl FnOnce(Binding) -> Binding) -> Result<()> {
-        let now = self.tables.bind(self.number(protocol)?, change)?;
-        let told = match FilterId::from_raw(now.filter) {
-            None => "no filter".to_owned(),
-            Some(filter) => format!(
-                "filter {}, mode {}, profile {}",
-                filter.name(),
-                Mode::from_raw(now.mode).name(),
-                Profile::from_raw(now.profile).name()
-            ),
-        };
-        eprintln!("fwx: {protocol}: {told}");
-        Ok(())
-    }
-
-    /// The number of a protocol of the policy.
-    fn number(&self, protocol: &str) -> Result<u16> {
-        let protocols = &self.state.protocols;
-        let is = |known: &ProtocolState| known.name == protocol && !known.gone;
-        let Some(index) = protocols.iter().position(is) else {
-            let known = protocols.iter().filter(|known| !known.gone);
-            let known: Vec<_> = known.map(|known| known.name.as_str()).collect();
-            bad_input!("the policy has no protocol {protocol:?}; it has: {}", known.join(", "));
-        };
-        Ok(u16::try_from(index + 1)?)
-    }
+/// Changes the binding of a protocol, and says what it is now.
+fn change(
+    instance: &Instance,
+    protocol: &str,
+    change: impl FnOnce(&Bindings, &str) -> Result<Binding>,
+) -> Result<()> {
+    let now = change(&Bindings::of(instance)?, protocol)?;
+    eprintln!("fwx: {protocol}: {}", binding::told(&now));
+    Ok(())
 }
 
 fn filter_named(name: &str) -> Result<FilterId> {
