@@ -1,15 +1,14 @@
 //! Reading the connections that are meant, in an order, and no more of them than wanted.
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
 use anyhow::Result;
 use firewall_common::flow::Flow;
 
-use super::Selection;
+use super::{First, Selection};
 use crate::{
     flows::{Entry, FlowTable},
     pinholes,
@@ -70,13 +69,13 @@ pub fn list(
     limit: usize,
     now: u64,
 ) -> Result<Listing> {
-    let mut first = First::new(sort, limit);
+    let mut first = First::new(limit);
     let mut matched = 0;
     for table in tables_of(selection) {
         tables.each_entry(table, |entry| {
             if selection.has(entry, now) {
                 matched += 1;
-                first.offer(entry);
+                first.offer(rank(sort, &entry.flow), entry.flow.id, || *entry);
             }
         })?;
     }
@@ -147,49 +146,6 @@ pub(super) fn tables_of(selection: &Selection) -> impl Iterator<Item = FlowTable
     FlowTable::ALL.into_iter().filter(move |table| half_open || table.is_completed())
 }
 
-/// The first so many of a sequence, in the order of a rank.
-struct First {
-    sort: Sort,
-    limit: usize,
-    /// The last of them on top.
-    heap: BinaryHeap<Reverse<Ranked>>,
-}
-
-struct Ranked {
-    /// What has more comes first; among equals the one with the larger number.
-    rank: (u64, u64),
-    entry: Entry,
-}
-
-impl First {
-    fn new(sort: Sort, limit: usize) -> Self {
-        let limit = if limit == 0 { usize::MAX } else { limit };
-        Self { sort, limit, heap: BinaryHeap::new() }
-    }
-
-    fn offer(&mut self, entry: &Entry) {
-        let rank = (rank(self.sort, &entry.flow), entry.flow.id);
-        if self.heap.len() < self.limit {
-            self.heap.push(Reverse(Ranked { rank, entry: *entry }));
-        } else if let Some(mut last) = self.heap.peek_mut()
-            && last.0.rank < rank
-        {
-            *last = Reverse(Ranked { rank, entry: *entry });
-        }
-    }
-
-    fn sorted(self) -> Vec<Entry> {
-        let ranked = self.heap.into_sorted_vec();
-        let mut seen = HashSet::with_capacity(ranked.len());
-        // A flow that got its answer while the tables were read was met in both.
-        ranked
-            .into_iter()
-            .map(|Reverse(ranked)| ranked.entry)
-            .filter(|entry| seen.insert(entry.flow.id))
-            .collect()
-    }
-}
-
 fn rank(sort: Sort, flow: &Flow) -> u64 {
     let [original, reply] = &flow.tallies;
     match sort {
@@ -198,23 +154,6 @@ fn rank(sort: Sort, flow: &Flow) -> u64 {
         Sort::Bytes => original.bytes.saturating_add(reply.bytes),
         Sort::Packets => original.packets.saturating_add(reply.packets),
         Sort::Age => u64::MAX - flow.created,
-    }
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank == other.rank
-    }
-}
-impl Eq for Ranked {}
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank.cmp(&other.rank)
     }
 }
 
@@ -231,9 +170,9 @@ mod tests {
     }
 
     fn ids(sort: Sort, limit: usize) -> Vec<u64> {
-        let mut first = First::new(sort, limit);
+        let mut first = First::new(limit);
         for entry in [entry(1, 50, 9), entry(2, 70, 5), entry(3, 60, 7), entry(2, 70, 5)] {
-            first.offer(&entry);
+            first.offer(rank(sort, &entry.flow), entry.flow.id, || entry);
         }
         first.sorted().iter().map(|entry| entry.flow.id).collect()
     }

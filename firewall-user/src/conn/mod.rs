@@ -2,6 +2,7 @@
 //! no controller; one that runs is told of what was ended.
 
 mod end;
+mod first;
 mod flush;
 mod kill;
 mod list;
@@ -15,6 +16,7 @@ mod view;
 
 pub(crate) use end::{Finder, Teller};
 pub use end::{Killed, Telling, end};
+pub(crate) use first::First;
 pub use flush::{Flushed, flush};
 pub use kill::kill;
 pub use list::{Listing, Relations, Sort, children, list, top};
@@ -22,4 +24,5 @@ pub(crate) use number::Numbers;
 pub use reset::{Reset, resets};
 pub use select::{Criteria, Selection};
 pub use target::{Target, find};
-pub use view::{Details, Holder, Row, View, Viewer};
+pub(crate) use view::duration;
+pub use view::{Details, Ends, Holder, Row, View, Viewer};

@@ -34,7 +34,7 @@ pub struct View<T> {
 }
 
 /// A connection. In JSON a field that does not apply is left out.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// Its number.
     pub flow_id: u64,
@@ -202,7 +202,8 @@ impl Ends {
         }
     }
 
-    fn texts(&self) -> [String; 2] {
+    /// Both as text: `10.1.0.2:40000`, `[fd00::1]:554`, without a port where there is none.
+    pub fn texts(&self) -> [String; 2] {
         [(self.src_ip, self.src_port), (self.dst_ip, self.dst_port)].map(|(address, port)| {
             match port {
                 Some(port) => SocketAddr::new(address, port).to_string(),
@@ -344,7 +345,7 @@ fn line(cells: [&str; 13]) -> String {
 }
 
 /// Seconds in the unit that leaves no more than four digits or so: `59s`, `12m`, `47h`, `9d`.
-fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds}s"),
         120..=7_199 => format!("{}m", seconds / 60),
