@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How an export is doing, written by its task and read by whoever asks.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Health {
 }
 
 /// The same at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// Events, or answers to a request, that went out.
     pub sent: u64,

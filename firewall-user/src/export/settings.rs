@@ -57,6 +57,16 @@ pub enum Target {
 }
 
 impl Target {
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Prometheus { listen } => listen.to_string(),
+            Self::Json { file } => file.display().to_string(),
+            Self::Syslog { to, .. } | Self::Ipfix { to, .. } => to.to_string(),
+            Self::Otlp { to, .. } => to.clone(),
+        }
+    }
+
     /// What the policy calls this kind.
     pub fn kind(&self) -> &'static str {
         match self {
