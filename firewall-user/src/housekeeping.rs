@@ -1,16 +1,21 @@
 //! What the controller looks after besides events: the sweep in a thread of its own, timeouts of tables that
 //! fill, attacks, and tables that are full.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::Array;
 use firewall_common::{flow::Timeouts, layout::Attack, reason::Reason};
-use tokio::sync::mpsc as channel;
+use tokio::sync::{mpsc as channel, watch};
 
 use crate::{
     addresses,
     attack::{self, AttackWatch},
+    census::Census,
     command::Commander,
     instance::{Instance, InterfaceState, State},
     pressure::{self, Pressure},
@@ -44,6 +49,7 @@ pub struct Housekeeping {
     pressure: Pressure,
     attack: AttackWatch,
     full: FullWatch,
+    census: watch::Sender<Option<Arc<Census>>>,
     interfaces: Vec<InterfaceState>,
     shortcut_wanted: bool,
     /// What the shortcut came to when it was looked at last.
@@ -65,6 +71,7 @@ impl Housekeeping {
             pressure: Pressure::new(timeouts),
             attack: AttackWatch::default(),
             full,
+            census: watch::Sender::default(),
             interfaces: state.interfaces.clone(),
             shortcut_wanted: state.shortcut,
             shortcut: None,
@@ -85,6 +92,11 @@ impl Housekeeping {
         interfaces.clone_into(&mut self.interfaces);
     }
 
+    /// What the last sweep found, for as long as this lives. `None`: there was none yet.
+    pub fn census(&self) -> watch::Receiver<Option<Arc<Census>>> {
+        self.census.subscribe()
+    }
+
     /// The next sweep's report. Never ends if there will be none.
     pub async fn swept(&mut self) -> Result<Report, String> {
         match self.sweeps.reports.recv().await {
@@ -100,6 +112,7 @@ impl Housekeeping {
         let [failure, ..] = &mut self.failures;
         notices.extend(changed(failure, "the sweep of the flow tables", report.as_ref().err()));
         let Ok(report) = report else { return notices };
+        self.census.send_replace(Some(Arc::clone(&report.census)));
         notices.extend(report.told.iter().copied().map(Notice::Gone));
         if !report.holders.is_empty() {
             notices.push(Notice::Control(Reason::OutOfResources, told_full(&report)));

@@ -13,6 +13,7 @@ pub mod binding;
 pub mod bpffs;
 pub mod bring_up;
 pub mod capture;
+pub mod census;
 mod clsact;
 mod comings;
 pub mod command;

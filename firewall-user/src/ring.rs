@@ -179,6 +179,11 @@ pub fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_MONOTONIC) as u64
 }
 
+/// The same as flows are stamped: the tick before now.
+pub fn monotonic_coarse_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_MONOTONIC_COARSE) as u64
+}
+
 /// The time, in nanoseconds since 1970, of that clock's zero.
 pub fn monotonic_epoch_ns() -> i128 {
     nanoseconds(ClockId::CLOCK_REALTIME) - nanoseconds(ClockId::CLOCK_MONOTONIC)

@@ -8,6 +8,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use anyhow::Result;
@@ -21,9 +22,12 @@ use firewall_common::{
 };
 
 use crate::{
+    census::{Census, Ledger, Taking},
     command::Commander,
     flows::{Entry, FlowTable, Key},
     pinholes::{self, Announced, Sessions},
+    ring::{monotonic_coarse_ns, monotonic_epoch_ns, monotonic_ns},
+    rule_counters::AllCounters,
     tables::{Tables, ignore_missing},
 };
 
@@ -43,6 +47,7 @@ pub struct Sweeper {
     aliases: u64,
     /// Sweeps so far.
     round: u64,
+    ledger: Ledger,
 }
 
 /// What a sweep did and saw.
@@ -58,6 +63,8 @@ pub struct Report {
     pub told: Vec<Gone>,
     /// The source addresses that hold most flows, the first most, if that was asked.
     pub holders: Vec<(IpAddr, u64)>,
+    /// What it saw.
+    pub census: Arc<Census>,
 }
 
 /// How full a table is.
@@ -101,7 +108,8 @@ impl Report {
 impl Sweeper {
     /// Sweeps `tables`, whose programs `commander` runs.
     pub fn new(tables: Tables, commander: Commander) -> Self {
-        Self { tables, commander, limits: Limits::default(), aliases: 0, round: 0 }
+        let (limits, ledger) = (Limits::default(), Ledger::default());
+        Self { tables, commander, limits, aliases: 0, round: 0, ledger }
     }
 
     /// Sweeps once, at `now`: nanoseconds of the monotonic clock. `holders`: how many of the addresses that
@@ -110,6 +118,9 @@ impl Sweeper {
         // What filters know first: a connection that begins while the flows are read has a flow that may not
         // be among them.
         let mut orphans = self.filtered_connections()?;
+        let filtered = orphans.len() as u64;
+        let mut taking = Taking::begin(monotonic_coarse_ns());
+        let counters = AllCounters::open(&self.tables)?;
         let timeouts: Array<_, Timeouts> = self.tables.open("TIMEOUTS")?;
         let pass = Pass {
             commander: &self.commander,
@@ -122,12 +133,16 @@ impl Sweeper {
         let mut report = Report::default();
         let (mut aliases, mut failure, mut counts) = (0, None, HashMap::new());
         for table in FlowTable::ALL {
+            if table == FlowTable::COMPLETED[0] {
+                taking.read_counters(&counters);
+            }
             let mut entries = 0;
             self.tables.each_entry(table, |entry| {
                 entries += 1;
                 if failure.is_some() {
                     return;
                 }
+                taking.meet(table, entry);
                 match pass.deal_with(entry) {
                     Ok(Dealt::RemovedFlow(how)) => {
                         entries -= 1;
@@ -141,6 +156,7 @@ impl Sweeper {
                     Ok(Dealt::Alias) => aliases += 1,
                     Ok(Dealt::Flow) => {
                         orphans.remove(&entry.flow.id);
+                        taking.stays(entry, !entry.flow.state().is_over());
                         if holders > 0 {
                             *counts.entry(entry.source()).or_insert(0) += 1;
                         }
@@ -156,6 +172,9 @@ impl Sweeper {
         }
         (self.aliases, self.round) = (aliases, self.round.wrapping_add(1));
         report.holders = most(counts, holders);
+        let taken = monotonic_epoch_ns() + i128::from(monotonic_ns());
+        let census = taking.end(taken, &mut self.ledger);
+        report.census = Arc::new(Census { fills: report.fills.clone(), filtered, ..census });
         self.forget_connections(&orphans, now)?;
         pinholes::sweep(&self.tables, now)?;
         Ok(report)
