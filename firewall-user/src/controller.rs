@@ -30,6 +30,7 @@ use crate::{
     hub::Hub,
     instance::{ControllerLock, Instance, State, Written},
     link,
+    metrics::{Exports, Parts, Source},
     ring::{Rings, Watch, monotonic_epoch_ns},
     subscribe,
     sweep::Gone,
@@ -128,6 +129,7 @@ struct Controller {
     guard: Guard,
     last_own_event: u64,
     housekeeping: Housekeeping,
+    metrics: Source,
     kernel_log: Option<KernelLog>,
 }
 
@@ -152,6 +154,13 @@ impl Controller {
         let rings = Rings::open(&tables)?;
         let names = Names::of(instance, &state);
         let housekeeping = Housekeeping::new(instance, &state, timeouts)?;
+        let hub = Arc::default();
+        let metrics = Source::new(Parts {
+            instance: instance.clone(),
+            census: housekeeping.census(),
+            hub: Arc::clone(&hub),
+            exports: Exports::default(),
+        });
         let mut controller = Self {
             instance: instance.clone(),
             written: instance.written(),
@@ -159,13 +168,14 @@ impl Controller {
             rings,
             names,
             state,
-            hub: Arc::default(),
+            hub,
             bindings: Vec::new(),
             ebpf,
             comings: Comings::new(mode),
             guard: Guard::default(),
             last_own_event: 0,
             housekeeping,
+            metrics,
             kernel_log,
         };
         controller.bindings = controller.read_bindings()?;
@@ -271,6 +281,7 @@ impl Controller {
         let before = std::mem::replace(&mut self.state, state);
         if before.policy_digest != self.state.policy_digest {
             self.housekeeping.take_policy(self.state.timeouts(), self.state.shortcut);
+            self.metrics.policy_changed();
             let file = self.state.policy_file.as_ref().map(|file| file.display().to_string());
             self.tell(format!(
                 "the policy {} is in force, {} rules",

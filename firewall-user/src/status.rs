@@ -325,7 +325,7 @@ fn count(tables: &Tables, table: FlowTable) -> Result<(Fill, usize)> {
     Ok((Fill { table, entries, size: tables.size(table)?.into() }, aliases))
 }
 
-fn attack_since(tables: &Tables) -> Result<Option<String>> {
+pub(crate) fn attack_since(tables: &Tables) -> Result<Option<String>> {
     let table: Array<_, Attack> = tables.open("ATTACK")?;
     let attack = table.get(&0, 0)?;
     // The kernel notes the end of an attack when it next has to know.
@@ -333,7 +333,7 @@ fn attack_since(tables: &Tables) -> Result<Option<String>> {
     Ok(on.then(|| rfc3339(monotonic_epoch_ns() + i128::from(attack.since))))
 }
 
-fn timeouts_shortened(state: &State, tables: &Tables) -> Result<bool> {
+pub(crate) fn timeouts_shortened(state: &State, tables: &Tables) -> Result<bool> {
     let table: Array<_, Timeouts> = tables.open("TIMEOUTS")?;
     let now = table.get(&0, 0)?;
     Ok(Timeout::ALL.iter().any(|(timeout, name)| {
@@ -363,7 +363,7 @@ pub fn open(instance: &Instance) -> Result<(State, Tables)> {
     }
 }
 
-fn filters(state: &State, tables: &Tables) -> Result<Vec<FilterStatus>> {
+pub(crate) fn filters(state: &State, tables: &Tables) -> Result<Vec<FilterStatus>> {
     let mut list = Vec::new();
     for (index, protocol) in state.protocols.iter().enumerate() {
         if protocol.gone {

@@ -1,7 +1,21 @@
 //! Numbers for monitoring: what they are called, what they mean, and what they are now.
 //!
 //! Names follow Prometheus: they begin with `fwx_`, end in their unit, and counters in `_total`. No label holds an
-//! address.
+//! address. `process_…` are those that every program has which Prometheus reads.
+//!
+//! [`definitions`] is the list of them all, and [`Source`] reads them.
+
+pub mod definitions;
+
+mod census;
+mod controller;
+mod events;
+mod kernel;
+mod process;
+mod source;
+
+pub use definitions::Definition;
+pub use source::{Exports, Parts, Source};
 
 /// One metric with all its values.
 #[derive(Clone, Debug, PartialEq)]
