@@ -4,7 +4,9 @@
 //! dead loses its own events, which are counted, and holds up nobody.
 
 mod connection;
+mod fields;
 mod health;
+mod json;
 mod settings;
 mod severity;
 
