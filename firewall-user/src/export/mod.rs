@@ -9,6 +9,7 @@ mod health;
 mod json;
 mod settings;
 mod severity;
+mod syslog;
 
 pub use health::{Condition, Health};
 pub use settings::{Endpoint, Export, Facility, Target, Transport};
