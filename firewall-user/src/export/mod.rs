@@ -3,10 +3,13 @@
 //! Each export reads from a [feed](crate::hub::Feed) of its own, in a task of its own: one whose receiver is slow or
 //! dead loses its own events, which are counted, and holds up nobody.
 
+mod batch;
+mod clock;
 mod connection;
 mod fields;
 mod health;
 mod json;
+mod otlp;
 mod settings;
 mod severity;
 mod syslog;
