@@ -3,6 +3,7 @@
 mod apply;
 mod check;
 mod conn;
+mod events;
 mod filter;
 mod findings;
 mod out;
@@ -19,13 +20,11 @@ use firewall_user::{
     attach,
     bring_up::{Wanted, bring_up, take_down},
     controller,
-    events::Criteria,
     instance::Instance,
     policy::{Policy, PolicyError, PolicyText},
     preflight::preflight,
     replay::Hook,
     status,
-    subscribe::{self, Request},
 };
 use nix::unistd::geteuid;
 
@@ -123,24 +122,8 @@ enum Command {
     #[command(subcommand)]
     Conn(conn::Conn),
     /// Events of the controller's: what it remembers, and with --follow what comes
-    #[command(
-        after_help = "Of several values of one option one has to apply; one that begins with `!` must \
-                            not.\n\nExamples:\n  fwx events --follow\n  fwx events --last 20 -o json\n  fwx events \
-                            --since 10m --event packet_dropped --network 10.2.0.0/24\n  fwx events -f --rule default \
-                            --port '!137'"
-    )]
-    Events {
-        /// Go on with events as they come
-        #[arg(long, short)]
-        follow: bool,
-        /// Only the last N of those that are remembered
-        #[arg(long, value_name = "N")]
-        last: Option<usize>,
-        #[command(flatten)]
-        criteria: Criteria,
-        #[command(flatten)]
-        output: OutputOption,
-    },
+    #[command(after_help = events::EXAMPLES)]
+    Events(Box<events::Events>),
     /// What the firewall would do with the packets of a capture (pcap or pcapng), in the capture's time
     #[command(
         after_help = "Examples:\n  fwx replay camera.pcap -o json\n  fwx replay camera.pcap \
@@ -285,12 +268,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             need_root()?;
             conn::run(&instance, command)?;
         }
-        Command::Events { follow, last, criteria, output } => {
-            // What is wrong with them is said before anybody is asked.
-            criteria.selection(time::OffsetDateTime::now_utc().unix_timestamp_nanos())?;
-            let request = Request { follow, last, criteria, ..Request::default() };
-            subscribe::print(&instance, request, output.is_json()).await?;
-        }
+        Command::Events(command) => events::run(&instance, *command).await?,
         Command::Rules(command) => {
             need_root()?;
             rules::run(&instance, command)?;

@@ -13,7 +13,7 @@ pub(crate) use self::record::address;
 pub use self::{
     names::{Names, named},
     record::{DecodeError, decode, direction, transport},
-    text::rfc3339,
+    text::{epoch_ns, rfc3339},
 };
 use crate::{flows::Entry, ring::monotonic_epoch_ns};
 

@@ -1,11 +1,27 @@
 //! Events on their way from the controller to whoever wants some of them.
 
+mod columns;
+mod compact;
+mod fields;
+mod isa;
 mod moment;
 mod printable;
+mod printer;
 mod selection;
 mod settings;
+mod words;
+mod write;
 
+#[cfg(test)]
+mod tests;
+
+pub use compact::Compact;
+pub use fields::Fields;
+pub use isa::Isa;
 pub use moment::Moment;
-pub use printable::printable;
+pub use printable::{printable, printable_json};
+pub use printer::Printer;
 pub use selection::{Criteria, Refusal, Selection};
 pub use settings::EventSettings;
+pub use words::{short_kind, short_reason};
+pub use write::PacketFile;

@@ -15,8 +15,8 @@ pub struct Moment(String);
 
 impl Moment {
     /// What `text` says at `now`, in nanoseconds since 1970: RFC 3339 (`2026-01-02T03:04:05Z`), a day or a minute or
-    /// second of one in UTC (`2026-01-02`, `2026-01-02 03:04`), a time of today's in UTC (`03:04`, `03:04:05`), or
-    /// how long ago (`90s`, `10m`, `2h`, `1d`). `None`: none of these.
+    /// second or a part of one in UTC (`2026-01-02`, `2026-01-02 03:04`), a time of today's in UTC (`03:04`, `03:04:05`),
+    /// or how long ago (`90s`, `10m`, `2h`, `1d`). `None`: none of these.
     pub fn parse(text: &str, now: i128) -> Option<Self> {
         let text = text.trim();
         let at = ago(text).map_or_else(|| absolute(text, now), |ago| Some(now - ago))?;
@@ -53,7 +53,12 @@ fn absolute(text: &str, now: i128) -> Option<i128> {
     }
     let minute = format_description!("[hour]:[minute]");
     let second = format_description!("[hour]:[minute]:[second]");
-    let time = |text: &str| Time::parse(text, &minute).or_else(|_| Time::parse(text, &second)).ok();
+    // As `fwx events` prints it.
+    let fraction = format_description!("[hour]:[minute]:[second].[subsecond]");
+    let time = |text: &str| {
+        let parsed = Time::parse(text, &minute).or_else(|_| Time::parse(text, &second));
+        parsed.or_else(|_| Time::parse(text, &fraction)).ok()
+    };
     let day = |text: &str| Date::parse(text, &format_description!("[year]-[month]-[day]")).ok();
     let at = match text.split_once([' ', 'T']) {
         Some((date, clock)) => PrimitiveDateTime::new(day(date)?, time(clock)?),
@@ -83,6 +88,7 @@ mod tests {
             ("2026-01-01", "2026-01-01T00:00:00.000000000Z"),
             ("2026-01-01 23:59", "2026-01-01T23:59:00.000000000Z"),
             ("2026-01-01T23:59:58", "2026-01-01T23:59:58.000000000Z"),
+            ("2026-01-01 23:59:58.120", "2026-01-01T23:59:58.120000000Z"),
             ("02:30", "2026-01-02T02:30:00.000000000Z"),
             ("02:30:01", "2026-01-02T02:30:01.000000000Z"),
             ("5s", "2026-01-02T03:04:00.000000000Z"),

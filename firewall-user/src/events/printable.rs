@@ -23,6 +23,26 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The same for a line of JSON, whose strings alone can hold such characters: with escapes of JSON's, so that it says what
+/// it said.
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    if json.chars().all(is_seen) {
+        return Cow::Borrowed(json);
+    }
+    let mut shown = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if is_seen(character) {
+            shown.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                shown += &format!("\\u{unit:04x}");
+            }
+        }
+    }
+    Cow::Owned(shown)
+}
+
 /// Whether the standard library, which knows Unicode's tables, would print it as it is. It escapes quotes and the
 /// backslash for the sake of syntax alone.
 fn is_seen(character: char) -> bool {
@@ -69,6 +89,14 @@ mod tests {
             };
             prop_assert!(!shown.chars().any(obeyed), "{shown:?}");
             prop_assert_eq!(printable(&shown), shown.as_ref());
+        }
+
+        #[test]
+        fn json_says_what_it_said(text in any::<String>()) {
+            let json = serde_json::to_string(&text).unwrap();
+            let shown = printable_json(&json);
+            prop_assert!(shown.chars().all(is_seen), "{shown:?}");
+            prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
         }
 
         #[test]

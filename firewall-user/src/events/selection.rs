@@ -7,7 +7,10 @@ use firewall_common::{event::EventKind, filter::FilterId, reason::Reason};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
+use super::{
+    Moment,
+    words::{short_kind, short_reason},
+};
 use crate::{error::BadInput, event::Event};
 
 /// What is asked of an event, as it was given. All of it has to hold. Of several values of one criterion one has to,
@@ -230,21 +233,26 @@ fn moment(
 /// What the controller says itself is an event of this kind.
 const CONTROL: &str = "control";
 
+/// By its name, or by what people read for it.
 fn kind(text: &str) -> Result<String, String> {
     let names: Vec<_> = EventKind::ALL.iter().map(|kind| kind.name()).chain([CONTROL]).collect();
-    if !names.contains(&text) {
+    let is = |name: &&&str| **name == text || short_kind(name).eq_ignore_ascii_case(text);
+    let Some(name) = names.iter().find(is) else {
         return Err(format!("there is no such event; there are {}", names.join(", ")));
-    }
-    Ok(text.to_owned())
+    };
+    Ok((*name).to_owned())
 }
 
-/// By its name, with or without what all names begin with, or by its number.
+/// By its name, with or without what all names begin with and many end with, or by its number.
 fn reason(text: &str) -> Result<&'static str, String> {
     let name = text.to_ascii_uppercase();
     let code = text.strip_prefix("0x").and_then(|digits| u32::from_str_radix(digits, 16).ok());
     let is = |reason: &&Reason| {
         let known = reason.name();
-        known == name || known.strip_prefix("FWX_E_") == Some(&name) || Some(reason.code()) == code
+        known == name
+            || known.strip_prefix("FWX_E_") == Some(&name)
+            || short_reason(known) == name
+            || Some(reason.code()) == code
     };
     if let Some(reason) = Reason::ALL.iter().find(is) {
         return Ok(reason.name());
@@ -322,8 +330,10 @@ mod tests {
     fn each_criterion_and_its_opposite() {
         for (option, applies, does_not) in [
             ("event", "packet_dropped", "connection_opened"),
+            ("event", "drop", "kill"),
             ("reason", "FWX_E_TCP_NOT_SYN_PACKET_DROPPED", "FWX_E_CONNECTION_KILLED"),
             ("reason", "tcp_not_syn_packet_dropped", "LAND_ATTACK_DROPPED"),
+            ("reason", "tcp_not_syn", "ips_detected"),
             ("reason", "0xC0040017", "0x80074e24"),
             ("network", "10.2.0.0/16", "10.1.0.0/16"),
             ("network", "fd00:1::2", "fd00:1::3"),
@@ -377,7 +387,7 @@ mod tests {
         for (option, value, said) in [
             ("since", "yesterday", "no time"),
             ("event", "dropped", "there are connection_opened"),
-            ("reason", "not_syn", "did you mean FWX_E_TCP_NOT_SYN_PACKET_DROPPED?"),
+            ("reason", "not_syn_packet", "did you mean FWX_E_TCP_NOT_SYN_PACKET_DROPPED?"),
             ("reason", "no such thing", "fwx status"),
             ("network", "10.1.0.0/33", "not a prefix"),
             ("port", "65536", "not a number"),

@@ -4,11 +4,9 @@
 //! then, if it follows, those that come. docs/events.md says it for programs that are none of fwx's.
 
 mod client;
-mod print;
 mod protocol;
 mod server;
 
 pub use client::Events;
-pub use print::print;
 pub use protocol::Request;
 pub use server::{listen, serve};

@@ -1,0 +1,89 @@
+//! Where events come from: the controller, and if one follows, the one after it.
+
+use std::{io, time::Duration};
+
+use anyhow::Result;
+use firewall_user::{
+    event::{Event, epoch_ns, rfc3339},
+    instance::Instance,
+    subscribe::{Events, Request},
+};
+
+/// How often a controller is looked for while there is none.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Events of an instance.
+pub(super) struct Source<'a> {
+    instance: &'a Instance,
+    request: Request,
+    /// `None`: the controller went away and another one is waited for.
+    events: Option<Events>,
+    /// When the last event was that came.
+    newest: Option<i128>,
+    /// Why there is no controller, as it was said last.
+    said: String,
+}
+
+impl<'a> Source<'a> {
+    /// Asks the controller.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it may not be asked.
+    pub(super) async fn ask(instance: &'a Instance, request: Request) -> Result<Self> {
+        let events = Some(Events::ask(instance, &request).await?);
+        Ok(Self { instance, request, events, newest: None, said: String::new() })
+    }
+
+    pub(super) fn follows(&self) -> bool {
+        self.request.follow
+    }
+
+    /// The next event. `None`: there are no more; who follows waits instead, also for another controller.
+    ///
+    /// May be cancelled without losing one.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>> {
+        loop {
+            let Some(events) = &mut self.events else {
+                tokio::time::sleep(RETRY).await;
+                self.ask_again().await;
+                continue;
+            };
+            match events.next().await {
+                Ok(Some(event)) => {
+                    self.newest = self.newest.max(epoch_ns(&event.timestamp));
+                    return Ok(Some(event));
+                }
+                Ok(None) if !self.request.follow => return Ok(None),
+                Ok(None) => {}
+                // It was killed.
+                Err(error) if self.request.follow && error.is::<io::Error>() => {}
+                Err(error) => return Err(error),
+            }
+            self.events = None;
+            eprintln!("fwx: the controller went away; waiting for the next one (Ctrl-C ends)");
+        }
+    }
+
+    /// Asks whatever controller there is now for what came behind the newest event that was seen.
+    async fn ask_again(&mut self) {
+        if let Some(newest) = self.newest {
+            self.request.last = None;
+            self.request.criteria.since = Some(rfc3339(newest + 1));
+        }
+        match Events::ask(self.instance, &self.request).await {
+            Ok(events) => {
+                self.events = Some(events);
+                self.said.clear();
+                eprintln!("fwx: there is a controller again");
+            }
+            Err(error) => {
+                let reason = format!("{error:#}");
+                if reason != self.said {
+                    eprintln!("fwx: {reason}");
+                    self.said = reason;
+                }
+            }
+        }
+    }
+}
