@@ -26,11 +26,12 @@ use crate::{
     bring_up::{Wanted, bring_up},
     comings::{Comings, LinkChanges},
     event::{CONTROLLER_CPU, Event, Names, rfc3339},
+    export::{Board, Exports},
     housekeeping::{Housekeeping, Notice},
     hub::Hub,
     instance::{ControllerLock, Instance, State, Written},
     link,
-    metrics::{Exports, Parts, Source},
+    metrics::{Parts, Source},
     ring::{Rings, Watch, monotonic_epoch_ns},
     subscribe,
     sweep::Gone,
@@ -130,6 +131,7 @@ struct Controller {
     last_own_event: u64,
     housekeeping: Housekeeping,
     metrics: Source,
+    exports: Exports,
     kernel_log: Option<KernelLog>,
 }
 
@@ -155,12 +157,15 @@ impl Controller {
         let names = Names::of(instance, &state);
         let housekeeping = Housekeeping::new(instance, &state, timeouts)?;
         let hub = Arc::default();
+        let board = Arc::<Board>::default();
         let metrics = Source::new(Parts {
             instance: instance.clone(),
             census: housekeeping.census(),
             hub: Arc::clone(&hub),
-            exports: Exports::default(),
+            exports: Arc::clone(&board),
         });
+        let name = instance.name().to_owned();
+        let exports = Exports::new(name, Arc::clone(&hub), metrics.clone(), board);
         let mut controller = Self {
             instance: instance.clone(),
             written: instance.written(),
@@ -176,9 +181,11 @@ impl Controller {
             last_own_event: 0,
             housekeeping,
             metrics,
+            exports,
             kernel_log,
         };
         controller.bindings = controller.read_bindings()?;
+        controller.exports.set(&controller.state.exports)?;
         Ok(controller)
     }
 
@@ -288,6 +295,14 @@ impl Controller {
                 file.as_deref().unwrap_or("built in"),
                 self.state.rules_in_force.len()
             ))?;
+        }
+        if before.exports != self.state.exports {
+            self.exports.set(&self.state.exports)?;
+            let names: Vec<_> = self.state.exports.iter().map(|it| it.name.as_str()).collect();
+            self.tell(match names.as_slice() {
+                [] => "events and metrics are sent to nobody any more".to_owned(),
+                names => format!("events and metrics are sent to: {}", names.join(", ")),
+            })?;
         }
         if before.shadow != self.state.shadow {
             self.tell(match &self.state.shadow {

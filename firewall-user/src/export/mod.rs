@@ -4,6 +4,7 @@
 //! dead loses its own events, which are counted, and holds up nobody.
 
 mod batch;
+mod board;
 mod clock;
 mod connection;
 mod fields;
@@ -12,8 +13,11 @@ mod json;
 mod otlp;
 mod settings;
 mod severity;
+mod supervisor;
 mod syslog;
 
+pub use board::{Board, ExportStatus};
 pub use health::{Condition, Health};
 pub use settings::{Endpoint, Export, Facility, Target, Transport};
 pub use severity::Severity;
+pub use supervisor::Exports;

@@ -5,14 +5,14 @@ use anyhow::Result;
 use super::{
     Definition, Metric,
     definitions::{
-        BUILD, EXPORT_FAILED, EXPORT_SENT, EXPORT_UP, INTERFACE_UP, POLICY, POLICY_ON_TRIAL,
-        POLICY_PENDING, POLICY_RULES, POLICY_TIME,
+        BUILD, EXPORT_FAILED, EXPORT_LOST, EXPORT_SENT, EXPORT_UP, INTERFACE_UP, POLICY,
+        POLICY_ON_TRIAL, POLICY_PENDING, POLICY_RULES, POLICY_TIME,
     },
     kernel::flag,
 };
 use crate::{
     apply::Pending,
-    export::Condition,
+    export::ExportStatus,
     instance::{Instance, State},
 };
 
@@ -43,16 +43,14 @@ fn interfaces(state: &State) -> Metric {
     INTERFACE_UP.with(attached.chain(awaited))
 }
 
-pub(super) fn exports(conditions: &[(String, &'static str, Condition)]) -> Vec<Metric> {
-    let metric =
-        |definition: Definition, value: fn(&Condition) -> f64| {
-            definition.with(conditions.iter().map(|(name, kind, condition)| {
-                ([name.clone(), (*kind).to_owned()], value(condition))
-            }))
-        };
+pub(super) fn exports(exports: &[ExportStatus]) -> Vec<Metric> {
+    let metric = |definition: Definition, value: fn(&ExportStatus) -> f64| {
+        definition.with(exports.iter().map(|it| ([it.name.clone(), it.kind.clone()], value(it))))
+    };
     vec![
-        metric(EXPORT_UP, |it| flag(it.failure.is_none())),
-        metric(EXPORT_SENT, |it| it.sent as f64),
-        metric(EXPORT_FAILED, |it| it.failed as f64),
+        metric(EXPORT_UP, |it| flag(it.condition.failure.is_none())),
+        metric(EXPORT_SENT, |it| it.condition.sent as f64),
+        metric(EXPORT_FAILED, |it| it.condition.failed as f64),
+        metric(EXPORT_LOST, |it| it.lost as f64),
     ]
 }

@@ -143,6 +143,8 @@ definitions! {
         "Events that an export sent, or requests that it answered.";
     EXPORT_FAILED = Counter "fwx_export_failed_total" ["export", "kind"]
         "Events that an export could not send.";
+    EXPORT_LOST = Counter "fwx_export_lost_total" ["export", "kind"]
+        "Events that an export was too slow for.";
 
     INTERFACE_UP = Gauge "fwx_interface_up" ["interface", "ingress", "egress"]
         "1: programs are on an interface, attached in these ways; 0: it is awaited.";

@@ -15,7 +15,7 @@ mod process;
 mod source;
 
 pub use definitions::Definition;
-pub use source::{Exports, Parts, Source};
+pub use source::{Parts, Source};
 
 /// One metric with all its values.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,14 +10,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::watch;
 
 use super::{Metric, census, controller, events, kernel, process};
-use crate::{
-    apply::History,
-    census::Census,
-    export::{Condition, Health},
-    hub::Hub,
-    instance::Instance,
-    status,
-};
+use crate::{apply::History, census::Census, export::Board, hub::Hub, instance::Instance, status};
 
 /// Reads the metrics of an instance that is up. Copies are the same source.
 #[derive(Clone, Debug)]
@@ -40,7 +33,7 @@ pub struct Parts {
     /// Where events are told.
     pub hub: Arc<Mutex<Hub>>,
     /// The exports that run.
-    pub exports: Exports,
+    pub exports: Arc<Board>,
 }
 
 impl Source {
@@ -53,11 +46,6 @@ impl Source {
     /// Notes that another policy came in force just now.
     pub fn policy_changed(&self) {
         self.0.policy_since.store(now(), Relaxed);
-    }
-
-    /// The list of exports that it reads, for who runs them.
-    pub fn exports(&self) -> &Exports {
-        &self.0.parts.exports
     }
 
     /// Every metric as it is now; what would take a walk over the flow tables is that of the last sweep.
@@ -80,40 +68,10 @@ impl Inner {
         metrics.extend(events::metrics(&tables, hub)?);
         let taken = census.borrow().clone();
         metrics.extend(taken.iter().flat_map(|census| census::metrics(&state, census)));
-        metrics.extend(controller::exports(&exports.conditions()));
+        metrics.extend(controller::exports(&exports.read()));
         metrics.extend(controller::metrics(instance, &state, self.policy_since.load(Relaxed))?);
         metrics.extend(process::metrics()?);
         Ok(metrics)
-    }
-}
-
-/// The exports that run, told by who runs them and read by who asks. Copies are the same list.
-#[derive(Clone, Debug, Default)]
-pub struct Exports(Arc<Mutex<Vec<Running>>>);
-
-#[derive(Debug)]
-struct Running {
-    name: String,
-    kind: &'static str,
-    health: Arc<Health>,
-}
-
-impl Exports {
-    /// From now on these run: name, kind and health of each.
-    pub fn set(&self, exports: impl IntoIterator<Item = (String, &'static str, Arc<Health>)>) {
-        let running = |(name, kind, health)| Running { name, kind, health };
-        // Only this file locks it, and nothing here panics meanwhile.
-        if let Ok(mut list) = self.0.lock() {
-            *list = exports.into_iter().map(running).collect();
-        }
-    }
-
-    /// Name and kind of each, and how it is doing.
-    pub fn conditions(&self) -> Vec<(String, &'static str, Condition)> {
-        let Ok(list) = self.0.lock() else { return Vec::new() };
-        list.iter()
-            .map(|Running { name, kind, health }| (name.clone(), *kind, health.condition()))
-            .collect()
     }
 }
 

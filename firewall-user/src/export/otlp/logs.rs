@@ -14,6 +14,7 @@ use opentelemetry_proto::tonic::{
 use super::value::{Attributes, any, scope};
 use crate::{
     event::{Event, Filter, Tcp, Totals},
+    events::sentence,
     export::{Severity, clock},
 };
 
@@ -59,10 +60,7 @@ const fn severity_number(severity: Severity) -> SeverityNumber {
 fn body(event: &Event) -> String {
     match &event.message {
         Some(message) if event.event == "control" => message.clone(),
-        _ => {
-            let line = event.line();
-            line.strip_prefix(&event.timestamp).unwrap_or(&line).trim_start().to_owned()
-        }
+        _ => sentence(event),
     }
 }
 

@@ -38,14 +38,18 @@ const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// `to` is no address.
-pub(super) async fn run(
+pub(super) async fn run<R, F>(
     instance: String,
     to: String,
     period: Duration,
     feed: Feed,
-    read: impl AsyncFn() -> Result<Vec<Metric>>,
+    read: R,
     health: Arc<Health>,
-) -> Result<()> {
+) -> Result<()>
+where
+    R: Fn() -> F + Sync,
+    F: Future<Output = Result<Vec<Metric>>> + Send,
+{
     let collector = to.parse().with_context(|| format!("cannot send to {to}"))?;
     let sender =
         Sender { resource: value::resource(&instance), collector, pace: Pace::USUAL, health };
@@ -61,7 +65,11 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(&self, feed: Feed, period: Duration, read: impl AsyncFn() -> Result<Vec<Metric>>) {
+    async fn run<R, F>(&self, feed: Feed, period: Duration, read: R)
+    where
+        R: Fn() -> F + Sync,
+        F: Future<Output = Result<Vec<Metric>>> + Send,
+    {
         tokio::select! {
             () = self.send_events(feed) => {}
             () = self.send_metrics(period, read) => {}
@@ -87,7 +95,11 @@ impl Sender {
         }
     }
 
-    async fn send_metrics(&self, period: Duration, read: impl AsyncFn() -> Result<Vec<Metric>>) {
+    async fn send_metrics<R, F>(&self, period: Duration, read: R)
+    where
+        R: Fn() -> F + Sync,
+        F: Future<Output = Result<Vec<Metric>>> + Send,
+    {
         let mut courier = self.courier(Signal::Metrics);
         let mut readings = metrics::Readings::default();
         let mut ticks = interval(period);

@@ -9,7 +9,10 @@ use time::{
 };
 
 use super::super::{Facility, Severity, fields::fields};
-use crate::{event::Event, events::printable};
+use crate::{
+    event::Event,
+    events::{printable, sentence},
+};
 
 /// The structured data's name. A name of one's own needs a registered number behind the `@`, and this project has none.
 /// 32473 is nobody's: it is kept for examples (RFC 5612), so the name says no more than what stands before it.
@@ -63,8 +66,7 @@ pub(super) fn message(event: &Event, facility: Facility, sender: &Sender, limit:
     );
     let structured = structured_data(event, limit - message.len());
     message += &structured;
-    let line = event.line();
-    let line = printable(&line);
+    let line = sentence(event);
     // A line of which almost nothing is left says nothing that the fields do not.
     if message.len() + 1 + line.len() <= limit || message.len() + NAME_MAX < limit {
         let room = limit - message.len() - 1;

@@ -1,0 +1,114 @@
+//! Which exports run: those of the policy in force, each in a task of its own.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::{
+    Export, Health, Target,
+    board::{Board, Entry},
+    json, otlp, syslog,
+};
+use crate::{
+    hub::{Feed, Hub},
+    metrics::Source,
+};
+
+/// How long exports may take to send what waits when the controller ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The exports that run.
+#[derive(Debug)]
+pub struct Exports {
+    /// Name of the instance.
+    instance: String,
+    hub: Arc<Mutex<Hub>>,
+    source: Source,
+    board: Arc<Board>,
+    running: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    entry: Entry,
+    task: JoinHandle<()>,
+}
+
+impl Exports {
+    /// None yet. They read events from `hub` and metrics from `source`; `board` is told how they are doing.
+    pub fn new(instance: String, hub: Arc<Mutex<Hub>>, source: Source, board: Arc<Board>) -> Self {
+        Self { instance, hub, source, board, running: Vec::new() }
+    }
+
+    /// Has those run that are `wanted` and no others. One that is as it was goes on with what waits in it.
+    ///
+    /// # Errors
+    ///
+    /// None can run any more, because a task failed while it held the events.
+    pub fn set(&mut self, wanted: &[Export]) -> Result<()> {
+        let mut before = std::mem::take(&mut self.running);
+        for export in wanted {
+            let known = before.iter().position(|it| it.entry.export == *export);
+            let running = match known {
+                Some(index) => before.swap_remove(index),
+                None => self.start(export)?,
+            };
+            self.running.push(running);
+        }
+        // A place that one of them had may be another's now.
+        before.iter().for_each(|gone| gone.task.abort());
+        self.board.set(self.running.iter().map(|running| running.entry.clone()).collect());
+        Ok(())
+    }
+
+    /// Lets them send what waits, once the hub has no more for them, and ends them.
+    pub async fn end(self) {
+        for mut running in self.running {
+            // Whatever it waits for, the controller ends.
+            if timeout(FAREWELL, &mut running.task).await.is_err() {
+                running.task.abort();
+            }
+        }
+    }
+
+    fn start(&self, export: &Export) -> Result<Running> {
+        let Ok(hub) = self.hub.lock() else {
+            bail!("a subscriber's task failed while it held the events");
+        };
+        let selection = export.criteria.selection(0)?;
+        let feed = hub.feed(selection);
+        let entry = Entry { export: export.clone(), health: Arc::default(), lost: feed.lost() };
+        let task = self.spawn(&export.target, feed, Arc::clone(&entry.health));
+        Ok(Running { entry, task })
+    }
+
+    fn spawn(&self, target: &Target, feed: Feed, health: Arc<Health>) -> JoinHandle<()> {
+        let source = self.source.clone();
+        match target.clone() {
+            Target::Json { file } => tokio::spawn(json::run(file, feed, health)),
+            Target::Syslog { to, facility } => {
+                tokio::spawn(syslog::run(to, facility, feed, health))
+            }
+            Target::Otlp { to, interval_s } => {
+                let interval = Duration::from_secs(interval_s);
+                let instance = self.instance.clone();
+                tokio::spawn(async move {
+                    let read = || source.read();
+                    let told = Arc::clone(&health);
+                    if let Err(error) = otlp::run(instance, to, interval, feed, read, health).await
+                    {
+                        told.failed(0, format!("{error:#}"));
+                    }
+                })
+            }
+            Target::Prometheus { .. } | Target::Ipfix { .. } => {
+                health.failed(0, "this build has no such export".to_owned());
+                tokio::spawn(async {})
+            }
+        }
+    }
+}
