@@ -45,6 +45,8 @@ const DIRECTIONS: [&str; 2] = ["original", "reply"];
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::event::{Captured, Filter, Link, Tcp, Totals};
 
@@ -113,5 +115,37 @@ pub(super) mod tests {
         assert!(fields.iter().all(|(name, _)| !name.starts_with("packet_")));
         assert!(fields.iter().all(|(name, _)| name.len() <= 32
             && !name.contains(|letter: char| { !letter.is_ascii_lowercase() && letter != '_' })));
+    }
+
+    /// The names of what has no fields of its own, with dots.
+    fn leaves(name: &str, value: &Value, found: &mut BTreeSet<String>) {
+        let Value::Object(members) = value else {
+            found.insert(name.to_owned());
+            return;
+        };
+        for (member, value) in members {
+            let dot = if name.is_empty() { "" } else { "." };
+            leaves(&format!("{name}{dot}{member}"), value, found);
+        }
+    }
+
+    #[test]
+    fn the_documentation_has_the_common_schemas_name_of_each_field() {
+        let text = include_str!("../../../docs/exports.md");
+        let (_, section) = text.split_once("| field | ECS | value |").unwrap();
+        let (table, _) = section.split_once("\n\n").unwrap();
+        let rows = table.lines().filter(|row| row.starts_with("| `"));
+        let documented: Vec<_> = rows
+            .map(|row| {
+                let mut cells = row.split(" | ");
+                let field = cells.next().unwrap().trim_start_matches("| ").trim_matches('`');
+                assert!(cells.next().unwrap().starts_with('`'), "{row}");
+                field.to_owned()
+            })
+            .collect();
+        let mut there = BTreeSet::new();
+        leaves("", &serde_json::to_value(full()).unwrap(), &mut there);
+        assert_eq!(documented.len(), there.len());
+        assert_eq!(documented.into_iter().collect::<BTreeSet<_>>(), there);
     }
 }
