@@ -33,8 +33,8 @@ pub mod tun;
 pub mod wait;
 
 pub use fwx::{
-    Binding, Connection, Controller, Event, FamilyFlows, Finding, Flows, Fwx, InterfaceStatus,
-    Mode, Outcome, Packets, Pending, Pinhole, Pinholes, Status, find_binary,
+    Binding, Connection, Controller, Event, ExportStatus, FamilyFlows, Finding, Flows, Fwx,
+    InterfaceStatus, Mode, Outcome, Packets, Pending, Pinhole, Pinholes, Status, find_binary,
 };
 pub use host::{Host, Interface};
 pub use packet::{Mac, Packet};

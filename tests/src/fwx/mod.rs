@@ -2,6 +2,7 @@
 //! drives it, by its commands.
 
 mod output;
+mod publish;
 
 use std::{env, fmt, path::PathBuf, process::Command};
 
@@ -10,8 +11,8 @@ use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 pub use self::output::{
-    Binding, Connection, Controller, Event, FamilyFlows, Finding, Flows, InterfaceStatus, Packets,
-    Pending, Pinhole, Pinholes, Status,
+    Binding, Connection, Controller, Event, ExportStatus, FamilyFlows, Finding, Flows,
+    InterfaceStatus, Packets, Pending, Pinhole, Pinholes, Status,
 };
 use crate::{
     cleanup::{self, Leftover},

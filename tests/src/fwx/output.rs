@@ -39,6 +39,24 @@ pub struct Status {
     /// The shortcut so far.
     #[serde(default)]
     pub shortcut: Shortcut,
+    /// Where events and metrics go.
+    #[serde(default)]
+    pub exports: Vec<ExportStatus>,
+}
+
+/// An export and how it is doing.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ExportStatus {
+    /// Its name.
+    pub name: String,
+    /// What went out.
+    pub sent: u64,
+    /// What did not.
+    pub failed: u64,
+    /// What came faster than it went out.
+    pub lost: u64,
+    /// Why nothing can be sent now.
+    pub failure: Option<String>,
 }
 
 /// A policy that waits for `fwx confirm`.

@@ -15,6 +15,7 @@ pub mod player;
 pub mod postfix;
 pub mod pusher;
 pub mod recorder;
+pub mod rsyslog;
 pub mod stray;
 pub mod viewer;
 
