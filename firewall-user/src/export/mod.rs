@@ -10,6 +10,7 @@ mod connection;
 mod exposition;
 mod fields;
 mod health;
+mod ipfix;
 mod json;
 mod otlp;
 pub mod prometheus;

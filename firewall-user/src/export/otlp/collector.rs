@@ -18,6 +18,8 @@ use prost::Message;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tokio::{net::TcpStream, time::timeout};
 
+use crate::events::printable;
+
 /// Where a collector listens that says nothing else.
 const DEFAULT_PORT: u16 = 4318;
 /// The content type of requests and answers.
@@ -215,8 +217,8 @@ fn wait(text: &str, now: OffsetDateTime) -> Option<Duration> {
 
 /// Text of the collector's as it may be repeated: short, and without control characters.
 pub(super) fn shown(text: &str) -> String {
-    let printable = |character: char| if character.is_control() { ' ' } else { character };
-    text.chars().map(printable).take(REASON_MAX).collect::<String>().trim().to_owned()
+    let start: String = text.chars().take(REASON_MAX).collect();
+    printable(start.trim()).into_owned()
 }
 
 #[cfg(test)]
@@ -286,7 +288,7 @@ mod tests {
         let message = format!("bad\x1b[2J\n{}", "x".repeat(1_000));
         let body = Status { code: 3, message }.encode_to_vec();
         let why = judge::<Answer>(StatusCode::BAD_REQUEST, None, &body).unwrap_err().why;
-        assert!(why.starts_with("400 Bad Request: bad [2J x"), "{why}");
+        assert!(why.starts_with("400 Bad Request: bad\\u{1b}[2J\\nx"), "{why}");
         assert!(why.len() < 300 && !why.chars().any(char::is_control), "{why}");
         let garbage = judge::<Answer>(StatusCode::BAD_REQUEST, None, b"<html>").unwrap_err();
         assert_eq!(garbage.why, "400 Bad Request");
