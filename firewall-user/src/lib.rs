@@ -55,3 +55,4 @@ pub mod subscribe;
 pub mod sweep;
 pub mod tables;
 pub mod takeover;
+pub mod top;

@@ -92,13 +92,24 @@ pub struct Status {
 }
 
 /// The controller.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct ControllerStatus {
     /// Whether one runs and serves events.
     pub running: bool,
     /// Its process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
+}
+
+impl ControllerStatus {
+    /// Whether one runs now.
+    pub(crate) fn look(instance: &Instance) -> Self {
+        Self {
+            // One that is still attaching serves nobody yet.
+            running: UnixStream::connect(instance.socket()).is_ok(),
+            pid: instance.controller().flatten(),
+        }
+    }
 }
 
 /// Flows by address family.
@@ -130,7 +141,7 @@ pub struct FamilyFlows {
 }
 
 /// A number for each direction.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Traffic {
     /// Coming in.
     pub ingress: u64,
@@ -175,11 +186,7 @@ pub enum Port {
 
 /// Looks at an instance, up or not.
 pub fn status(instance: &Instance) -> Result<Status> {
-    let controller = ControllerStatus {
-        // One that is still attaching serves nobody yet.
-        running: UnixStream::connect(instance.socket()).is_ok(),
-        pid: instance.controller().flatten(),
-    };
+    let controller = ControllerStatus::look(instance);
     let name = instance.name().to_owned();
     // Pins without a state: somebody emptied /run. The programs enforce all the same.
     let state = if instance.is_up() { Some(instance.state()?.unwrap_or_default()) } else { None };

@@ -10,6 +10,7 @@ mod out;
 mod replay;
 mod rules;
 mod shadow;
+mod top;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -124,6 +125,9 @@ enum Command {
     /// Events of the controller's: what it remembers, and with --follow what comes
     #[command(after_help = events::EXAMPLES)]
     Events(Box<events::Events>),
+    /// A screen: flows by rate, drops over time, filters to toggle, and the log
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Top),
     /// What the firewall would do with the packets of a capture (pcap or pcapng), in the capture's time
     #[command(
         after_help = "Examples:\n  fwx replay camera.pcap -o json\n  fwx replay camera.pcap \
@@ -269,6 +273,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             conn::run(&instance, command)?;
         }
         Command::Events(command) => events::run(&instance, *command).await?,
+        Command::Top(command) => top::run(&instance, command).await?,
         Command::Rules(command) => {
             need_root()?;
             rules::run(&instance, command)?;

@@ -11,7 +11,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use super::{
     Export, Health, Target,
     board::{Board, Entry},
-    json, otlp, syslog,
+    ipfix, json, otlp, prometheus, syslog,
 };
 use crate::{
     hub::{Feed, Hub},
@@ -89,26 +89,38 @@ impl Exports {
     fn spawn(&self, target: &Target, feed: Feed, health: Arc<Health>) -> JoinHandle<()> {
         let source = self.source.clone();
         match target.clone() {
+            // It fetches, and is told no events.
+            Target::Prometheus { listen } => {
+                drop(feed);
+                tokio::spawn(prometheus::run(listen, source, health))
+            }
             Target::Json { file } => tokio::spawn(json::run(file, feed, health)),
             Target::Syslog { to, facility } => {
                 tokio::spawn(syslog::run(to, facility, feed, health))
             }
             Target::Otlp { to, interval_s } => {
-                let interval = Duration::from_secs(interval_s);
                 let instance = self.instance.clone();
-                tokio::spawn(async move {
-                    let read = || source.read();
-                    let told = Arc::clone(&health);
-                    if let Err(error) = otlp::run(instance, to, interval, feed, read, health).await
-                    {
-                        told.failed(0, format!("{error:#}"));
-                    }
-                })
+                let interval = Duration::from_secs(interval_s);
+                let read = move || {
+                    let source = source.clone();
+                    async move { source.read().await }
+                };
+                let told = Arc::clone(&health);
+                let run = otlp::run(instance, to, interval, feed, read, health);
+                tokio::spawn(async move { note(run.await, &told) })
             }
-            Target::Prometheus { .. } | Target::Ipfix { .. } => {
-                health.failed(0, "this build has no such export".to_owned());
-                tokio::spawn(async {})
+            Target::Ipfix { to, domain } => {
+                let told = Arc::clone(&health);
+                let run = ipfix::run(to, domain, feed, health);
+                tokio::spawn(async move { note(run.await, &told) })
             }
         }
+    }
+}
+
+/// Has `health` say why an export cannot run at all.
+fn note(ended: Result<()>, health: &Health) {
+    if let Err(error) = ended {
+        health.failed(0, format!("{error:#}"));
     }
 }

@@ -10,8 +10,19 @@ use crate::{bad_input, events::Criteria};
 
 /// What can stand before the `=`.
 const KEYS: [&str; 13] = [
-    "since", "until", "event", "reason", "network", "src", "dst", "port", "protocol", "interface",
-    "rule", "filter", "flow",
+    "since",
+    "until",
+    "event",
+    "reason",
+    "network",
+    "src",
+    "dst",
+    "port",
+    "protocol",
+    "interface",
+    "rule",
+    "filter",
+    "flow",
 ];
 
 /// What `line` asks for; nothing is asked for by an empty one.
@@ -39,7 +50,9 @@ fn take_word(criteria: &mut Criteria, word: &str) -> Result<()> {
         bad_input!("{key}=: a value is missing");
     }
     let list = match key {
-        "since" | "until" if negated => bad_input!("{key} has no opposite: the other of both is it"),
+        "since" | "until" if negated => {
+            bad_input!("{key} has no opposite: the other of both is it")
+        }
         "since" => return set_once(&mut criteria.since, key, value),
         "until" => return set_once(&mut criteria.until, key, value),
         "event" => &mut criteria.event,

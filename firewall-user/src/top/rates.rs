@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use firewall_common::flow::Flow;
+use serde::Serialize;
 
 /// Flows that are remembered from one look to the next, at most: some 50 MB. Of those beyond it, the ones that were
 /// there at the look before have no rate.
@@ -31,7 +32,7 @@ struct Counted {
 }
 
 /// How fast a flow is, both directions together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Rate {
     /// Bits of its IP packets in a second.
     pub bits_per_s: u64,

@@ -1,0 +1,259 @@
+use std::collections::BTreeMap;
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::super::{
+    change::To,
+    data::Heard,
+    keys::Action,
+    look::{Look, Order, Walked},
+    once::lines,
+    samples,
+};
+use super::*;
+
+const PLAIN: Theme = Theme { coloured: false, unicode: false };
+const RICH: Theme = Theme { coloured: true, unicode: true };
+const USUAL: [u16; 2] = [80, 24];
+
+fn story() -> Model {
+    let mut model = Model::new(Order::Rate, String::new());
+    for look in [
+        Look::Figures(Ok(samples::figures())),
+        Look::Walked(Ok(samples::walked())),
+        Look::Figures(Ok(samples::figures_later())),
+    ] {
+        model.take_look(look);
+    }
+    model.take_heard(Heard::Taken);
+    let events = vec![samples::control(1), samples::kill(2), samples::drop(3, 2)];
+    model.take_heard(Heard::Events(events));
+    model
+}
+
+fn press(model: &mut Model, actions: &[Action]) {
+    for action in actions {
+        model.act(*action, 0);
+    }
+}
+
+fn shows(model: &Model, theme: Theme, size: [u16; 2], expected: Expect) {
+    expected.assert_eq(&lines(model, theme, size).unwrap());
+}
+
+#[test]
+fn the_story_on_a_usual_terminal() {
+    shows(&story(), RICH, USUAL, expect![[""]]);
+}
+
+#[test]
+fn the_story_on_a_large_terminal() {
+    shows(&story(), RICH, [120, 40], expect![[""]]);
+}
+
+#[test]
+fn the_story_in_ascii_on_the_smallest_terminal() {
+    let mut model = story();
+    press(&mut model, &[Action::PreviousPane]);
+    shows(&model, PLAIN, [WIDTH_MIN, HEIGHT_MIN], expect![[""]]);
+}
+
+#[test]
+fn a_question_before_a_filter_is_changed() {
+    let mut model = story();
+    press(&mut model, &[Action::NextPane, Action::NextPane, Action::Bind(To::Monitor)]);
+    shows(&model, RICH, USUAL, expect![[""]]);
+}
+
+#[test]
+fn a_filter_line_with_a_fault() {
+    let mut model = story();
+    press(&mut model, &[Action::Zoom, Action::EditLine]);
+    press(&mut model, &"port=http".chars().map(Action::Type).collect::<Vec<_>>());
+    press(&mut model, &[Action::Submit]);
+    shows(&model, PLAIN, [80, 16], expect![[""]]);
+}
+
+#[test]
+fn an_event_in_full() {
+    let mut model = story();
+    press(&mut model, &[Action::PreviousPane, Action::Up, Action::Enter]);
+    shows(&model, RICH, USUAL, expect![[""]]);
+}
+
+#[test]
+fn help() {
+    let mut model = story();
+    press(&mut model, &[Action::Help]);
+    shows(&model, RICH, USUAL, expect![[""]]);
+}
+
+#[test]
+fn what_asks_for_attention() {
+    let mut model = story();
+    let mut figures = samples::figures_later();
+    figures.at += 1_000_000_000;
+    figures.controller = Default::default();
+    figures.syn_attack_since = Some("2026-01-02T03:00:00.000000000Z".to_owned());
+    figures.timeouts_shortened = true;
+    model.take_look(Look::Figures(Ok(figures)));
+    let mut walked = samples::walked();
+    walked.tables[0].percent = 91;
+    (walked.flows_met, walked.flows_without_rate) = (1_234_567, 200_000);
+    walked.took = std::time::Duration::from_millis(1_250);
+    model.take_look(Look::Walked(Ok(walked)));
+    model.take_heard(Heard::Ended("no controller runs for the instance \"gw\"".to_owned()));
+    press(&mut model, &[Action::Pause]);
+    shows(&model, PLAIN, USUAL, expect![[""]]);
+}
+
+#[test]
+fn before_anything_was_read_and_when_the_instance_is_down() {
+    let mut model = Model::default();
+    let empty = lines(&model, PLAIN, USUAL).unwrap();
+    for said in ["reading the flow tables", "nothing was dropped", "asking the controller"] {
+        assert!(empty.contains(said), "{said}:\n{empty}");
+    }
+    model.take_look(Look::Figures(Err("the instance \"gw\" is not up".to_owned())));
+    model.take_look(Look::Walked(Ok(Walked::default())));
+    let down = lines(&model, PLAIN, USUAL).unwrap();
+    assert!(down.contains("is not up") && down.contains("no flows"), "{down}");
+}
+
+#[test]
+fn too_small_a_terminal_is_told_so() {
+    let shown = lines(&story(), PLAIN, [40, 10]).unwrap();
+    assert!(shown.contains("40 x 10 is too small"), "{shown}");
+    assert!(shown.contains("fwx top needs 60 x 16"), "{shown}");
+}
+
+#[test]
+fn without_colours_there_are_none() {
+    let coloured = |theme| {
+        let mut terminal =
+            ratatui::Terminal::new(ratatui::backend::TestBackend::new(120, 40)).unwrap();
+        terminal.draw(|frame| draw(frame, &story(), theme)).unwrap();
+        let buffer = terminal.backend().buffer();
+        buffer.content.iter().any(|cell| cell.fg != ratatui::style::Color::Reset)
+    };
+    assert!(coloured(RICH) && !coloured(PLAIN));
+}
+
+#[test]
+fn a_plain_terminal_gets_plain_characters() {
+    let mut model = story();
+    for keys in [&[][..], &[Action::Help], &[Action::PreviousPane, Action::Up, Action::Enter]] {
+        press(&mut model, keys);
+        for size in [USUAL, [120, 40], [30, 5]] {
+            let shown = lines(&model, PLAIN, size).unwrap();
+            assert!(shown.is_ascii(), "{shown}");
+        }
+        press(&mut model, &[Action::Close]);
+    }
+}
+
+#[test]
+fn hostile_text_is_shown_and_not_obeyed() {
+    let hostile = "\u{1b}[2J\u{202e}\n\u{9b}31m\0x";
+    let mut model = story();
+    let mut walked = samples::walked();
+    walked.flows[0].row.rule = Some(hostile.to_owned());
+    walked.flows[0].row.protocol = Some(hostile.to_owned());
+    walked.flows[0].row.interface = Some(hostile.to_owned());
+    model.take_look(Look::Walked(Ok(walked)));
+    let mut figures = samples::figures_later();
+    figures.at += 1;
+    figures.policy = Some(hostile.to_owned());
+    figures.filters[0].protocol = hostile.to_owned();
+    model.take_look(Look::Figures(Ok(figures)));
+    let mut event = samples::kill(9);
+    event.message = Some(hostile.to_owned());
+    event.rule = Some(hostile.to_owned());
+    event.filter.as_mut().unwrap().excerpt = hostile.to_owned();
+    model.take_heard(Heard::Events(vec![event]));
+    press(&mut model, &[Action::PreviousPane, Action::Enter]);
+    for keys in [&[][..], &[Action::Close], &[Action::PreviousPane, Action::Enter]] {
+        press(&mut model, keys);
+        for size in [USUAL, [160, 50]] {
+            let shown = lines(&model, RICH, size).unwrap();
+            let obeyed = |c: char| c != '\n' && c.is_control() || c == '\u{202e}';
+            assert!(!shown.contains(obeyed), "{shown:?}");
+            assert!(shown.contains(r"\u{1b}[2J"), "{shown}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn it_draws_anything_at_any_size(
+        size in (0..220_u16, 0..70_u16),
+        numbers in any::<[u64; 6]>(),
+        count in 0..60_usize,
+        text in any::<String>(),
+        keys in prop::collection::vec(any::<usize>(), 0..6),
+        empty in any::<bool>(),
+        unicode in any::<bool>(),
+    ) {
+        let mut model = if empty { Model::default() } else { story() };
+        model.take_look(Look::Walked(Ok(odd_walk(numbers, count, &text))));
+        let mut figures = samples::figures_later();
+        figures.at = numbers[0];
+        figures.packets.ingress = numbers[1];
+        figures.bytes.egress = numbers[2];
+        figures.drops = BTreeMap::from([(samples::NOT_SYN, numbers[3])]);
+        figures.filters[0].kills = numbers[4] / 4;
+        figures.filters[0].protocol = text.clone();
+        figures.timestamp = text.clone();
+        model.take_look(Look::Figures(Ok(figures)));
+        let mut event = samples::drop(numbers[5], numbers[1]);
+        event.timestamp = text.clone();
+        event.message = Some(text.clone());
+        model.take_heard(Heard::Events(vec![event; count]));
+        for key in keys {
+            model.act(KEYS[key % KEYS.len()], 0);
+        }
+        for character in text.chars() {
+            model.act(Action::Type(character), 0);
+        }
+        lines(&model, Theme { coloured: true, unicode }, size.into()).unwrap();
+    }
+}
+
+const KEYS: [Action; 14] = [
+    Action::Help,
+    Action::NextPane,
+    Action::Zoom,
+    Action::Pause,
+    Action::Up,
+    Action::PageDown,
+    Action::Bottom,
+    Action::NextOrder,
+    Action::Enter,
+    Action::Bind(To::Monitor),
+    Action::Bind(To::Unbound),
+    Action::EditLine,
+    Action::Submit,
+    Action::Close,
+];
+
+fn odd_walk(numbers: [u64; 6], count: usize, text: &str) -> Walked {
+    let mut walked = samples::walked();
+    let like = walked.flows[0].clone();
+    walked.flows = (0..count)
+        .map(|index| {
+            let mut flow = like.clone();
+            flow.row.flow_id = numbers[index % 6];
+            flow.row.bytes.original = numbers[(index + 1) % 6];
+            flow.row.bytes.reply = numbers[(index + 2) % 6];
+            flow.row.age_s = numbers[(index + 3) % 6];
+            flow.rate.bits_per_s = numbers[(index + 4) % 6];
+            flow.row.rule = Some(text.to_owned());
+            flow
+        })
+        .collect();
+    walked.flows_met = numbers[0];
+    walked.tables[0].percent = numbers[1];
+    walked
+}
