@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::{
-    Event, Fwx, Lab, Mode,
+    Event, ExportStatus, Fwx, Lab, Mode,
     peers::{
         recorder::Recorder,
         rsyslog::{Message, Rsyslog},
@@ -57,7 +57,8 @@ fn came(rsyslog: &Rsyslog, event: &Event, facilities: &[&str], severity: &str) {
         assert_eq!(message.kind, event.kind);
         let text: Value = serde_json::from_str(&event.line).unwrap();
         let timestamp = text["timestamp"].as_str().unwrap();
-        assert_eq!(message.time, format!("{}Z", &timestamp[..26]));
+        // rsyslog writes `+00:00` for what comes by its own socket.
+        assert_eq!(message.time[..26], timestamp[..26], "{priority}");
         let mut fields = BTreeMap::new();
         flatten("", &text, &mut fields);
         assert_eq!(message.fields, fields);
@@ -87,6 +88,12 @@ fn flatten(name: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
             fields.insert(name.to_owned(), other.to_string());
         }
     }
+}
+
+fn exports(fwx: &Fwx) -> Result<Vec<ExportStatus>> {
+    let exports = fwx.status()?.exports;
+    ensure!(exports.len() == 3, "status shows {exports:?}");
+    Ok(exports)
 }
 
 fn lone_ack(lab: &Lab, fwx: &Fwx, port: u16) -> Event {
@@ -123,7 +130,7 @@ fn the_kill_and_its_drops_come_by_every_way_with_all_their_fields() {
 
     came(&rsyslog, &kill, &["local1", "local2", "local3"], "warning");
     came(&rsyslog, &drop, &["local1", "local2", "local3"], "notice");
-    for export in fwx.status().unwrap().exports {
+    for export in exports(&fwx).unwrap() {
         assert_eq!((export.failed, export.lost, export.failure), (0, 0, None), "{}", export.name);
         assert!(export.sent >= 2, "{}", export.name);
     }
@@ -144,7 +151,7 @@ fn what_waits_for_a_receiver_that_was_killed_comes_when_it_is_back() {
     let gone = lone_ack(&lab, &fwx, 40_002);
     let waiting = lone_ack(&lab, &fwx, 40_003);
     wait::until("every export says that nobody is there", || {
-        for export in fwx.status()?.exports {
+        for export in exports(&fwx)? {
             ensure!(export.failure.is_some(), "{} has no failure", export.name);
         }
         Ok(())
@@ -155,7 +162,7 @@ fn what_waits_for_a_receiver_that_was_killed_comes_when_it_is_back() {
     came(&rsyslog, &waiting, &["local1", "local2", "local3"], "notice");
     let later = lone_ack(&lab, &fwx, 40_004);
     came(&rsyslog, &later, &["local1", "local2", "local3"], "notice");
-    for export in fwx.status().unwrap().exports {
+    for export in exports(&fwx).unwrap() {
         let failed = u64::from(export.name == "udp");
         assert_eq!((export.failed, export.failure), (failed, None), "{}", export.name);
     }
@@ -188,8 +195,8 @@ fn what_comes_while_the_receiver_is_away_is_bounded_and_the_rest_counted() {
             .inspect(|message| assert_eq!(message.fields["message"], r#"]"\\n\u{1b}[2J"#))
             .map(|message| message.fields["event_id"].parse())
             .collect::<Result<_, _>>()?;
-        let status = fwx.status()?;
-        let tcp = status.exports.iter().find(|export| export.name == "tcp").context("no tcp")?;
+        let exports = exports(&fwx)?;
+        let tcp = exports.iter().find(|export| export.name == "tcp").context("no tcp")?;
         let known = tcp.sent + tcp.failed + tcp.lost;
         ensure!(came.len() as u64 == tcp.sent && known >= MANY, "{} of {tcp:?}", came.len());
         // What the controller said itself meanwhile would have been lost, too.

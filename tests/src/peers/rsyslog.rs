@@ -55,7 +55,9 @@ impl<'lab> Rsyslog<'lab> {
             .replace(FILE, &rsyslog.file().display().to_string())
             // The machine's own /dev/log is not the lab's to take.
             .replace(r#"load="imuxsock""#, r#"load="imuxsock" sysSock.use="off""#);
-        let global = format!("global(workDirectory=\"{}\")\n", rsyslog.directory.display());
+        // The lab has no name server to ask for the senders' names.
+        let directory = rsyslog.directory.display();
+        let global = format!("global(workDirectory=\"{directory}\" net.enableDNS=\"off\")\n");
         fs::write(rsyslog.directory.join("rsyslog.conf"), global + &text)?;
         Ok(rsyslog)
     }
@@ -64,14 +66,15 @@ impl<'lab> Rsyslog<'lab> {
     pub fn start(&mut self) -> Result<()> {
         let mut command = receivers::rsyslogd(self.host)?;
         command.args(["-n", "-i", "none", "-f"]).arg(self.directory.join("rsyslog.conf"));
-        let process = self.process.insert(self.host.start("rsyslogd", command)?);
+        let (host, socket) = (self.host, self.socket());
+        let process = self.process.insert(host.start("rsyslogd", command)?);
         wait::until("rsyslog listens", || {
             process.check_alive()?;
             let said = process.tail();
             ensure!(!said.contains("error"), "rsyslogd says:\n{said}");
-            let listening = self.host.output(self.host.command("ss").args(["-Hltun"]))?;
+            let listening = host.output(host.command("ss").args(["-Hltun"]))?;
             ensure!(listening.contains(":514 ") && listening.contains(":601 "), "not yet");
-            ensure!(self.socket().exists(), "its socket is not there yet");
+            ensure!(socket.exists(), "its socket is not there yet");
             Ok(())
         })
     }
