@@ -79,7 +79,10 @@ impl Exports {
         let Ok(hub) = self.hub.lock() else {
             bail!("a subscriber's task failed while it held the events");
         };
-        let selection = export.criteria.selection(0)?;
+        let selection = match export.target {
+            Target::Ipfix { .. } => ipfix::criteria().selection(0)?,
+            _ => export.criteria.selection(0)?,
+        };
         let feed = hub.feed(selection);
         let entry = Entry { export: export.clone(), health: Arc::default(), lost: feed.lost() };
         let task = self.spawn(&export.target, feed, Arc::clone(&entry.health));

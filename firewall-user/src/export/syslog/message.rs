@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(read.hostname, "gateway.example.net");
         assert_eq!((read.app_name, read.process, read.id), ("fwx", "4711", "connection_killed"));
         assert_eq!(read.structured, [(SD_ID, borrowed(&fields(&event)))]);
-        assert_eq!(read.text, Some(event.line().as_str()));
+        assert_eq!(read.text, Some(sentence(&event).as_str()));
     }
 
     fn borrowed(fields: &[(String, String)]) -> Vec<(&str, String)> {
@@ -253,8 +253,8 @@ mod tests {
             let meant = borrowed(&meant);
             if limit >= 8_192 && meant.iter().map(|(_, value)| value.len()).sum::<usize>() < 2_000 {
                 prop_assert_eq!(parameters, &meant);
-                let line = event.line();
-                prop_assert_eq!(read.text.map(Cow::Borrowed), Some(printable(&line)));
+                let line = sentence(&event);
+                prop_assert_eq!(read.text, Some(line.as_str()));
             }
             for (name, value) in parameters {
                 let whole = meant.iter().find(|(known, _)| known == name).map(|(_, value)| value);
