@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::{layout::FILTERS_MAX, reason::Reason};
+
 /// What happened.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,13 @@ pub struct Record {
     pub suppressed: u64,
     /// Finding: offset in the stream of this direction.
     pub offset: u64,
+    /// When the flow began that this event ends, by the same clock; 0: it ends none, and the next two fields mean
+    /// nothing.
+    pub started: u64,
+    /// Packets of that flow that passed: in the original direction, in that of the reply.
+    pub packets: [u64; 2],
+    /// Bytes of their IP packets, likewise.
+    pub bytes: [u64; 2],
     /// Source address, in network byte order; an IPv4 address takes the first word.
     pub source: [u32; 4],
     /// Destination address, likewise.
@@ -117,8 +126,8 @@ pub struct Record {
     pub ip_protocol: u8,
     /// TCP flags.
     pub tcp_flags: u8,
-    /// Must be 0.
-    pub reserved: u8,
+    /// What the packet begins with: [`Record::ETHERNET`] or [`Record::IP`].
+    pub link: u8,
     /// Number of the filter; 0: none took part.
     pub filter: u8,
     /// The filter's [`crate::policy::Mode`].
@@ -135,16 +144,33 @@ pub struct Record {
     pub icmp_type: u8,
     /// Bit set of the flow's [`crate::flow::Flow::ADOPTED`] and the like.
     pub flow_flags: u16,
-    /// Bytes of the packet that follow this record.
-    pub captured: u32,
+    /// Bytes that the packet's frame has on the wire; 0: the event is about no packet, but about a flow.
+    pub length: u32,
+    /// Bytes of the packet that follow this record: at most [`SNAP_MAX`].
+    pub captured: u16,
     /// Number of the protocol by the policy; 0: none.
-    pub protocol: u32,
+    pub protocol: u16,
     /// What the finding objects to.
     pub excerpt: [u8; EXCERPT_MAX],
 }
 
-/// What a flow knows, and what else an event says, is filled in by the caller; this is the packet's part.
+/// What a flow knows, and what else an event says, is filled in by the caller; this is the packet's part, and what a flow
+/// came to.
 impl Record {
+    /// The packet begins with a header of Ethernet.
+    pub const ETHERNET: u8 = 0;
+    /// The packet begins with its IP header.
+    pub const IP: u8 = 1;
+
+    /// Copies what a flow that ends has come to.
+    #[inline(always)]
+    pub fn sum_up(&mut self, flow: &crate::flow::Flow) {
+        let [original, reply] = &flow.tallies;
+        self.started = flow.created;
+        self.packets = [original.packets, reply.packets];
+        self.bytes = [original.bytes, reply.bytes];
+    }
+
     /// Copies what the packet says about itself.
     #[inline(always)]
     pub fn describe(&mut self, packet: &crate::wire::Packet) {
@@ -162,7 +188,69 @@ impl Record {
     }
 }
 
-/// A token bucket that keeps drop events of one reason from filling the ring: [`Bucket::RATE`] a second
+/// The rings that events go through: one of each for a CPU.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ring {
+    /// Kills alone, so that nothing else takes their room.
+    Kills = 0,
+    /// Everything else.
+    Events = 1,
+}
+
+impl Ring {
+    /// Every ring.
+    pub const ALL: [Self; 2] = [Self::Kills, Self::Events];
+
+    /// The name in events and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kills => "kills",
+            Self::Events => "events",
+        }
+    }
+
+    /// Where the table of what went untold has a reason of this ring.
+    #[inline(always)]
+    pub const fn untold(self, reason: u8) -> u32 {
+        self as u32 * Reason::COUNT as u32 + reason as u32
+    }
+}
+
+/// Events of one ring and reason that were made, or would have been, and that nobody got to read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Untold {
+    /// Held back by the rate limit.
+    pub held_back: u64,
+    /// Lost: the ring had no room.
+    pub lost: u64,
+    /// No controller was there to hear them.
+    pub unheard: u64,
+}
+
+impl Untold {
+    /// Length of their table, see [`Ring::untold`].
+    pub const COUNT: usize = Ring::ALL.len() * Reason::COUNT;
+
+    /// Whether nothing went untold.
+    pub const fn is_nothing(&self) -> bool {
+        self.held_back == 0 && self.lost == 0 && self.unheard == 0
+    }
+}
+
+/// Findings of a filter: most codes that it may have.
+const FINDINGS_MAX: usize = u32::BITS as usize;
+/// Rate limits of findings, see [`finding_bucket`].
+pub const FINDING_BUCKETS: usize = FILTERS_MAX * FINDINGS_MAX;
+
+/// Which rate limit the finding `code` of a filter has.
+#[inline(always)]
+pub const fn finding_bucket(filter: u8, code: u16) -> u32 {
+    filter as u32 * FINDINGS_MAX as u32 + code as u32
+}
+
+/// A token bucket that keeps events of one reason, or of one finding, from filling the ring: [`Bucket::RATE`] a second
 /// with bursts of [`Bucket::BURST`], for each CPU. Counters stay exact; what it holds back is counted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

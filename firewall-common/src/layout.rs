@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every type that lives in a pinned map. It is part of the pins' path: raise it with any change
 /// to a map's key, value or meaning, and a new controller will not adopt tables that it would misread.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Most filters that can be loaded, number 0 ("none") included.
 pub const FILTERS_MAX: usize = 16;
@@ -34,55 +34,49 @@ pub enum Counter {
     EgressPackets = 2,
     /// Bytes of the frames that went out.
     EgressBytes = 3,
-    /// Events that found no room in their ring.
-    EventsLost = 4,
-    /// Drop events held back by their rate limit.
-    EventsSuppressed = 5,
     /// Segments that a filter read.
-    FilterSegments = 6,
+    FilterSegments = 4,
     /// Flows that began.
-    FlowsOpened = 7,
+    FlowsOpened = 5,
     /// Segments that a filter in monitor mode should have read and could not.
-    PassedUnread = 8,
-    /// Events that nobody listened to, because no controller ran.
-    EventsUnheard = 9,
+    PassedUnread = 6,
     /// Flows that got their answer, or that were taken over.
-    FlowsCompleted = 10,
+    FlowsCompleted = 7,
     /// Flows that were taken out of the table of those with an answer.
-    FlowsRemoved = 11,
+    FlowsRemoved = 8,
     /// SYNs that were answered by a challenge.
-    SynsChallenged = 12,
+    SynsChallenged = 9,
     /// Sources that answered a challenge.
-    SourcesAuthenticated = 13,
+    SourcesAuthenticated = 10,
     /// Segments of no known connection that the policy lets begin one.
-    FlowsAdopted = 14,
+    FlowsAdopted = 11,
     /// Flows whose addresses the kernel translates.
-    FlowsTranslated = 15,
+    FlowsTranslated = 12,
     /// Pinholes that were opened.
-    PinholesOpened = 16,
+    PinholesOpened = 13,
     /// Pinholes that found no room.
-    PinholesRefused = 17,
+    PinholesRefused = 14,
     /// Flows that came by a pinhole.
-    PinholeFlows = 18,
+    PinholeFlows = 15,
     /// Packets that took the shortcut past the kernel's stack.
-    ShortCut = 19,
+    ShortCut = 16,
     /// Packets of rules that reject, and not TCP, that were answered by an ICMP error.
-    RejectsAnswered = 20,
+    RejectsAnswered = 17,
     /// Those that got no answer because nothing of their kind may be answered.
-    RejectsUnanswerable = 21,
+    RejectsUnanswerable = 18,
     /// Those that got no answer because there were too many.
-    RejectsLimited = 22,
+    RejectsLimited = 19,
     /// Those that got no answer because no address of this machine is known to answer from.
-    RejectsWithoutAddress = 23,
+    RejectsWithoutAddress = 20,
     /// Those that got no answer because the kernel would not make room for it.
-    RejectsFailed = 24,
+    RejectsFailed = 21,
     /// Packets whose source passed because the kernel could not tell by which way it is reached.
-    SourcesUnknown = 25,
+    SourcesUnknown = 22,
 }
 
 impl Counter {
     /// Length of the counter array.
-    pub const COUNT: usize = 26;
+    pub const COUNT: usize = 23;
 }
 
 /// An interface whose incoming packets are judged.
@@ -162,8 +156,8 @@ pub struct Command {
     pub rule: u16,
     /// Number of the protocol that it is to have.
     pub protocol: u16,
-    /// Must be 0.
-    pub reserved: u32,
+    /// Index of the [`crate::reason::Reason`] of a kill that is told.
+    pub reason: u32,
 }
 
 impl Command {
@@ -179,10 +173,41 @@ pub enum Order {
     Expire = 1,
     /// Remove it.
     Remove = 2,
-    /// Leave a tombstone in its place.
+    /// Leave a tombstone in its place, by a kill that has been told: that of the connection that announced it.
     Kill = 3,
     /// Give it the rule and the protocol of the command, as a policy says that judged it anew.
     Reassign = 4,
+    /// Tell of the kill, then leave a tombstone. If the ring has no room for it, nothing is done.
+    TellAndKill = 5,
+    /// The same, and nobody is told if the ring has no room.
+    KillAnyway = 6,
+}
+
+/// What came of a [`Command`]: what the program returns.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The flow is not there, or not what the command takes it for.
+    NotDone = 0,
+    /// It is done, and told if that was asked for.
+    Done = 1,
+    /// It is done, and nobody was there to be told, or the ring had no room.
+    Untold = 2,
+    /// Nothing is done: the ring has no room.
+    NoRoom = 3,
+}
+
+impl Answer {
+    /// The answer that `raw` stands for.
+    pub const fn from_raw(raw: u32) -> Option<Self> {
+        match raw {
+            0 => Some(Self::NotDone),
+            1 => Some(Self::Done),
+            2 => Some(Self::Untold),
+            3 => Some(Self::NoRoom),
+            _ => None,
+        }
+    }
 }
 
 /// Length of the shortest Ethernet frame without its check sequence, which brings it to 64 bytes (IEEE 802.3).

@@ -18,6 +18,7 @@ pod!(
     crate::cookie::Secret,
     crate::datagram::Datagram,
     crate::event::Bucket,
+    crate::event::Untold,
     crate::filter::connection::Connection,
     crate::filter::pinhole::Family,
     crate::filter::pinhole::Pinhole,

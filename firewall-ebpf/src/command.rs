@@ -2,7 +2,7 @@
 
 use firewall_common::{
     flow::{Alias, Flow, State},
-    layout::{Command, Order},
+    layout::{Answer, Command, Order},
     tally::Counted,
     wire::Bytes as _,
 };
@@ -11,30 +11,33 @@ use crate::{
     atomic, filter,
     frame::TcFrame,
     maps::TIMEOUTS,
-    pinholes,
+    pinholes, report,
     tables::{self, Key},
     tally,
 };
 
-/// The flow was there and is changed.
-const DONE: i32 = 1;
-/// It was not there, or is not what the command takes it for.
-const NOT_DONE: i32 = 0;
-
 /// How often a change is tried again where a packet changed the flow's state in the same moment.
 const ATTEMPTS: u32 = 4;
 
-/// Executes the command that is the frame. Returns [`DONE`] or [`NOT_DONE`].
+/// Executes the command that is the frame. Returns an [`Answer`].
 #[inline(always)]
 pub fn execute(frame: &TcFrame) -> i32 {
+    answer(frame) as i32
+}
+
+#[inline(always)]
+fn answer(frame: &TcFrame) -> Answer {
     let Some(bytes) = frame.read::<[u8; Command::FRAME_LEN]>(0) else {
-        return NOT_DONE;
+        return Answer::NotDone;
     };
     let command: Command = bytemuck::cast(bytes);
     let key = Key { version: command.version as u8, v4: &command.key_v4, v6: &command.key_v6 };
     let Some(flow) = tables::entry(&key).filter(|flow| flow.id == command.id) else {
-        return NOT_DONE;
+        return Answer::NotDone;
     };
+    if command.order == Order::TellAndKill as u32 || command.order == Order::KillAnyway as u32 {
+        return tell_and_kill(frame, &key, flow, &command);
+    }
     let done = if command.order == Order::Expire as u32 {
         expire(&key, flow, command.now)
     } else if command.order == Order::Remove as u32 {
@@ -47,7 +50,7 @@ pub fn execute(frame: &TcFrame) -> i32 {
     } else {
         false
     };
-    if done { DONE } else { NOT_DONE }
+    if done { Answer::Done } else { Answer::NotDone }
 }
 
 #[inline(always)]
@@ -97,6 +100,30 @@ fn kill(flow: &mut Flow, command: &Command) -> bool {
         }
     }
     false
+}
+
+/// Tells first and marks then, whatever another CPU does to the flow in the same moment: no drop that the kill causes can
+/// be told before it.
+#[inline(always)]
+fn tell_and_kill(frame: &TcFrame, key: &Key<'_>, flow: &mut Flow, command: &Command) -> Answer {
+    if matches!(flow.state(), State::Killed | State::Alias) {
+        return Answer::NotDone;
+    }
+    let patient = command.order == Order::TellAndKill as u32;
+    let answer = report::killed_by_command(frame, key, flow, command, patient);
+    if answer == Answer::NoRoom {
+        return answer;
+    }
+    if !flow.is_child() {
+        // As long as a child lives, what stands there is the session that let it in.
+        flow.kin = command.event;
+    }
+    flow.last_seen = command.now;
+    // Whatever state another CPU has just moved it to: it is over.
+    flow.state = State::Killed as u8;
+    flow.kin = command.event;
+    filter::forget(flow.id, command.now, command.event);
+    answer
 }
 
 /// What a filter knew of the flow stays: another one that reads it from here on begins in its midst, as it does when

@@ -21,7 +21,7 @@ use crate::{
     clock, hook,
     link::{Ethernet, Link, NoHeader},
     maps::{FILTERS_TC, FILTERS_XDP},
-    prohibited, shortcut, spoofing,
+    prohibited, report, shortcut, spoofing,
     work::Work,
 };
 
@@ -38,6 +38,8 @@ pub trait Frame: Bytes {
     const PASS: i32;
     /// The program's return value for a packet that does not.
     const DROP: i32;
+    /// Whether the first byte is that of an Ethernet header.
+    const ETHERNET: bool;
     /// Whether a frame that is sent back keeps a checksum that is left to the device to finish.
     const SENT_BACK_KEEPS_PARTIAL_CHECKSUM: bool;
 
@@ -68,6 +70,8 @@ pub trait Frame: Bytes {
     /// Whether the packet on the desk may come in by its interface: [`spoofing::is_credible_xdp`] or
     /// [`spoofing::is_credible_tc`].
     fn has_credible_source(&self, work: &mut Work) -> bool;
+    /// Tells of a filter's finding that was admitted: [`report::finding_xdp`] or [`report::finding_tc`].
+    fn finding(&self, work: &mut Work, suppressed: u64);
     /// Turns the frame into an ICMP error: [`prohibited::become_error_xdp`] or [`prohibited::become_error_tc`].
     fn become_error(&self, work: &mut Work) -> bool;
 }
@@ -119,6 +123,7 @@ impl Bytes for XdpFrame {
 impl Frame for XdpFrame {
     const PASS: i32 = xdp_action::XDP_PASS as i32;
     const DROP: i32 = xdp_action::XDP_DROP as i32;
+    const ETHERNET: bool = true;
     const SENT_BACK_KEEPS_PARTIAL_CHECKSUM: bool = false;
 
     #[inline(always)]
@@ -189,6 +194,11 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn become_error(&self, work: &mut Work) -> bool {
         prohibited::become_error_xdp(self.context.ctx, work) != 0
+    }
+
+    #[inline(always)]
+    fn finding(&self, work: &mut Work, suppressed: u64) {
+        report::finding_xdp(self.context.ctx, work, suppressed);
     }
 }
 
@@ -275,6 +285,7 @@ impl<L: Link> Frame for SkbFrame<L> {
     /// "Unspecified": programs of others behind this one still get their say.
     const PASS: i32 = TC_ACT_UNSPEC;
     const DROP: i32 = TC_ACT_SHOT;
+    const ETHERNET: bool = L::ETHERNET;
     const SENT_BACK_KEEPS_PARTIAL_CHECKSUM: bool = true;
 
     #[inline(always)]
@@ -360,6 +371,11 @@ impl<L: Link> Frame for SkbFrame<L> {
     #[inline(always)]
     fn become_error(&self, work: &mut Work) -> bool {
         prohibited::become_error_tc(self.context.skb.skb, work) != 0
+    }
+
+    #[inline(always)]
+    fn finding(&self, work: &mut Work, suppressed: u64) {
+        report::finding_tc(self.context.skb.skb, work, suppressed);
     }
 }
 

@@ -20,6 +20,9 @@ use crate::{
 
 /// A kind of link.
 pub trait Link {
+    /// Whether its frames begin with an Ethernet header.
+    const ETHERNET: bool;
+
     /// The Ethernet type of the packet, if it is not in the frame.
     fn ether_type_aside(context: &TcContext) -> Option<u16>;
     /// Parses the frame onto the desk, as a function that the verifier knows by its signature alone.
@@ -33,6 +36,8 @@ pub struct Ethernet;
 pub struct NoHeader;
 
 impl Link for Ethernet {
+    const ETHERNET: bool = true;
+
     #[inline(always)]
     fn ether_type_aside(_context: &TcContext) -> Option<u16> {
         None
@@ -45,6 +50,8 @@ impl Link for Ethernet {
 }
 
 impl Link for NoHeader {
+    const ETHERNET: bool = false;
+
     #[inline(always)]
     fn ether_type_aside(context: &TcContext) -> Option<u16> {
         // SAFETY: the context is the program's own.

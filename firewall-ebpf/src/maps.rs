@@ -15,7 +15,7 @@ use firewall_common::{
     cookie::Secret,
     crossing::Crossing,
     datagram::Datagram,
-    event::Bucket,
+    event::{Bucket, FINDING_BUCKETS, Untold},
     filter::{
         connection::Connection,
         pinhole::{Family, Pinhole, PinholeKey, Session},
@@ -183,13 +183,22 @@ pub static COUNTERS: PerCpuArray<[u64; Counter::COUNT], 1> = PerCpuArray::new();
 /// What filters did, by protocol.
 #[btf_map]
 pub static FILTER_COUNTERS: PerCpuArray<FilterCounters, PROTOCOLS_MAX> = PerCpuArray::new();
-/// Rate limits of drop events, by reason.
+/// Rate limits of events, by reason.
 #[btf_map]
 pub static BUCKETS: PerCpuArray<Bucket, { Reason::COUNT }> = PerCpuArray::new();
+/// Rate limits of findings, by [`firewall_common::event::finding_bucket`].
+#[btf_map]
+pub static FINDINGS: PerCpuArray<Bucket, FINDING_BUCKETS> = PerCpuArray::new();
+/// Events that nobody got to read, by [`firewall_common::event::Ring::untold`].
+#[btf_map]
+pub static UNTOLD: PerCpuArray<Untold, { Untold::COUNT }> = PerCpuArray::new();
 /// Last number given to a flow and to an event on this CPU.
 #[btf_map]
 pub static NUMBERS: PerCpuArray<u64, 2> = PerCpuArray::new();
-/// The ring of each CPU. What finds no room is counted in [`Counter::EventsLost`].
+/// The ring of each CPU for kills, which nothing else can fill. What finds no room is counted in [`UNTOLD`].
+#[btf_map]
+pub static KILLS: PerfEventByteArray = PerfEventByteArray::new();
+/// The ring of each CPU for all other events. As [`KILLS`].
 #[btf_map]
 pub static EVENTS: PerfEventByteArray = PerfEventByteArray::new();
 

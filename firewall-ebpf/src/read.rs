@@ -5,7 +5,6 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_loop;
 use firewall_common::{
-    event::EventKind,
     filter::{
         connection::{Arrival, Connection, Stream, place},
         finding::Findings,
@@ -444,10 +443,13 @@ extern "C" fn note_first<F: Frame, P: Filter>(_round: u64, context: *mut c_void)
         return STOP;
     };
     work.noted = work.noted.without(Findings::of(code));
-    quote(work, *parser, code);
+    count(work.protocol, |counters| counters.findings += 1);
     let reason =
         if code == P::FOREIGN_ADDRESS { Reason::AddressNotAllowed } else { Reason::IpsDetected };
-    report::finding(*frame, work, EventKind::FilterFinding, reason);
+    if let Some(suppressed) = report::admit_finding(work, P::FILTER as u8, code, reason) {
+        quote(work, *parser, code);
+        frame.finding(work, suppressed);
+    }
     GO_ON
 }
 
@@ -455,11 +457,16 @@ extern "C" fn note_first<F: Frame, P: Filter>(_round: u64, context: *mut c_void)
 #[inline(always)]
 fn kill<F: Frame, P: Filter>(frame: &F, work: &mut Work, parser: &P, code: u16) {
     work.state = State::Killed;
+    count(work.protocol, |counters| counters.findings += 1);
     quote(work, parser, code);
-    let number =
-        report::finding(frame, work, EventKind::ConnectionKilled, Reason::ConnectionKilled);
+    let flow = tables::find_again(work);
+    match &flow {
+        Some(flow) => work.record.sum_up(flow),
+        None => work.record.started = 0,
+    }
+    let number = report::killed(frame, work);
     count(work.protocol, |counters| counters.kills += 1);
-    if let Some(flow) = tables::find_again(work) {
+    if let Some(flow) = flow {
         flow.kin = number;
         flow.last_seen = work.now;
         // Whatever state another CPU has just moved it to: it is over.
@@ -471,7 +478,6 @@ fn kill<F: Frame, P: Filter>(frame: &F, work: &mut Work, parser: &P, code: u16) 
 /// Lays out what was found, where, and what stood there.
 #[inline(always)]
 fn quote<P: Filter>(work: &mut Work, parser: &P, code: u16) {
-    count(work.protocol, |counters| counters.findings += 1);
     let record = &mut work.record;
     record.filter = P::FILTER as u8;
     record.finding = code;

@@ -1,20 +1,23 @@
 //! What is said about packets: exact counters, and events for those who want to know more.
 
 use aya_ebpf::{
-    bindings::BPF_F_CURRENT_CPU,
+    bindings::{__sk_buff, BPF_F_CURRENT_CPU, xdp_md},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_perf_event_output},
+    programs::{TcContext, XdpContext},
 };
 use firewall_common::{
-    event::{EventKind, Record, SNAP_MAX},
-    flow::Flow,
-    layout::{Counter, Hook, ReplayOutput, Verdict},
+    event::{EventKind, Record, Ring, SNAP_MAX, Untold, finding_bucket},
+    flow::{Flow, State},
+    layout::{Answer, Command, Counter, Hook, ReplayOutput, Verdict},
     reason::Reason,
+    words::clear,
 };
 
 use crate::{
     clock,
-    frame::Frame,
-    maps::{BUCKETS, COUNTERS, EVENTS, NUMBERS, REASONS, REPLAY_OUTPUT},
+    frame::{Frame, TcFrame, XdpFrame},
+    maps::{BUCKETS, COUNTERS, EVENTS, FINDINGS, KILLS, NUMBERS, REASONS, REPLAY_OUTPUT, UNTOLD},
+    tables::Key,
     work::Work,
 };
 
@@ -101,21 +104,92 @@ fn limited<F: Frame>(frame: &F, work: &mut Work, kind: u8) {
         record.finding = 0;
         record.offset = 0;
         record.excerpt_len = 0;
-        send(frame, work);
+        if kind != EventKind::ConnectionClosed as u8 {
+            record.started = 0;
+        }
+        send(frame, work, Ring::Events);
     }
 }
 
-/// A filter found something: a kill, or a note. Never held back by a rate limit. The finding's own fields
-/// of the record (filter, finding, offset, excerpt) are the caller's to set. Returns the event's number.
+/// A filter found something that it only notes: counted always. `Some(n)`: it is to be told by [`Frame::finding`], and that
+/// `n` of its kind before it were not. A peer can bring about a finding with every byte, so each has a rate limit.
 #[inline(always)]
-pub fn finding<F: Frame>(frame: &F, work: &mut Work, kind: EventKind, reason: Reason) -> u64 {
+pub fn admit_finding(work: &mut Work, filter: u8, code: u16, reason: Reason) -> Option<u64> {
     work.told.reason = reason as u8;
+    match admit_note(work, finding_bucket(filter, code)) {
+        HELD_BACK => None,
+        suppressed => Some(suppressed),
+    }
+}
+
+/// What [`admit_note`] returns for what is not to be told.
+const HELD_BACK: u64 = u64::MAX;
+
+/// Asks the rate limit of a finding, as a function that the verifier knows by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn admit_note(work: *mut Work, bucket: u32) -> u64 {
+    let Some(work) = Work::passed(work) else {
+        return HELD_BACK;
+    };
     count_reason(work.told.reason);
-    begin(work, kind as u8);
+    let Some(bucket) = FINDINGS.get_ptr_mut(bucket) else {
+        return HELD_BACK;
+    };
+    // SAFETY: the entry is this CPU's alone.
+    let admitted = unsafe { (*bucket).admit(work.now) };
+    admitted.unwrap_or_else(|| {
+        untold(Ring::Events, work.told.reason, |untold| untold.held_back += 1);
+        HELD_BACK
+    })
+}
+
+/// [`finding`] behind XDP, as a function that the verifier knows by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn finding_xdp(context: *mut xdp_md, work: *mut Work, suppressed: u64) -> u32 {
+    if let Some(work) = Work::passed(work) {
+        finding(&XdpFrame::without_headers(XdpContext::new(context)), work, suppressed);
+    }
+    0
+}
+
+/// The same behind traffic control.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn finding_tc(context: *mut __sk_buff, work: *mut Work, suppressed: u64) -> u32 {
+    if let Some(work) = Work::passed(work) {
+        finding(&TcFrame::without_headers(TcContext::new(context)), work, suppressed);
+    }
+    0
+}
+
+/// Tells of a finding that was admitted. Its own fields of the record (filter, finding, offset, excerpt) are the
+/// caller's to set.
+#[inline(always)]
+fn finding<F: Frame>(frame: &F, work: &mut Work, suppressed: u64) {
+    begin(work, EventKind::FilterFinding as u8);
+    let record = &mut work.record;
+    record.caused_by = work.caused_by;
+    record.suppressed = suppressed;
+    record.started = 0;
+    send(frame, work, Ring::Events);
+}
+
+/// A filter kills a flow: never held back by a rate limit. The finding's own fields of the record, and what the flow has
+/// come to, are the caller's to set. Returns the event's number.
+///
+/// The flow is marked after this, so that no packet is dropped by it whose drop could be told before (see `ring` in
+/// firewall-user).
+#[inline(always)]
+pub fn killed<F: Frame>(frame: &F, work: &mut Work) -> u64 {
+    work.told.reason = Reason::ConnectionKilled as u8;
+    count_reason(work.told.reason);
+    begin(work, EventKind::ConnectionKilled as u8);
     work.record.caused_by = work.caused_by;
     work.record.suppressed = 0;
     let number = work.record.id;
-    send(frame, work);
+    send(frame, work, Ring::Kills);
     number
 }
 
@@ -178,9 +252,18 @@ fn admit(reason: u8, now: u64) -> Option<u64> {
     // SAFETY: the entry is this CPU's alone.
     let admitted = unsafe { (*bucket).admit(now) };
     if admitted.is_none() {
-        count(Counter::EventsSuppressed, 1);
+        untold(Ring::Events, reason, |untold| untold.held_back += 1);
     }
     admitted
+}
+
+/// Counts an event that nobody will read.
+#[inline(always)]
+fn untold(ring: Ring, reason: u8, add: impl FnOnce(&mut Untold)) {
+    if let Some(untold) = UNTOLD.get_ptr_mut(ring.untold(reason)) {
+        // SAFETY: the entry is this CPU's alone.
+        add(unsafe { &mut *untold })
+    }
 }
 
 /// Starts the record on the desk: everything but what the kinds of event differ in.
@@ -203,7 +286,7 @@ fn begin(work: &mut Work, kind: u8) {
     record.kind = kind;
     record.reason = work.told.reason;
     record.direction = work.direction as u8;
-    record.protocol = u32::from(work.protocol);
+    record.protocol = work.protocol;
     record.state = work.state as u8;
     record.fault = work.told.fault;
     record.expected = work.expected;
@@ -214,26 +297,104 @@ fn begin(work: &mut Work, kind: u8) {
 
 /// Puts the record into this CPU's ring, followed by the start of the packet.
 #[inline(always)]
-fn send<F: Frame>(frame: &F, work: &mut Work) {
+fn send<F: Frame>(frame: &F, work: &mut Work, ring: Ring) {
     let len = frame.len();
     let captured = if len < SNAP_MAX { len } else { SNAP_MAX } as u32;
-    work.record.captured = captured;
+    let record = &mut work.record;
+    record.length = work.frame_len;
+    record.captured = captured as u16;
+    // Both kinds of link share the filters: there only the packet tells.
+    let is_bare = work.packet.ip_offset == 0 && work.packet.version != 0;
+    record.link = if !F::ETHERNET || is_bare { Record::IP } else { Record::ETHERNET };
+    match output(frame, record, captured, ring) {
+        0 => {}
+        ENOENT => untold(ring, work.told.reason, |untold| untold.unheard += 1),
+        _ => untold(ring, work.told.reason, |untold| untold.lost += 1),
+    }
+}
+
+/// What [`output`] returns where a CPU's slot is empty, because no controller has its ring open (`bpf_event_entry` in the
+/// kernel).
+const ENOENT: i64 = -2;
+
+/// Puts a record and the first `captured` bytes of the frame into this CPU's ring. Returns 0, or a negative error number.
+#[inline(always)]
+fn output<F: Frame>(frame: &F, record: &mut Record, captured: u32, ring: Ring) -> i64 {
+    let ring = match ring {
+        Ring::Kills => &KILLS,
+        Ring::Events => &EVENTS,
+    };
     let flags = u64::from(captured) << 32 | u64::from(BPF_F_CURRENT_CPU as u32);
     // SAFETY: the ring's address is the map's; the record has its type's size.
-    let sent = unsafe {
+    unsafe {
         bpf_perf_event_output(
             frame.context(),
-            core::ptr::from_ref(&EVENTS).cast_mut().cast(),
+            core::ptr::from_ref(ring).cast_mut().cast(),
             flags,
-            core::ptr::from_mut(&mut work.record).cast(),
+            core::ptr::from_mut(record).cast(),
             size_of::<Record>() as u64,
         )
+    }
+}
+
+/// Tells of the kill of a flow by a command, about which there is no packet: before the flow is marked, as of every kill.
+/// `patient`: what finds no room is not lost, for the command is given again.
+#[inline(never)]
+pub fn killed_by_command(
+    frame: &TcFrame,
+    key: &Key<'_>,
+    flow: &Flow,
+    command: &Command,
+    patient: bool,
+) -> Answer {
+    let mut record = core::mem::MaybeUninit::<Record>::uninit();
+    // SAFETY: only cleared, and all zeros are a record.
+    let record = unsafe { &mut *record.as_mut_ptr() };
+    clear(record);
+    // SAFETY: the helper takes nothing.
+    record.timestamp = unsafe { bpf_ktime_get_ns() };
+    record.id = command.event;
+    record.flow_id = flow.id;
+    record.interface = flow.interface;
+    record.rule = u32::from(flow.rule);
+    record.kind = EventKind::ConnectionKilled as u8;
+    record.reason = command.reason as u8;
+    record.version = command.version as u8;
+    record.ip_protocol = flow.ip_protocol;
+    record.protocol = flow.protocol;
+    record.state = State::Killed as u8;
+    record.flow_flags = u16::from(flow.flags);
+    record.sum_up(flow);
+    name_ends(record, key, flow.originator_is_second != 0);
+    match output(frame, record, 0, Ring::Kills) {
+        0 => Answer::Done,
+        ENOENT => {
+            untold(Ring::Kills, record.reason, |untold| untold.unheard += 1);
+            Answer::Untold
+        }
+        _ if patient => Answer::NoRoom,
+        _ => {
+            untold(Ring::Kills, record.reason, |untold| untold.lost += 1);
+            Answer::Untold
+        }
+    }
+}
+
+/// Whom a flow's first packet was from, and to whom it went.
+#[inline(always)]
+fn name_ends(record: &mut Record, key: &Key<'_>, originator_is_second: bool) {
+    let (ends, ports) = if key.version == 4 {
+        let [first, second] = key.v4.addresses;
+        ([[first, 0, 0, 0], [second, 0, 0, 0]], key.v4.ports)
+    } else {
+        (key.v6.addresses, key.v6.ports)
     };
-    // A CPU's slot is empty while no controller has its ring open (`bpf_event_entry` in the kernel).
-    const ENOENT: i64 = -2;
-    match sent {
-        0 => {}
-        ENOENT => count(Counter::EventsUnheard, 1),
-        _ => count(Counter::EventsLost, 1),
+    let ([first, second], [first_port, second_port]) = (ends, ports);
+    if originator_is_second {
+        (record.source, record.destination) = (second, first);
+        (record.source_port, record.destination_port) = (second_port, first_port);
+    } else {
+        (record.source, record.destination) = (first, second);
+        (record.source_port, record.destination_port) = (first_port, second_port);
     }
 }

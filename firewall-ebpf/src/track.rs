@@ -262,7 +262,7 @@ fn change(work: &mut Work, flow: &mut Flow, before: State, next: State) -> bool 
         work.refuse(Reason::OutOfResources);
         return false;
     }
-    note_change(work, before, next);
+    note_change(work, flow, before, next);
     true
 }
 
@@ -631,7 +631,7 @@ fn forget(work: &mut Work, flow: &Flow) {
 
 /// Lays out what there is to say about a flow that began or ended.
 #[inline(always)]
-fn note_change(work: &mut Work, before: State, next: State) {
+fn note_change(work: &mut Work, flow: &Flow, before: State, next: State) {
     let (kind, reason) = match next {
         State::Closed => (EventKind::ConnectionClosed, Reason::AbortiveShutdown),
         State::TimeWait => (EventKind::ConnectionClosed, Reason::GracefulShutdown),
@@ -641,6 +641,7 @@ fn note_change(work: &mut Work, before: State, next: State) {
         _ => return,
     };
     if kind == EventKind::ConnectionClosed {
+        work.record.sum_up(flow);
         pinholes::parent_ended(work.flow_id, work.now, 0);
     }
     (work.told.change, work.told.reason) = (kind as u8, reason as u8);

@@ -31,6 +31,7 @@ use crate::{
     hub::Hub,
     instance::{ControllerLock, Instance, State, Written},
     link,
+    losses::{Told, losses},
     metrics::{Parts, Source},
     ring::{Rings, Watch, monotonic_epoch_ns},
     subscribe,
@@ -42,8 +43,8 @@ use crate::{
 const WATCH_PERIOD: Duration = Duration::from_millis(250);
 /// How often interfaces are looked at that came or went, should the kernel's word of it be lost.
 const INTERFACES_PERIOD: Duration = Duration::from_secs(5);
-/// How long a record waits for earlier ones of other CPUs.
-const SETTLING_PERIOD: Duration = Duration::from_millis(2);
+/// How long nobody is accepted where that has just failed.
+const REFUSED_PERIOD: Duration = Duration::from_millis(2);
 /// Runs the controller until SIGTERM or SIGINT. Enforcement goes on after it.
 pub async fn run(instance: &Instance, wanted: &Wanted) -> Result<()> {
     let lock = match instance.lock()? {
@@ -120,6 +121,7 @@ struct Controller {
     written: Option<Written>,
     tables: Tables,
     rings: Rings,
+    losses: Told,
     names: Names,
     state: State,
     hub: Arc<Mutex<Hub>>,
@@ -154,6 +156,7 @@ impl Controller {
     ) -> Result<Self> {
         let tables = Tables::pinned(&instance.maps());
         let rings = Rings::open(&tables)?;
+        let losses = Told::up_to_now(&tables)?;
         let names = Names::of(instance, &state);
         let housekeeping = Housekeeping::new(instance, &state, timeouts)?;
         let hub = Arc::default();
@@ -171,6 +174,7 @@ impl Controller {
             written: instance.written(),
             tables,
             rings,
+            losses,
             names,
             state,
             hub,
@@ -191,22 +195,16 @@ impl Controller {
 
     /// Goes on until something fails that cannot be worked around.
     async fn work(&mut self, listener: UnixListener) -> Result<()> {
-        let watch = Watch::new(&self.rings)?;
+        let mut watch = Watch::new(&self.rings)?;
         let mut links = LinkChanges::listen()?;
         let mut look = interval(WATCH_PERIOD);
         let mut clean = interval(INTERFACES_PERIOD);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         clean.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let unsettled = self.rings.has_unsettled();
             tokio::select! {
-                ready = watch.readable() => {
-                    ready.context("cannot wait for events")?;
-                    self.rings.drain();
-                    self.publish_settled()?;
-                }
-                () = sleep(SETTLING_PERIOD), if unsettled => {
-                    self.rings.drain();
+                due = watch.due(&self.rings) => {
+                    due?;
                     self.publish_settled()?;
                 }
                 accepted = listener.accept() => {
@@ -222,7 +220,7 @@ impl Controller {
                         // Too many files are open, say. The others are served, and the firewall goes on.
                         Err(error) => {
                             tracing::warn!("cannot accept a subscriber: {error}");
-                            sleep(SETTLING_PERIOD).await;
+                            sleep(REFUSED_PERIOD).await;
                         }
                     }
                 }
@@ -242,6 +240,7 @@ impl Controller {
                     }
                     let notices = self.housekeeping.look();
                     self.take_notice(notices)?;
+                    self.tell_losses()?;
                 }
                 report = self.housekeeping.swept() => {
                     let notices = self.housekeeping.take_in(report);
@@ -255,25 +254,34 @@ impl Controller {
 
     fn publish_settled(&mut self) -> Result<()> {
         let epoch = monotonic_epoch_ns();
-        let settled = self.rings.settled();
+        let settled = self.rings.look();
         // What the numbers of a new policy are called is written down before the first packet has one.
         if let Err(error) = self.look_at_state() {
             tracing::warn!("cannot look at the instance's state: {error:#}");
         }
-        for record in settled {
-            match Event::of(&record, &self.names, epoch) {
+        for caught in settled {
+            match Event::of(&caught, &self.names, epoch) {
                 Ok(event) => self.publish(event)?,
                 Err(error) => tracing::warn!("{error}"),
             }
         }
-        let (lost, malformed) = self.rings.take_losses();
-        if lost > 0 {
-            self.tell(format!("{lost} events found no room in their ring and are lost"))?;
-        }
-        if malformed > 0 {
-            self.tell(format!("{malformed} records of the ring were none"))?;
-        }
         Ok(())
+    }
+
+    /// Tells of events that were lost since the last time, and of what was none.
+    fn tell_losses(&mut self) -> Result<()> {
+        let malformed = self.rings.take_malformed();
+        if malformed > 0 {
+            self.tell(format!("{malformed} samples of the rings were no records"))?;
+        }
+        match losses(&self.tables) {
+            Ok(now) => self.losses.news(now).into_iter().try_for_each(|news| self.tell(news)),
+            // A look that fails is made again in a moment.
+            Err(error) => {
+                tracing::warn!("cannot look at what was lost: {error:#}");
+                Ok(())
+            }
+        }
     }
 
     /// Takes over what was written down about the instance since the last look: another policy, say.

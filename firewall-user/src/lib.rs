@@ -32,6 +32,7 @@ pub mod housekeeping;
 pub mod hub;
 pub mod instance;
 pub mod link;
+pub mod losses;
 pub mod memory;
 pub mod metrics;
 mod namespace;

@@ -29,7 +29,7 @@ pub const WITHOUT_ETHERNET: [&str; 2] = ["fwx_ingress_ip", "fwx_egress_ip"];
 pub const BENCH_PREFIX: &str = "bench_";
 
 /// Maps that user space reads or writes, or that outlive the programs.
-pub const PINNED_MAPS: [&str; 41] = [
+pub const PINNED_MAPS: [&str; 44] = [
     "FLOWS_V4",
     "FLOWS_V6",
     "HALF_OPEN_V4",
@@ -69,7 +69,10 @@ pub const PINNED_MAPS: [&str; 41] = [
     "COUNTERS",
     "FILTER_COUNTERS",
     "BUCKETS",
+    "FINDINGS",
+    "UNTOLD",
     "NUMBERS",
+    "KILLS",
     "EVENTS",
 ];
 

@@ -150,9 +150,7 @@ impl Replay {
 
     /// Forgets every packet so far and takes another policy: as [`Replay::new`], without loading the programs.
     pub fn begin_anew(&mut self, policy: Option<&Policy>, interface: Option<&str>) -> Result<()> {
-        self.rings.0.drain();
         self.rings.0.all();
-        self.rings.0.take_losses();
         empty::empty(&self.ebpf)?;
         object::register_filters_of(&mut self.ebpf, self.hook)?;
         self.begin(policy, interface)
@@ -263,9 +261,8 @@ impl Replay {
         frame.len() >= ETHERNET_HEADER_LEN + headers
     }
 
-    /// The events since last asked.
+    /// The events since last asked, each with its packet.
     pub fn events(&mut self) -> Result<Vec<Event>> {
-        self.rings.0.drain();
         let records = self.rings.0.all();
         let events: Result<_, _> =
             records.iter().map(|record| Event::of(record, &self.names, 0)).collect();

@@ -18,6 +18,7 @@ use crate::{
     event::rfc3339,
     flows::FlowTable,
     instance::{Instance, InterfaceState, State},
+    losses::{self, LossStatus},
     rejects::Rejects,
     ring::{monotonic_epoch_ns, monotonic_ns},
     shadow::ShadowStatus,
@@ -64,6 +65,8 @@ pub struct Status {
     pub events_unheard: u64,
     /// Events held back by their rate limit.
     pub events_suppressed: u64,
+    /// The same three by ring and reason; those of which there is nothing are left out.
+    pub events_untold: Vec<LossStatus>,
     /// Segments that a filter in monitor mode should have read and could not.
     pub passed_unread: u64,
     /// Since when a SYN attack is on, RFC 3339.
@@ -208,6 +211,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             events_lost: 0,
             events_unheard: 0,
             events_suppressed: 0,
+            events_untold: Vec::new(),
             passed_unread: 0,
             syn_attack_since: None,
             timeouts_shortened: false,
@@ -231,6 +235,8 @@ pub fn status(instance: &Instance) -> Result<Status> {
             list.insert(reason.name().to_owned(), count);
         }
     }
+    let losses = losses::losses(&tables)?;
+    let untold = losses::total(&losses);
     Ok(Status {
         instance: name,
         attached: true,
@@ -252,9 +258,10 @@ pub fn status(instance: &Instance) -> Result<Status> {
         },
         drops,
         outcomes,
-        events_lost: tables.counter(Counter::EventsLost)?,
-        events_unheard: tables.counter(Counter::EventsUnheard)?,
-        events_suppressed: tables.counter(Counter::EventsSuppressed)?,
+        events_lost: untold.lost,
+        events_unheard: untold.unheard,
+        events_suppressed: untold.held_back,
+        events_untold: losses.iter().map(LossStatus::of).collect(),
         passed_unread: tables.counter(Counter::PassedUnread)?,
         syn_attack_since: attack_since(&tables)?,
         timeouts_shortened: timeouts_shortened(&state, &tables)?,

@@ -22,7 +22,6 @@ use super::came_in::CameIn;
 use crate::{
     command::Commander,
     conn::{self, Telling},
-    event::Names,
     flows::{Entry, FlowTable},
     instance::{Instance, InterfaceState},
     pinholes,
@@ -206,7 +205,6 @@ pub struct Enforced {
 pub fn enforce(
     instance: &Instance,
     tables: &Tables,
-    names: &Names,
     judge: &Judge<'_>,
     live: Live,
 ) -> Result<Enforced> {
@@ -217,7 +215,7 @@ pub fn enforce(
     let commander = Commander::pinned(instance)?;
     let telling = Telling { reason: Reason::PolicyConnectionClosed, resets: live == Live::Kill };
     let end = |refused: &mut Vec<Entry>, ended: &mut conn::Killed| {
-        ended.add(conn::end(instance, tables, names, refused, telling)?);
+        ended.add(conn::end(instance, tables, refused, telling)?);
         refused.clear();
         anyhow::Ok(())
     };

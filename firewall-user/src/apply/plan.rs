@@ -17,7 +17,7 @@ use super::{
 use crate::{
     conn::Killed,
     controller::told,
-    event::{Names, named},
+    event::named,
     generation::Over,
     instance::{ControllerLock, Instance, State},
     policy::{Live, Policy, PolicyText},
@@ -219,9 +219,8 @@ impl Plan {
         Shortcut::look(wish.policy.shortcut())?
             .put_into_force(tables, &before.interfaces)
             .context("the policy is in force, but the shortcut cannot be set up")?;
-        let names = Names::of(instance, &change.done(before.clone()));
         let judge = live::judge(&change.compiled().image, tables, &before.interfaces)?;
-        let enforced = live::enforce(instance, tables, &names, &judge, self.live())
+        let enforced = live::enforce(instance, tables, &judge, self.live())
             .context("the policy is in force, but not all live flows could be judged by it")?;
         let live::Enforced { reassigned, ended } = enforced;
         Ok(Done { reassigned, ended, pending })

@@ -175,8 +175,8 @@ fn tell_flows(done: &Done) {
             "fwx: an end that got no RST learns of it by the answer to its next packet: {failure}"
         );
     }
-    if let Some(why) = &ended.unheard {
-        eprintln!("fwx: no event tells of the flows that ended: {why}");
+    if ended.untold > 0 {
+        eprintln!("fwx: {}", super::conn::untold(ended.untold));
     }
 }
 

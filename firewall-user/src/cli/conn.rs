@@ -149,7 +149,9 @@ pub(super) fn run(instance: &Instance, command: Conn) -> Result<()> {
         Conn::Flush { half_open, .. } => {
             let flushed = conn::flush(instance, &tables, half_open)?;
             eprintln!("fwx: {} forgotten", connections(flushed.removed));
-            say_unheard(flushed.unheard);
+            if let Some(why) = flushed.unheard {
+                eprintln!("fwx: no event tells of it: {why}");
+            }
             Ok(())
         }
     }
@@ -191,7 +193,7 @@ fn kill(
             found.entries
         }
     };
-    let killed = conn::kill(instance, tables, names, &entries)?;
+    let killed = conn::kill(instance, tables, &entries)?;
     if killed.killed == 0 {
         bail!("no connection was killed: there is none such, or it has ended");
     }
@@ -201,14 +203,17 @@ fn kill(
             "fwx: an end that got no RST learns of it by the answer to its next packet: {failure}"
         );
     }
-    say_unheard(killed.unheard);
+    if killed.untold > 0 {
+        eprintln!("fwx: {}", untold(killed.untold));
+    }
     Ok(())
 }
 
-fn say_unheard(unheard: Option<String>) {
-    if let Some(why) = unheard {
-        eprintln!("fwx: no event tells of it: {why}");
-    }
+/// What is said of kills that no event tells of.
+pub(super) fn untold(count: u64) -> String {
+    format!(
+        "no event tells of {count} of them: no controller runs, or it does not get to read its ring"
+    )
 }
 
 fn connections(count: u64) -> String {

@@ -82,7 +82,9 @@ pub(super) fn run(
                 File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
             Box::new(BufWriter::new(file))
         };
-        for event in events {
+        for mut event in events {
+            // The capture has it.
+            event.packet = None;
             out::write(&mut to, &(serde_json::to_string(&event)? + "\n"))?;
         }
         to.flush().or_else(broken_pipe_is_fine)?;

@@ -1,18 +1,18 @@
-//! Ending connections: a tombstone for each, an event, and a RST for both ends if they are to know at once.
+//! Ending connections: an event, a tombstone for each, and a RST for both ends if they are to know at once.
 
 use anyhow::Result;
 use aya::maps::{HashMap, MapData};
 use firewall_common::{
-    event::EventKind,
     flow::{Flow, KeyV4, KeyV6},
+    layout::Answer,
     reason::Reason,
     wire::ip_protocol,
 };
 
 use super::{list::aliases, number::Numbers, publish::Publisher, raw::Sender, resets};
 use crate::{
-    command::Commander,
-    event::{Event, Names, rfc3339},
+    command::{Commander, Kill},
+    event::{Event, rfc3339},
     flows::{Entry, Key},
     instance::Instance,
     ring::monotonic_ns,
@@ -28,8 +28,8 @@ pub struct Killed {
     pub resets: u64,
     /// What the first RST failed with that could not be sent.
     pub reset_failure: Option<String>,
-    /// Why no event tells of it, if none does.
-    pub unheard: Option<String>,
+    /// Of how many no event tells.
+    pub untold: u64,
 }
 
 /// How the end of connections is told.
@@ -48,7 +48,7 @@ impl Killed {
         self.killed += others.killed;
         self.resets += others.resets;
         self.reset_failure = self.reset_failure.take().or(others.reset_failure);
-        self.unheard = self.unheard.take().or(others.unheard);
+        self.untold += others.untold;
     }
 }
 
@@ -57,7 +57,6 @@ impl Killed {
 pub fn end(
     instance: &Instance,
     tables: &Tables,
-    names: &Names,
     entries: &[Entry],
     telling: Telling,
 ) -> Result<Killed> {
@@ -65,13 +64,14 @@ pub fn end(
     let aliases = aliases(tables, entries)?;
     let flows = Finder::open(tables)?;
     let mut numbers = Numbers::of(instance)?;
-    let mut teller = Teller::of(instance);
     let mut sender = Sender::default();
     let mut killed = Killed::default();
     for entry in entries {
-        let number = numbers.next();
-        if !commander.kill(&entry.key, entry.flow.id, number, monotonic_ns())? {
-            continue;
+        let kill = Kill { event: numbers.next(), reason: telling.reason, now: monotonic_ns() };
+        match commander.tell_and_kill(&entry.key, entry.flow.id, kill)? {
+            Answer::Done => {}
+            Answer::Untold => killed.untold += 1,
+            Answer::NotDone | Answer::NoRoom => continue,
         }
         killed.killed += 1;
         // From here on no packet changes it: these are the last numbers that both ends got to see.
@@ -89,11 +89,8 @@ pub fn end(
                 }
             }
         }
-        let event = Event::of_flow(EventKind::ConnectionKilled, telling.reason, &entry, names);
-        teller.tell(event, number);
     }
     numbers.keep()?;
-    killed.unheard = teller.finish();
     Ok(killed)
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::record::address;
 pub use self::{
     names::{Names, named},
-    record::{DecodeError, decode, direction, transport},
+    record::{Caught, DecodeError, decode, direction, transport},
     text::{epoch_ns, rfc3339},
 };
 use crate::{flows::Entry, ring::monotonic_epoch_ns};

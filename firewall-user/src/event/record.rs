@@ -11,9 +11,18 @@ use firewall_common::{
     wire::{ip_protocol, tcp_flags},
 };
 
-use super::{Event, Filter, Names, Tcp, named, rfc3339};
+use super::{Captured, Event, Filter, Link, Names, Tcp, Totals, named, rfc3339};
 
-/// A sample of the ring that is no record: shorter than one, or with a kind or reason that is none.
+/// A record with the beginning of the packet that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caught {
+    /// The record.
+    pub record: Record,
+    /// [`Record::captured`] bytes; none if it is about no packet.
+    pub bytes: Box<[u8]>,
+}
+
+/// A sample of the ring that is no record: shorter than it has to be, or with a field that says what there is not.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
     /// The sample has too few bytes.
@@ -28,24 +37,59 @@ pub enum DecodeError {
     /// The reason is none.
     #[error("an event with unknown reason {0}")]
     Reason(u8),
+    /// The address family is none.
+    #[error("an event of a packet of IP version {0}")]
+    Version(u8),
+    /// The kind of link is none.
+    #[error("an event of a packet that begins with a header of unknown kind {0}")]
+    Link(u8),
+    /// The packet's beginning is not all there, or more than the packet.
+    #[error("{captured} bytes of a packet of {length}, of which {found} are there")]
+    Packet {
+        /// How many the record promises.
+        captured: u16,
+        /// How many the packet has.
+        length: u32,
+        /// How many there are.
+        found: usize,
+    },
 }
 
-/// Takes the record out of a sample of the ring.
-pub fn decode(sample: &[u8]) -> Result<Record, DecodeError> {
-    let bytes =
-        sample.get(..size_of::<Record>()).ok_or(DecodeError::Short { found: sample.len() })?;
+/// Takes the record out of a sample of the ring, which the kernel has padded.
+pub fn decode(sample: &[u8]) -> Result<Caught, DecodeError> {
+    let (bytes, packet) = sample
+        .split_at_checked(size_of::<Record>())
+        .ok_or(DecodeError::Short { found: sample.len() })?;
     let record: Record = bytemuck::pod_read_unaligned(bytes);
     EventKind::from_raw(record.kind).ok_or(DecodeError::Kind(record.kind))?;
     Reason::from_index(record.reason).ok_or(DecodeError::Reason(record.reason))?;
-    Ok(record)
+    if !matches!(record.version, 0 | 4 | 6) {
+        return Err(DecodeError::Version(record.version));
+    }
+    link(&record)?;
+    let Record { captured, length, .. } = record;
+    match packet.get(..captured.into()) {
+        Some(bytes) if u32::from(captured) <= length => Ok(Caught { record, bytes: bytes.into() }),
+        _ => Err(DecodeError::Packet { captured, length, found: packet.len() }),
+    }
+}
+
+fn link(record: &Record) -> Result<Link, DecodeError> {
+    match record.link {
+        Record::ETHERNET => Ok(Link::Ethernet),
+        Record::IP => Ok(Link::Ip),
+        other => Err(DecodeError::Link(other)),
+    }
 }
 
 impl Event {
     /// Tells a record in full. `epoch_ns` is the time of its timestamp's zero, nanoseconds since 1970.
-    pub fn of(record: &Record, names: &Names, epoch_ns: i128) -> Result<Self, DecodeError> {
+    pub fn of(caught: &Caught, names: &Names, epoch_ns: i128) -> Result<Self, DecodeError> {
+        let record = &caught.record;
         let kind = EventKind::from_raw(record.kind).ok_or(DecodeError::Kind(record.kind))?;
         let reason = Reason::from_index(record.reason).ok_or(DecodeError::Reason(record.reason))?;
         let parsed = record.version != 0;
+        let about_packet = record.length != 0;
         let is_tcp = parsed && record.ip_protocol == ip_protocol::TCP;
         let has_ports = is_tcp || parsed && record.ip_protocol == ip_protocol::UDP;
         Ok(Self {
@@ -58,14 +102,15 @@ impl Event {
             flow_id: (record.flow_id != 0).then_some(record.flow_id),
             parent: (record.parent != 0).then_some(record.parent),
             interface: names.interface(record.interface),
-            direction: (record.flow_id != 0).then(|| direction(record.direction).name().to_owned()),
+            direction: (about_packet && record.flow_id != 0)
+                .then(|| direction(record.direction).name().to_owned()),
             protocol: named(&names.protocols, record.protocol as usize),
             transport: parsed.then(|| transport(record.ip_protocol)),
             src_ip: parsed.then(|| address(record.version, record.source)),
             src_port: has_ports.then_some(record.source_port),
             dst_ip: parsed.then(|| address(record.version, record.destination)),
             dst_port: has_ports.then_some(record.destination_port),
-            tcp: is_tcp.then(|| Tcp {
+            tcp: (about_packet && is_tcp).then(|| Tcp {
                 flags: flag_letters(record.tcp_flags),
                 seq: record.seq,
                 ack: record.ack,
@@ -78,13 +123,26 @@ impl Event {
             adopted: record.flow_flags & u16::from(Flow::ADOPTED) != 0,
             rule: named(&names.rules, record.rule as usize),
             caused_by: (record.caused_by != 0).then_some(record.caused_by),
-            suppressed: Some(record.suppressed),
-            totals: None,
+            suppressed: about_packet.then_some(record.suppressed),
+            totals: totals(record, epoch_ns),
             community_id: None,
-            packet: None,
+            packet: about_packet.then_some(Captured {
+                link: link(record)?,
+                length: record.length,
+                bytes: caught.bytes.to_vec(),
+            }),
             message: None,
         })
     }
+}
+
+fn totals(record: &Record, epoch_ns: i128) -> Option<Totals> {
+    let Record { started, packets, bytes, .. } = *record;
+    (started != 0).then(|| Totals {
+        started: rfc3339(epoch_ns + i128::from(started)),
+        packets,
+        bytes,
+    })
 }
 
 fn filter(record: &Record) -> Option<Filter> {
@@ -161,12 +219,22 @@ mod tests {
         record.profile = Profile::Strict as u8;
         record.excerpt[..4].copy_from_slice(b"A\x1b[2");
         record.excerpt_len = 4;
+        record.started = 500;
+        record.packets = [7, 5];
+        record.bytes = [700, 500];
+        record.length = 1_400;
+        record.captured = 3;
         record
+    }
+
+    fn told(record: Record) -> Event {
+        let caught = Caught { record, bytes: Box::new([1, 2, 3]) };
+        Event::of(&caught, &Names::default(), 0).unwrap()
     }
 
     #[test]
     fn a_kill_reads_as_documented() {
-        let event = Event::of(&story(), &Names::default(), 0).unwrap();
+        let event = told(story());
         assert_eq!(event.code.as_deref(), Some("0x80074e24"));
         assert_eq!(event.reason.as_deref(), Some("FWX_E_CONNECTION_KILLED"));
         assert_eq!(event.timestamp, "1970-01-01T00:00:00.000001000Z");
@@ -176,13 +244,74 @@ mod tests {
         assert_eq!(filter.excerpt, "A\\x1b[2", "no control character reaches a terminal");
         assert_eq!(event.src_ip.unwrap().to_string(), "10.1.0.2");
         assert_eq!(event.caused_by, None);
+        let totals = event.totals.unwrap();
+        assert_eq!(totals.started, "1970-01-01T00:00:00.000000500Z");
+        assert_eq!((totals.packets, totals.bytes), ([7, 5], [700, 500]));
+        let packet = event.packet.unwrap();
+        assert_eq!(
+            (packet.link, packet.length, packet.bytes),
+            (Link::Ethernet, 1_400, vec![1, 2, 3])
+        );
+    }
+
+    #[test]
+    fn what_is_about_no_packet_says_nothing_of_one() {
+        let record = Record { length: 0, captured: 0, filter: 0, ..story() };
+        let event = told(record);
+        assert_eq!((event.direction, event.tcp, event.packet), (None, None, None));
+        assert_eq!((event.suppressed, event.filter), (None, None));
+        assert_eq!((event.src_port, event.dst_port), (Some(58907), Some(554)));
+        assert!(event.totals.is_some());
+        assert_eq!(told(Record { started: 0, ..story() }).totals, None, "it ends no flow");
+    }
+
+    #[test]
+    fn a_sample_holds_what_its_record_promises() {
+        let sample = |record: Record, behind: usize| {
+            let mut sample = bytemuck::bytes_of(&record).to_vec();
+            sample.resize(sample.len() + behind, 9);
+            decode(&sample)
+        };
+        // The kernel pads to eight bytes.
+        assert_eq!(sample(story(), 8).unwrap().bytes.len(), 3);
+        let error = sample(story(), 2).unwrap_err();
+        assert_eq!(error, DecodeError::Packet { captured: 3, length: 1_400, found: 2 });
+        let error = sample(Record { length: 2, ..story() }, 8).unwrap_err();
+        assert_eq!(error, DecodeError::Packet { captured: 3, length: 2, found: 8 });
+        let wrong = |change: fn(&mut Record)| {
+            let mut record = story();
+            change(&mut record);
+            sample(record, 8).unwrap_err()
+        };
+        assert_eq!(wrong(|record| record.kind = 9), DecodeError::Kind(9));
+        assert_eq!(wrong(|record| record.reason = 255), DecodeError::Reason(255));
+        assert_eq!(wrong(|record| record.version = 5), DecodeError::Version(5));
+        assert_eq!(wrong(|record| record.link = 2), DecodeError::Link(2));
+        assert_eq!(decode(&[0; 17]), Err(DecodeError::Short { found: 17 }));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_an_event_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            if let Ok(record) = decode(&bytes) {
-                let event = Event::of(&record, &Names::default(), 0).unwrap();
+        fn any_bytes_are_an_event_or_an_error(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..400),
+            fits in any::<bool>(),
+        ) {
+            // Of random bytes next to nothing is a record.
+            if fits && bytes.len() >= size_of::<Record>() {
+                let (head, packet) = bytes.split_at_mut(size_of::<Record>());
+                let mut record: Record = bytemuck::pod_read_unaligned(head);
+                record.kind = record.kind % 5 + 1;
+                record.reason %= Reason::COUNT as u8;
+                record.version = [0, 4, 6][usize::from(record.version % 3)];
+                record.link %= 2;
+                record.captured %= packet.len() as u16 + 1;
+                record.length |= 0xffff;
+                head.copy_from_slice(bytemuck::bytes_of(&record));
+                prop_assert!(decode(&bytes).is_ok());
+            }
+            if let Ok(caught) = decode(&bytes) {
+                let event = Event::of(&caught, &Names::default(), 0).unwrap();
+                prop_assert!(!crate::events::sentence(&event).chars().any(char::is_control));
                 prop_assert!(!serde_json::to_string(&event).unwrap().contains('\n'));
             }
         }

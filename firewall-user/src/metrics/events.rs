@@ -3,41 +3,49 @@
 use std::sync::Mutex;
 
 use anyhow::Result;
-use firewall_common::layout::Counter;
+use firewall_common::{
+    event::{Ring, Untold},
+    reason::Reason,
+};
 
 use super::{
     Metric,
     definitions::{EVENTS_LOST, EVENTS_SUPPRESSED, EVENTS_UNHEARD},
 };
-use crate::{hub::Hub, tables::Tables};
-
-/// Events of one ring and reason that were not told.
-struct Untold {
-    ring: &'static str,
-    reason: &'static str,
-    lost: u64,
-    suppressed: u64,
-    unheard: u64,
-}
+use crate::{
+    hub::Hub,
+    losses::{Loss, losses},
+    tables::Tables,
+};
 
 pub(super) fn metrics(tables: &Tables, _hub: &Mutex<Hub>) -> Result<Vec<Metric>> {
-    let untold = untold(tables)?;
-    let each = |count: fn(&Untold) -> u64| {
-        untold.iter().map(move |it| ([it.ring.to_owned(), it.reason.to_owned()], count(it) as f64))
+    let losses = losses(tables)?;
+    let some = |count: fn(&Untold) -> u64| {
+        let counted = losses.iter().filter(move |loss| count(&loss.untold) > 0);
+        counted.map(move |loss| (labels(loss.ring, loss.reason), count(&loss.untold) as f64))
     };
     Ok(vec![
-        EVENTS_LOST.with(each(|it| it.lost)),
-        EVENTS_SUPPRESSED.with(each(|it| it.suppressed)),
-        EVENTS_UNHEARD.with(each(|it| it.unheard)),
+        EVENTS_LOST.with(lost(&losses)),
+        EVENTS_SUPPRESSED.with(some(|untold| untold.held_back)),
+        EVENTS_UNHEARD.with(some(|untold| untold.unheard)),
     ])
 }
 
-fn untold(tables: &Tables) -> Result<Vec<Untold>> {
-    Ok(vec![Untold {
-        ring: "events",
-        reason: "any",
-        lost: tables.counter(Counter::EventsLost)?,
-        suppressed: tables.counter(Counter::EventsSuppressed)?,
-        unheard: tables.counter(Counter::EventsUnheard)?,
-    }])
+/// Of every ring and reason: a counter that is not there before it counts has no increase that an alert could see.
+fn lost(losses: &[Loss]) -> impl Iterator<Item = ([String; 2], f64)> {
+    let all =
+        Ring::ALL.iter().flat_map(|ring| Reason::ALL.iter().map(move |reason| (*ring, *reason)));
+    all.map(|(ring, reason)| {
+        let known = losses.iter().find(|loss| (loss.ring, loss.reason) == (ring, reason));
+        (labels(ring, reason), known.map_or(0.0, |loss| loss.untold.lost as f64))
+    })
+}
+
+/// Connections that were opened have no reason.
+fn labels(ring: Ring, reason: Reason) -> [String; 2] {
+    let reason = match reason {
+        Reason::None => "none",
+        reason => reason.name(),
+    };
+    [ring.name().to_owned(), reason.to_owned()]
 }

@@ -23,6 +23,7 @@ use crate::{
     event::{Names, rfc3339},
     flows::{Entry, FlowTable},
     instance::{Instance, State},
+    losses,
     ring::{monotonic_epoch_ns, monotonic_ns},
     status::{self, ControllerStatus, FilterStatus, Traffic},
     sweep::Fill,
@@ -187,7 +188,7 @@ impl Figures {
             packets: both([Counter::IngressPackets, Counter::EgressPackets])?,
             bytes: both([Counter::IngressBytes, Counter::EgressBytes])?,
             drops,
-            events_lost: tables.counter(Counter::EventsLost)?,
+            events_lost: losses::total(&losses::losses(&tables)?).lost,
             filters: status::filters(&state, &tables)?,
         })
     }
