@@ -1,5 +1,6 @@
 //! Events in the form that people and their tools read.
 
+mod community_id;
 mod names;
 mod record;
 mod text;
@@ -221,6 +222,7 @@ impl Event {
             dst_port: entry.has_ports().then_some(destination.port()),
             adopted: flow.flags & Flow::ADOPTED != 0,
             rule: named(&names.rules, flow.rule as usize),
+            community_id: community_id::of_flow(flow.ip_protocol, [source, destination]),
             totals: Some(Totals {
                 started: rfc3339(monotonic_epoch_ns() + i128::from(flow.created)),
                 packets: flow.tallies.map(|tally| tally.packets),

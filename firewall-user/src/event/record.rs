@@ -11,7 +11,7 @@ use firewall_common::{
     wire::{ip_protocol, tcp_flags},
 };
 
-use super::{Captured, Event, Filter, Link, Names, Tcp, Totals, named, rfc3339};
+use super::{Captured, Event, Filter, Link, Names, Tcp, Totals, community_id, named, rfc3339};
 
 /// A record with the beginning of the packet that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Event {
             caused_by: (record.caused_by != 0).then_some(record.caused_by),
             suppressed: about_packet.then_some(record.suppressed),
             totals: totals(record, epoch_ns),
-            community_id: None,
+            community_id: community_id::of_record(record),
             packet: about_packet.then_some(Captured {
                 link: link(record)?,
                 length: record.length,
