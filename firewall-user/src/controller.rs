@@ -34,6 +34,7 @@ use crate::{
     losses::{Told, losses},
     metrics::{Parts, Source},
     ring::{Rings, Watch, monotonic_epoch_ns},
+    store::Keeper,
     subscribe,
     sweep::Gone,
     tables::Tables,
@@ -89,6 +90,7 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
     let programs = Programs { ebpf: up.ebpf, kernel_log, mode: wanted.mode };
     let mut controller = Controller::new(instance, up.state, timeouts, programs)?;
     let listener = subscribe::listen(instance)?;
+    controller.follow_event_settings()?;
     controller.tell(if up.adopted {
         "controller started: adopted what was pinned, with its flows".to_owned()
     } else {
@@ -108,6 +110,7 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    controller.finish().await;
     eprintln!(
         "fwx: the controller ends; the firewall goes on. `fwx --instance {} down` takes it down",
         instance.name()
@@ -125,6 +128,7 @@ struct Controller {
     names: Names,
     state: State,
     hub: Arc<Mutex<Hub>>,
+    keeper: Keeper,
     bindings: Vec<Binding>,
     /// The programs that are attached, for interfaces that come.
     ebpf: Ebpf,
@@ -178,6 +182,7 @@ impl Controller {
             names,
             state,
             hub,
+            keeper: Keeper::default(),
             bindings: Vec::new(),
             ebpf,
             comings: Comings::new(mode),
@@ -241,6 +246,7 @@ impl Controller {
                     let notices = self.housekeeping.look();
                     self.take_notice(notices)?;
                     self.tell_losses()?;
+                    self.keeper.notice().map_or(Ok(()), |notice| self.tell(notice))?;
                 }
                 report = self.housekeeping.swept() => {
                     let notices = self.housekeeping.take_in(report);
@@ -304,6 +310,9 @@ impl Controller {
                 self.state.rules_in_force.len()
             ))?;
         }
+        if before.events != self.state.events {
+            self.follow_event_settings()?;
+        }
         if before.exports != self.state.exports {
             self.exports.set(&self.state.exports)?;
             let names: Vec<_> = self.state.exports.iter().map(|it| it.name.as_str()).collect();
@@ -323,6 +332,24 @@ impl Controller {
             })?;
         }
         Ok(())
+    }
+
+    /// Lets those read events, and keeps those, that the policy says.
+    fn follow_event_settings(&mut self) -> Result<()> {
+        self.keeper.follow(&self.instance, &self.state.events, &self.hub);
+        // The firewall goes on, and nobody reads who may not.
+        match subscribe::set_group(&self.instance, &self.state.events) {
+            Ok(()) => Ok(()),
+            Err(error) => self.tell(format!("{error:#}")),
+        }
+    }
+
+    /// Lets readers have what was published, and the disk too.
+    async fn finish(&mut self) {
+        if let Ok(hub) = self.hub.lock() {
+            hub.close();
+        }
+        self.keeper.finish().await;
     }
 
     /// Tells of every binding that is not what it was.

@@ -133,8 +133,11 @@ impl Instance {
     pub fn write_state(&self, state: &State) -> Result<()> {
         let path = self.run_directory().join("state.json");
         let new = path.with_extension("new");
+        // A file that was left half written may be anybody's to read.
+        let _ = fs::remove_file(&new);
         fs::create_dir_all(self.run_directory())
-            .and_then(|()| fs::write(&new, serde_json::to_vec_pretty(state)?))
+            .and_then(|()| root_alone().write(true).open(&new))
+            .and_then(|mut file| file.write_all(&serde_json::to_vec_pretty(state)?))
             .and_then(|()| fs::rename(&new, &path))
             .with_context(|| format!("cannot write {}", path.display()))
     }
@@ -172,11 +175,9 @@ impl Instance {
         fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let path = directory.join("lock");
-        let file = OpenOptions::new()
+        let file = root_alone()
             .read(true)
             .write(true)
-            .create(true)
-            .truncate(false)
             .open(&path)
             .with_context(|| format!("cannot open {}", path.display()))?;
         match lock_patiently(file) {
@@ -198,8 +199,10 @@ impl Instance {
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let path = directory.join(format!("{}.change", self.name));
         loop {
-            let file =
-                File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+            let file = root_alone()
+                .write(true)
+                .open(&path)
+                .with_context(|| format!("cannot open {}", path.display()))?;
             let lock = Flock::lock(file, FlockArg::LockExclusive)
                 .map_err(|(_, error)| error)
                 .with_context(|| format!("cannot lock {}", path.display()))?;
@@ -226,6 +229,14 @@ impl Instance {
             Err((mut file, _)) => Some(read_pid(&mut file)),
         }
     }
+}
+
+/// Makes files that nobody but root can open: who opens one could lock it too. The directory of an instance lets
+/// others in, to its socket.
+fn root_alone() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).mode(0o600);
+    options
 }
 
 /// Takes the lock, or gives the file back when another holds it for longer than a look at it takes.

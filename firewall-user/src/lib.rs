@@ -52,6 +52,7 @@ pub mod rules;
 pub mod shadow;
 pub mod shortcut;
 pub mod status;
+pub mod store;
 pub mod subscribe;
 pub mod sweep;
 pub mod tables;

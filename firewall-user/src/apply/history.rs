@@ -64,8 +64,7 @@ pub struct Copy {
 impl History {
     /// That of an instance, which may be empty.
     pub fn of(instance: &Instance) -> Self {
-        let directory = env::var_os(VARIABLE).map_or_else(|| DIRECTORY.into(), PathBuf::from);
-        Self { directory: directory.join(instance.name()).join("policies") }
+        Self { directory: state_directory(instance).join("policies") }
     }
 
     /// Its entries, the newest first.
@@ -177,6 +176,12 @@ impl History {
     fn path(&self, number: u64) -> PathBuf {
         self.directory.join(format!("{number:08}"))
     }
+}
+
+/// Where an instance keeps what a reboot leaves, and `fwx down` too.
+pub(crate) fn state_directory(instance: &Instance) -> PathBuf {
+    let directory = env::var_os(VARIABLE).map_or_else(|| DIRECTORY.into(), PathBuf::from);
+    directory.join(instance.name())
 }
 
 fn is(entry: &Entry, text: &PolicyText) -> bool {

@@ -35,6 +35,7 @@ use crate::{
 
 pub use confirm::Pending;
 pub use history::History;
+pub(crate) use history::state_directory;
 pub use plan::{Plan, Wish};
 
 /// Holds what is in force as it was written.

@@ -1,146 +1,286 @@
 //! Where events meet those who want them: what is remembered, and what comes, for each at its own pace.
+//!
+//! The one who publishes waits for nobody: it puts an event into the queue of each reader that wants it. A queue that
+//! is full loses its oldest events of the same sort, and no queue holds what is not remembered any more; so memory
+//! does not grow with the number of readers that are behind.
+
+mod backlog;
+mod feed;
+mod seats;
+mod told;
 
 use std::{
-    borrow::Cow,
-    collections::VecDeque,
+    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use anyhow::Result;
-use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::{
-    event::{Captured, Event},
-    events::Selection,
-};
+pub use feed::{Feed, Missing};
+pub use seats::{SEATS, Seat, Seats};
+pub use told::Told;
 
-/// Events that the controller remembers.
-const REMEMBERED: usize = 10_000;
-/// Events that a slow reader may be behind before it loses some.
-const BACKLOG: usize = 4_096;
+use self::{backlog::Backlog, feed::Reader};
+use crate::{event::Event, events::Selection, store::Segments};
+
+/// Readers are asked to give up what is not remembered any more each time so many events were published.
+const TRIMMED_EACH: u64 = 1_024;
+/// What losses of readers at the socket are counted under.
+pub const SOCKET: &str = "socket";
 
 /// The events that are remembered, and those who want more.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Hub {
-    remembered: VecDeque<Arc<Told>>,
-    sender: broadcast::Sender<Arc<Told>>,
+    remembered: Backlog,
+    /// How many events were published; the number of the next one.
+    published: u64,
+    readers: Mutex<Readers>,
+    seats: Seats,
+    store: Option<Segments>,
 }
 
-/// An event as it is told.
+/// What a subscriber gets.
 #[derive(Debug)]
-pub struct Told {
-    /// The event, without the packet behind it.
-    pub event: Event,
-    /// The same as a line of JSON, without the newline.
-    pub line: String,
-    /// The packet behind it.
-    pub packet: Option<Captured>,
+pub struct Subscription {
+    /// What is remembered, and what comes.
+    pub feed: Feed,
+    /// How many are remembered.
+    pub remembered: usize,
+    /// How many of these are the last ones for certain: none that came between them is forgotten.
+    pub whole: usize,
 }
 
-impl Told {
-    /// The line, with the packet in it for those who want it.
-    pub fn line_for(&self, packets: bool) -> Cow<'_, str> {
-        if packets { self.line_with_packet() } else { self.line.as_str().into() }
-    }
-
-    fn line_with_packet(&self) -> Cow<'_, str> {
-        let packet = self.packet.as_ref().and_then(|packet| serde_json::to_string(packet).ok());
-        match (packet, self.line.strip_suffix('}')) {
-            (Some(packet), Some(open)) => format!("{open},\"packet\":{packet}}}").into(),
-            _ => self.line.as_str().into(),
-        }
+impl Subscription {
+    /// Leaves out what is remembered but the last so many events; nothing, if it is not said how many.
+    pub fn keep_last(&mut self, last: Option<usize>) {
+        let too_many = self.remembered.saturating_sub(last.unwrap_or(usize::MAX));
+        self.feed.skip(too_many);
     }
 }
 
-impl Default for Hub {
-    fn default() -> Self {
-        Self { remembered: VecDeque::new(), sender: broadcast::channel(BACKLOG).0 }
-    }
+#[derive(Debug, Default)]
+struct Readers {
+    all: Vec<Weak<Reader>>,
+    /// What was lost by the readers of each name.
+    lost: BTreeMap<String, Arc<AtomicU64>>,
+}
+
+/// How the hub is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Programs that have the socket open now.
+    pub subscribers: usize,
+    /// Events that were published since the controller started.
+    pub published: u64,
+    /// Events that readers were too slow for, since then: the readers' name, [`SOCKET`] or that of an export, and how
+    /// many. Several readers at the socket may have lost the same event.
+    pub lost: Vec<(String, u64)>,
 }
 
 impl Hub {
     /// Remembers an event and passes it on.
-    pub fn publish(&mut self, mut event: Event) -> Result<()> {
-        let packet = event.packet.take();
-        let line = serde_json::to_string(&event)?;
-        let told = Arc::new(Told { event, line, packet });
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back(Arc::clone(&told));
-        // No receiver is no error.
-        let _ = self.sender.send(told);
+    pub fn publish(&mut self, event: Event) -> Result<()> {
+        let told = Arc::new(Told::new(event)?);
+        let number = self.published;
+        self.published += 1;
+        self.remembered.push(number, Arc::clone(&told), |_| {});
+        let is_time = self.published.is_multiple_of(TRIMMED_EACH);
+        let oldest = self.remembered.oldest(self.published);
+        self.readers().all.retain(|reader| {
+            let Some(reader) = reader.upgrade() else { return false };
+            reader.push(number, &told);
+            if is_time {
+                reader.forget_before(oldest);
+            }
+            true
+        });
         Ok(())
     }
 
-    /// The last `count` of the events that `selection` has, and all those to come from here on.
-    pub fn subscribe(
-        &self,
-        count: Option<usize>,
-        selection: &Selection,
-    ) -> (Vec<Arc<Told>>, broadcast::Receiver<Arc<Told>>) {
-        let newest_first = self.remembered.iter().rev().filter(|told| selection.has(&told.event));
-        let mut last: Vec<_> = newest_first.take(count.unwrap_or(usize::MAX)).cloned().collect();
-        last.reverse();
-        (last, self.sender.subscribe())
+    /// The events that are remembered and that `selection` has, and if it `follows`, those to come from here on.
+    pub fn subscribe(&self, follows: bool, selection: Selection) -> Subscription {
+        let feed = self.add(SOCKET, follows, selection);
+        let numbers = feed.put_before(self.remembered.all());
+        let whole_from = self.remembered.whole_from();
+        let whole = numbers.iter().filter(|number| **number >= whole_from).count();
+        Subscription { feed, remembered: numbers.len(), whole }
     }
 
     /// Those of the events to come from here on that `selection` has.
     pub fn feed(&self, selection: Selection) -> Feed {
-        Feed { receiver: self.sender.subscribe(), selection, lost: Arc::default() }
+        self.named_feed("other", selection)
+    }
+
+    /// The same, whose losses are counted under `name` together with those of others that have or had it.
+    pub fn named_feed(&self, name: &str, selection: Selection) -> Feed {
+        self.add(name, true, selection)
+    }
+
+    fn add(&self, name: &str, follows: bool, selection: Selection) -> Feed {
+        let mut readers = self.readers();
+        let lost = Arc::clone(readers.lost.entry(name.to_owned()).or_default());
+        let (feed, reader) = Feed::new(selection, follows, lost);
+        readers.all.push(Arc::downgrade(&reader));
+        feed
+    }
+
+    /// Where events lie on disk; `None`: nowhere.
+    pub fn store(&self) -> Option<Segments> {
+        self.store.clone()
+    }
+
+    /// Says where.
+    pub fn set_store(&mut self, store: Option<Segments>) {
+        self.store = store;
+    }
+
+    /// Nothing more will be published: feeds end behind what they have.
+    pub fn close(&self) {
+        self.readers().all.iter().filter_map(Weak::upgrade).for_each(|reader| reader.end());
+    }
+
+    /// The places at the socket.
+    pub fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    /// How it is doing.
+    pub fn figures(&self) -> Figures {
+        let readers = self.readers();
+        let lost = readers.lost.iter().map(|(name, lost)| (name.clone(), lost.load(Relaxed)));
+        Figures { subscribers: self.seats.taken(), published: self.published, lost: lost.collect() }
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        // Nothing in this file leaves them half changed.
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Events as they come, for one reader, which loses its own when it falls behind and nobody else's.
-#[derive(Debug)]
-pub struct Feed {
-    receiver: broadcast::Receiver<Arc<Told>>,
-    selection: Selection,
-    lost: Arc<AtomicU64>,
-}
-
-impl Feed {
-    /// The next event. `None`: there will be none any more.
-    ///
-    /// May be cancelled without losing one.
-    pub async fn next(&mut self) -> Option<Arc<Told>> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(told) if self.selection.has(&told.event) => return Some(told),
-                Ok(_) => {}
-                Err(RecvError::Lagged(count)) => {
-                    self.lost.fetch_add(count, Relaxed);
-                }
-                Err(RecvError::Closed) => return None,
-            }
-        }
-    }
-
-    /// Counts the events that the reader was too slow for; those too that were not meant for it.
-    pub fn lost(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.lost)
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::event::Link;
-    use firewall_common::reason::Reason;
+    use super::{
+        backlog::{ROOM, tests::event},
+        *,
+    };
+    use crate::events::Criteria;
+
+    fn selection(kind: &str) -> Selection {
+        let event = if kind.is_empty() { Vec::new() } else { vec![kind.to_owned()] };
+        Criteria { event, ..Criteria::default() }.selection(0).unwrap()
+    }
+
+    fn drain(feed: &mut Feed) -> Vec<u64> {
+        std::iter::from_fn(|| feed.next_there()).map(|told| told.event.event_id).collect()
+    }
 
     #[test]
-    fn the_packet_is_told_to_those_who_want_it() {
-        let packet = Captured { link: Link::Ip, length: 60, bytes: vec![0x45, 0xff] };
-        let event = Event::control(1, None, 0, Reason::None, "}".to_owned());
-        let whole = Event { packet: Some(packet), ..event.clone() };
+    fn a_slow_reader_loses_its_own_and_nobody_elses() {
         let mut hub = Hub::default();
-        hub.publish(whole.clone()).unwrap();
-        let (told, _) = hub.subscribe(None, &Selection::default());
-        let read = |line: &str| serde_json::from_str::<Event>(line).unwrap();
-        assert_eq!(read(&told[0].line_for(false)), event);
-        assert_eq!(read(&told[0].line_for(true)), whole);
+        let [mut slow, mut fast, mut kills] =
+            [("slow", ""), ("fast", ""), ("kills", "connection_killed")]
+                .map(|(name, kind)| hub.named_feed(name, selection(kind)));
+        let all = 3 * ROOM as u64;
+        let mut read = Vec::new();
+        for number in 0..all {
+            let kind = if number % 100 == 0 { "connection_killed" } else { "packet_dropped" };
+            hub.publish(event(kind, number)).unwrap();
+            read.extend(drain(&mut fast));
+        }
+        assert_eq!(read, (0..all).collect::<Vec<_>>());
+        assert_eq!(fast.take_missing(), None);
+        let every_kill: Vec<_> = (0..all).step_by(100).collect();
+        assert_eq!(drain(&mut kills), every_kill);
+
+        let late = drain(&mut slow);
+        let missing = slow.take_missing().unwrap();
+        assert_eq!(late.len() as u64 + missing.count(), all);
+        assert!(late.is_sorted() && every_kill.iter().all(|kill| late.contains(kill)));
+        let lost = missing.count();
+        assert_eq!(
+            missing.to_string(),
+            format!("{lost} events are missing here: {lost} packet_dropped")
+        );
+        assert_eq!(slow.take_missing(), None, "it is told once");
+        let lost =
+            [("fast", 0), ("kills", 0), ("slow", lost)].map(|(name, lost)| (name.to_owned(), lost));
+        assert_eq!(hub.figures(), Figures { subscribers: 0, published: all, lost: lost.to_vec() });
+    }
+
+    #[test]
+    fn no_queue_holds_what_is_not_remembered() {
+        let mut hub = Hub::default();
+        let mut controls = hub.feed(selection("control"));
+        hub.publish(event("control", 0)).unwrap();
+        for number in 1..=(ROOM as u64 + TRIMMED_EACH) {
+            hub.publish(event("filter_finding", number)).unwrap();
+        }
+        assert!(drain(&mut controls).is_empty());
+        assert_eq!(controls.take_missing().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_past_comes_before_what_comes() {
+        let mut hub = Hub::default();
+        for number in 0..10 {
+            hub.publish(event("packet_dropped", number)).unwrap();
+        }
+        let mut all = hub.subscribe(true, selection(""));
+        let mut past = hub.subscribe(false, selection("packet_dropped"));
+        past.feed.skip(7);
+        hub.publish(event("control", 10)).unwrap();
+        assert_eq!((all.remembered, all.whole), (10, 10));
+        assert_eq!(drain(&mut all.feed), (0..=10).collect::<Vec<_>>());
+        assert_eq!(drain(&mut past.feed), [7, 8, 9]);
+    }
+
+    #[test]
+    fn what_was_forgotten_between_is_known() {
+        let mut hub = Hub::default();
+        hub.publish(event("control", 0)).unwrap();
+        for number in 1..=ROOM as u64 + 5 {
+            hub.publish(event("packet_dropped", number)).unwrap();
+        }
+        let subscription = hub.subscribe(false, selection(""));
+        assert_eq!((subscription.remembered, subscription.whole), (ROOM + 1, ROOM));
+    }
+
+    #[tokio::test]
+    async fn a_feed_ends_with_the_hub_and_not_before_it_is_read() {
+        let mut hub = Hub::default();
+        let mut feed = hub.feed(Selection::default());
+        let waiting = tokio::spawn(async move {
+            let mut read = Vec::new();
+            while let Some(told) = feed.next().await {
+                read.push(told.event.event_id);
+            }
+            read
+        });
+        tokio::task::yield_now().await;
+        hub.publish(event("control", 1)).unwrap();
+        tokio::task::yield_now().await;
+        hub.publish(event("control", 2)).unwrap();
+        drop(hub);
+        assert_eq!(waiting.await.unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_forgotten_and_its_losses_are_not() {
+        let mut hub = Hub::default();
+        let feed = hub.named_feed("x", Selection::default());
+        feed.lost().fetch_add(5, Relaxed);
+        drop(feed);
+        hub.publish(event("control", 1)).unwrap();
+        assert!(hub.readers().all.is_empty());
+        assert_eq!(hub.named_feed("x", Selection::default()).lost().load(Relaxed), 5);
     }
 }

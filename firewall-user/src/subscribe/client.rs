@@ -12,7 +12,7 @@ use tokio::{
     },
 };
 
-use super::{Request, protocol::Refusal};
+use super::{Answer, Request};
 use crate::{event::Event, instance::Instance};
 
 /// Events of a controller, as they come.
@@ -57,9 +57,9 @@ impl Events {
 }
 
 fn parse(line: &str) -> Result<Event> {
-    serde_json::from_str(line).or_else(|error| match serde_json::from_str::<Refusal>(line) {
-        Ok(Refusal { error }) => bail!("the controller says: {error}"),
-        Err(_) => Err(error).with_context(|| format!("not an event: {line}")),
+    serde_json::from_str(line).or_else(|error| match serde_json::from_str(line) {
+        Ok(Answer::Refused { error }) => bail!("the controller says: {error}"),
+        _ => Err(error).with_context(|| format!("not an event: {line}")),
     })
 }
 
@@ -85,9 +85,10 @@ fn refused(error: &io::Error, instance: &Instance, path: &Path) -> anyhow::Error
 
 /// The group that may use the socket besides root.
 fn group_of(path: &Path) -> Option<String> {
-    let gid = std::fs::metadata(path).ok()?.gid();
-    let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
-    (gid != 0).then(|| group.map_or_else(|| gid.to_string(), |group| group.name))
+    let socket = std::fs::metadata(path).ok()?;
+    let is_for_group = socket.mode() & 0o060 != 0;
+    let group = Group::from_gid(Gid::from_raw(socket.gid())).ok().flatten();
+    is_for_group.then(|| group.map_or_else(|| socket.gid().to_string(), |group| group.name))
 }
 
 #[cfg(test)]

@@ -4,9 +4,13 @@
 //! then, if it follows, those that come. docs/events.md says it for programs that are none of fwx's.
 
 mod client;
+mod past;
 mod protocol;
 mod server;
+mod socket;
+mod writer;
 
 pub use client::Events;
-pub use protocol::Request;
-pub use server::{listen, serve};
+pub use protocol::{Answer, Request};
+pub use server::serve;
+pub use socket::{listen, set_group};

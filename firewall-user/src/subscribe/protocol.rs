@@ -1,4 +1,6 @@
-//! What the two ends of the socket say to each other.
+//! What the two ends of the socket say to each other. docs/events.md tells it.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +24,25 @@ pub struct Request {
     pub publish: bool,
 }
 
-/// The one line that is no event: why there are none.
+/// Longest line that the controller reads, in bytes with its newline.
+pub(super) const LINE_MAX: u64 = 16_384;
+/// How long a subscriber may take to say what it wants.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a subscriber may take nothing of what there is for it.
+pub(super) const STALLED_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A line that is no event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Refusal {
-    /// What is wrong, a sentence.
-    pub(super) error: String,
+#[serde(untagged)]
+pub enum Answer {
+    /// Events were taken over.
+    Published {
+        /// How many were published.
+        published: u64,
+    },
+    /// It was not done what the request says, or not all of it. Nothing follows.
+    Refused {
+        /// Why, a sentence.
+        error: String,
+    },
 }

@@ -1,121 +1,171 @@
 //! The controller's end of the socket.
 
-use std::{fs, sync::Arc, time::Duration};
-
-use anyhow::{Context as _, Result, bail};
-use firewall_common::reason::Reason;
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{UnixListener, UnixStream},
-    sync::broadcast::error::RecvError,
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
-use super::Request;
-use crate::{event::Event, hub::Hub, instance::Instance};
+use anyhow::{Context as _, Result, anyhow};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    net::{UnixStream, unix::OwnedReadHalf},
+    time::{sleep, timeout},
+};
 
-/// Longest request line, in bytes.
-const REQUEST_MAX: u64 = 16_384;
-/// How long a subscriber may take to say what it wants.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+use super::{
+    Answer, Request, past,
+    protocol::{LINE_MAX, REQUEST_TIMEOUT},
+    writer::Writer,
+};
+use crate::{
+    event::Event,
+    events::Selection,
+    hub::{Feed, Hub, SEATS},
+    store::Lookback,
+};
 
-/// Makes the socket, in place of one that a controller left which is no more.
-pub fn listen(instance: &Instance) -> Result<UnixListener> {
-    let path = instance.socket();
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
-        }
-        _ => {}
-    }
-    UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))
-}
+/// How often it is looked whether a subscriber that says no more is still there.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Serves one subscriber until it or the controller has enough.
-pub async fn serve(stream: UnixStream, hub: Arc<std::sync::Mutex<Hub>>) -> Result<()> {
-    let (reader, mut writer) = stream.into_split();
-    let mut line = String::new();
-    let mut reader = BufReader::new(reader).take(REQUEST_MAX);
-    tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut line))
-        .await
-        .context("no request came")??;
-    let request: Request = match serde_json::from_str(&line) {
-        Ok(request) => request,
-        Err(error) => {
-            let answer = serde_json::json!({ "error": error.to_string() });
-            writer.write_all(format!("{answer}\n").as_bytes()).await?;
-            bail!("a request that is none: {error}");
+pub async fn serve(stream: UnixStream, hub: Arc<Mutex<Hub>>) -> Result<()> {
+    let is_root = stream.peer_cred().context("a subscriber of no user")?.uid() == 0;
+    let (reader, writer) = stream.into_split();
+    let mut subscriber =
+        Subscriber { reader: BufReader::new(reader), writer: Writer::new(writer), is_root };
+    let seats = locked(&hub)?.seats().clone();
+    let served = match seats.take(is_root) {
+        // Both are held until the subscriber has its answer.
+        Some(_seat) => subscriber.serve(&hub).await,
+        None => Err(refusal(format!(
+            "too many programs read events already ({SEATS}, some of them kept free for root): end one that is not needed"
+        ))),
+    };
+    match served {
+        Err(error) if error.is::<Refusal>() => {
+            subscriber.writer.add_json(&Answer::Refused { error: error.to_string() })?;
+            subscriber.writer.flush().await
         }
-    };
-    if request.publish {
-        let answer = match take_events(&mut reader, &hub).await {
-            Ok(published) => serde_json::json!({ "published": published }),
-            Err(error) => serde_json::json!({ "error": format!("{error:#}") }),
-        };
-        return send(&mut writer, &answer.to_string()).await;
+        other => other,
     }
-    let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
-    let selection = match request.criteria.selection(now) {
-        Ok(selection) => selection,
-        Err(error) => {
-            let answer = serde_json::json!({ "error": error.to_string() });
-            return send(&mut writer, &answer.to_string()).await;
+}
+
+/// What is wrong with what a subscriber said, for itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refusal(String);
+
+fn refusal(what: impl Into<String>) -> anyhow::Error {
+    Refusal(what.into()).into()
+}
+
+fn locked(hub: &Mutex<Hub>) -> Result<MutexGuard<'_, Hub>> {
+    hub.lock().map_err(|_| anyhow!("the controller is ending"))
+}
+
+struct Subscriber {
+    reader: BufReader<OwnedReadHalf>,
+    writer: Writer,
+    is_root: bool,
+}
+
+impl Subscriber {
+    async fn serve(&mut self, hub: &Mutex<Hub>) -> Result<()> {
+        let request = self.request().await?;
+        if request.publish {
+            let published = self.take_events(hub).await?;
+            self.writer.add_json(&Answer::Published { published })?;
+            return self.writer.flush().await;
         }
-    };
-    let (remembered, mut coming) = match hub.lock() {
-        Ok(hub) => hub.subscribe(request.last, &selection),
-        Err(_) => bail!("the controller is ending"),
-    };
-    for told in remembered {
-        send(&mut writer, &told.line_for(request.packets)).await?;
+        let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+        let selection =
+            request.criteria.selection(now).map_err(|error| refusal(error.to_string()))?;
+        self.tell(&request, selection, hub).await
     }
-    if !request.follow {
-        return Ok(());
+
+    async fn request(&mut self) -> Result<Request> {
+        let line = timeout(REQUEST_TIMEOUT, self.line()).await.map_err(|_| {
+            refusal(format!("no request came within {} s", REQUEST_TIMEOUT.as_secs()))
+        })??;
+        let Some(line) = line else { return Err(refusal("no request came")) };
+        serde_json::from_slice(&line)
+            .map_err(|error| refusal(format!("this is no request: {error}")))
     }
-    loop {
-        match coming.recv().await {
-            Ok(told) if selection.has(&told.event) => {
-                send(&mut writer, &told.line_for(request.packets)).await?
+
+    /// The next line; `None`: there is none.
+    async fn line(&mut self) -> Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        (&mut self.reader).take(LINE_MAX).read_until(b'\n', &mut line).await?;
+        if line.len() as u64 == LINE_MAX && !line.ends_with(b"\n") {
+            return Err(refusal(format!("a line has at most {LINE_MAX} bytes")));
+        }
+        Ok((!line.is_empty()).then_some(line))
+    }
+
+    /// Publishes the events that come, one a line. Returns how many.
+    async fn take_events(&mut self, hub: &Mutex<Hub>) -> Result<u64> {
+        if !self.is_root {
+            return Err(refusal("only root may publish events"));
+        }
+        let mut published = 0;
+        while let Some(line) = self.line().await? {
+            let event: Event = serde_json::from_slice(&line)
+                .map_err(|error| refusal(format!("event {} is none: {error}", published + 1)))?;
+            locked(hub)?.publish(event)?;
+            published += 1;
+        }
+        Ok(published)
+    }
+
+    /// Tells the past, and if it is asked for, what comes.
+    async fn tell(
+        &mut self,
+        request: &Request,
+        selection: Selection,
+        hub: &Mutex<Hub>,
+    ) -> Result<()> {
+        let store = locked(hub)?.store().filter(|_| request.looks_back());
+        // In this order: what is written in between is remembered.
+        let lookback = store.map(Lookback::new);
+        let mut subscription = locked(hub)?.subscribe(request.follow, selection.clone());
+        match lookback {
+            Some(lookback) => {
+                past::tell(request, selection, lookback, &mut subscription, &mut self.writer)
+                    .await?
             }
-            Ok(_) => {}
-            Err(RecvError::Lagged(count)) => {
-                let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
-                let message =
-                    format!("this subscriber was too slow: {count} events are missing here");
-                let event = Event::control(0, None, now, Reason::None, message);
-                send(&mut writer, &serde_json::to_string(&event)?).await?;
+            None => subscription.keep_last(request.last),
+        }
+        self.writer.flush().await?;
+        self.pass_on(subscription.feed, request.packets).await
+    }
+
+    async fn pass_on(&mut self, mut feed: Feed, packets: bool) -> Result<()> {
+        loop {
+            let told = tokio::select! {
+                biased;
+                told = feed.next() => told,
+                () = gone(&mut self.reader, &self.writer) => return Ok(()),
+            };
+            let Some(told) = told else { return Ok(()) };
+            if let Some(missing) = feed.take_missing() {
+                self.writer.add_control(format!("this subscriber was too slow: {missing}"))?;
             }
-            Err(RecvError::Closed) => return Ok(()),
+            self.writer.add(&told.line_for(packets));
+            while !self.writer.is_full()
+                && let Some(told) = feed.next_there()
+            {
+                self.writer.add(&told.line_for(packets));
+            }
+            self.writer.flush().await?;
         }
     }
 }
 
-/// Publishes the events that come, one a line. Returns how many.
-async fn take_events<R>(
-    reader: &mut tokio::io::Take<BufReader<R>>,
-    hub: &std::sync::Mutex<Hub>,
-) -> Result<u64>
-where
-    R: tokio::io::AsyncRead + Unpin,
-{
-    let mut published = 0;
-    let mut line = String::new();
-    loop {
-        line.clear();
-        reader.set_limit(REQUEST_MAX);
-        if reader.read_line(&mut line).await? == 0 {
-            return Ok(published);
-        }
-        let event: Event = serde_json::from_str(&line)
-            .with_context(|| format!("event {} is none", published + 1))?;
-        match hub.lock() {
-            Ok(mut hub) => hub.publish(event)?,
-            Err(_) => bail!("the controller is ending"),
-        }
-        published += 1;
+/// Returns when the subscriber is gone. What it says behind its request is of no interest.
+async fn gone(reader: &mut BufReader<OwnedReadHalf>, writer: &Writer) {
+    let mut scrap = [0; 1_024];
+    while matches!(reader.read(&mut scrap).await, Ok(1..)) {}
+    while !writer.is_gone() {
+        sleep(LOOK_PERIOD).await;
     }
-}
-
-async fn send(writer: &mut tokio::net::unix::OwnedWriteHalf, line: &str) -> Result<()> {
-    writer.write_all(line.as_bytes()).await?;
-    Ok(writer.write_all(b"\n").await?)
 }

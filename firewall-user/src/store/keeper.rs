@@ -1,0 +1,150 @@
+//! The task that writes events to disk, and how it is doing.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::{Segments, writer::Writer};
+use crate::{
+    events::{EventSettings, Selection},
+    export::Health,
+    hub::{Feed, Hub},
+    instance::Instance,
+};
+
+/// What losses of the store are counted under.
+const NAME: &str = "store";
+/// Most bytes that are written at a time; a single longer line is too.
+const BATCH_MAX: usize = 256 << 10;
+/// How long an event waits for others to be written with it. A controller that is killed takes no more with it.
+const GATHERING: Duration = Duration::from_millis(100);
+/// How long it is until something is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long the end of the controller waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Keeps events on disk, or does not, as the settings say.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    task: Option<Task>,
+    /// The failure that was told.
+    told: bool,
+}
+
+#[derive(Debug)]
+struct Task {
+    segments: Segments,
+    /// Bytes that events may take; 0: the task ends.
+    limit: Arc<AtomicU64>,
+    health: Arc<Health>,
+    handle: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Does as the settings say from here on. Needs a tokio runtime. What is on disk stays there when no more is kept.
+    pub fn follow(&mut self, instance: &Instance, settings: &EventSettings, hub: &Mutex<Hub>) {
+        let Ok(mut hub) = hub.lock() else { return };
+        if let Some(task) = &self.task {
+            task.limit.store(settings.keep_bytes, Relaxed);
+        }
+        if settings.keep_bytes == 0 {
+            self.task = None;
+            hub.set_store(None);
+        } else if self.task.is_none() {
+            let feed = hub.named_feed(NAME, Selection::default());
+            let task = Task::begin(Segments::of(instance), settings.keep_bytes, feed);
+            hub.set_store(Some(task.segments.clone()));
+            self.task = Some(task);
+        }
+    }
+
+    /// What there is to tell since the last time: that events cannot be kept, or can again.
+    pub fn notice(&mut self) -> Option<String> {
+        let task = self.task.as_ref()?;
+        let failure = task.health.condition().failure;
+        if failure.is_some() == std::mem::replace(&mut self.told, failure.is_some()) {
+            return None;
+        }
+        let directory = task.segments.directory().display();
+        Some(match failure {
+            Some(failure) => format!(
+                "events cannot be kept in {directory}: {failure}; it is tried again, and those that find no room meanwhile \
+                 are counted"
+            ),
+            None => format!("events are kept in {directory} again"),
+        })
+    }
+
+    /// Waits until what was published is on disk, if the disk lets it. The hub has to be closed.
+    pub async fn finish(&mut self) {
+        let Some(task) = self.task.take() else { return };
+        if timeout(PATIENCE, task.handle).await.is_err() {
+            tracing::warn!("the last events are not on disk: it takes too long");
+        }
+    }
+}
+
+impl Task {
+    fn begin(segments: Segments, limit: u64, feed: Feed) -> Self {
+        let (limit, health) = (Arc::new(AtomicU64::new(limit)), Arc::<Health>::default());
+        let writer = Writer::new(segments.clone());
+        let handle = tokio::spawn(keep(feed, writer, Arc::clone(&limit), Arc::clone(&health)));
+        Self { segments, limit, health, handle }
+    }
+}
+
+async fn keep(mut feed: Feed, mut writer: Writer, limit: Arc<AtomicU64>, health: Arc<Health>) {
+    while let Some(first) = feed.next().await {
+        let mut lines = first.line_for(true).into_owned() + "\n";
+        let mut count = 1 + gather(&mut feed, &mut lines);
+        if lines.len() < BATCH_MAX {
+            sleep(GATHERING).await;
+            count += gather(&mut feed, &mut lines);
+        }
+        let lines = Arc::new(lines);
+        loop {
+            let limit = limit.load(Relaxed);
+            if limit == 0 {
+                return;
+            }
+            let these = Arc::clone(&lines);
+            let work = tokio::task::spawn_blocking(move || {
+                let result = writer.append(these.as_bytes(), limit);
+                (writer, result)
+            });
+            let result;
+            (writer, result) = match work.await {
+                Ok(done) => done,
+                // The runtime ends.
+                Err(_) => return,
+            };
+            match result {
+                Ok(()) => break health.sent(count),
+                Err(error) => health.failed(0, error.to_string()),
+            }
+            sleep(RETRY).await;
+        }
+    }
+}
+
+/// Appends what is there up to a batch. Returns how many these are.
+fn gather(feed: &mut Feed, lines: &mut String) -> u64 {
+    let mut count = 0;
+    while lines.len() < BATCH_MAX
+        && let Some(told) = feed.next_there()
+    {
+        *lines += &told.line_for(true);
+        lines.push('\n');
+        count += 1;
+    }
+    count
+}

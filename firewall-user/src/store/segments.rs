@@ -1,0 +1,86 @@
+//! The files in which events lie.
+
+use std::{
+    fs,
+    io::{self, BufRead as _, BufReader},
+    path::{Path, PathBuf},
+};
+
+use crate::{apply::state_directory, instance::Instance};
+
+/// The suffix of their names; the rest is a number that rises.
+const SUFFIX: &str = "jsonl";
+
+/// The directory in which events lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segments {
+    directory: PathBuf,
+}
+
+/// A file with events, as it was at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) path: PathBuf,
+    /// Its bytes.
+    pub(super) len: u64,
+}
+
+impl Segments {
+    /// That of an instance, which need not be there.
+    pub fn of(instance: &Instance) -> Self {
+        Self::at(state_directory(instance).join("events"))
+    }
+
+    pub(super) fn at(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Its path.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The file with this number.
+    pub(super) fn path(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{number:010}.{SUFFIX}"))
+    }
+
+    /// The files that are there, the oldest first. What else lies there is not looked at.
+    pub(super) fn list(&self) -> io::Result<Vec<Segment>> {
+        let there = match fs::read_dir(&self.directory) {
+            Ok(there) => there,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut segments = Vec::new();
+        for entry in there {
+            let entry = entry?;
+            let path = entry.path();
+            let is_one = path.extension().is_some_and(|suffix| suffix == SUFFIX);
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            // One that vanishes meanwhile was the oldest.
+            if let (true, Some(number), Ok(metadata)) = (is_one, number, entry.metadata()) {
+                segments.push(Segment { number, path, len: metadata.len() });
+            }
+        }
+        segments.sort_unstable_by_key(|segment| segment.number);
+        Ok(segments)
+    }
+}
+
+impl Segment {
+    /// The time of its first event. `None`: it has none, or is gone.
+    pub(super) fn begin(&self) -> Option<String> {
+        let mut line = Vec::new();
+        BufReader::new(fs::File::open(&self.path).ok()?).read_until(b'\n', &mut line).ok()?;
+        timestamp(&line).map(str::to_owned)
+    }
+}
+
+/// The time of the event that `line` tells, without reading the rest of it: it always comes first.
+pub(super) fn timestamp(line: &[u8]) -> Option<&str> {
+    let text = line.strip_prefix(br#"{"timestamp":""#)?;
+    let end = text.iter().position(|byte| *byte == b'"')?;
+    std::str::from_utf8(&text[..end]).ok()
+}
