@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::fd::AsFd as _,
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::PathBuf,
     process::{Command, Stdio},
     thread,
@@ -117,6 +117,7 @@ fn take_place(instance: &Instance) -> Result<Option<Flock<File>>> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
     // Somebody may be looking whether it is taken.

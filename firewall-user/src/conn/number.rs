@@ -3,6 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
 };
 
 use anyhow::{Context as _, Result};
@@ -33,6 +34,7 @@ impl Numbers {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                .mode(0o600)
                 .open(&path)?;
             let mut file =
                 Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;

@@ -8,6 +8,7 @@ mod text;
 use std::net::IpAddr;
 
 use firewall_common::{event::EventKind, flow::Flow, reason::Reason};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::record::address;
@@ -18,12 +19,26 @@ pub use self::{
 };
 use crate::{flows::Entry, ring::monotonic_epoch_ns};
 
+/// RFC 3339 with nine digits; in replay a time that no calendar holds is the number of nanoseconds since 1970.
+const TIMESTAMP: &str =
+    r"^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z|@-?[0-9]+)$";
+
+/// What there is for [`Event::event`].
+fn kinds() -> Vec<&'static str> {
+    EventKind::ALL.iter().map(|kind| kind.name()).chain([CONTROL]).collect()
+}
+
+/// What the controller says itself is an event of this kind.
+const CONTROL: &str = "control";
+
 /// One event. In JSON a field that does not apply is left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// When, RFC 3339 in UTC.
+    #[schemars(regex(pattern = TIMESTAMP))]
     pub timestamp: String,
     /// What happened: `packet_dropped`, `connection_killed`, ….
+    #[schemars(extend("enum" = kinds()))]
     pub event: String,
     /// Unique number.
     pub event_id: u64,
@@ -32,9 +47,11 @@ pub struct Event {
     pub instance: Option<String>,
     /// Name of the result code.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^FWX_E_[A-Z0-9_]+$"))]
     pub reason: Option<String>,
     /// Number of the result code.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^0x[0-9a-f]{8}$"))]
     pub code: Option<String>,
     /// Number of the flow.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,12 +64,14 @@ pub struct Event {
     pub interface: Option<String>,
     /// `original` or `reply`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["original", "reply"]))]
     pub direction: Option<String>,
     /// Protocol by the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     /// `tcp`, `udp`, `icmp`, … or a number.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^(tcp|udp|icmp|icmpv6|[0-9]{1,3})$"))]
     pub transport: Option<String>,
     /// Source address.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +108,7 @@ pub struct Event {
     pub totals: Option<Totals>,
     /// The packet's two ends and its protocol as one text that other tools make the same of: Community ID 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^1:[A-Za-z0-9+/]{27}=$"))]
     pub community_id: Option<String>,
     /// The packet itself, where it is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,9 +123,10 @@ pub struct Event {
 pub(crate) const CONTROLLER_CPU: u64 = (1 << 10) - 1;
 
 /// What stood in the TCP header.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tcp {
     /// Flags by their first letters; `E` and `C` are the ECN bits.
+    #[schemars(regex(pattern = "^S?F?R?P?A?U?E?C?$"))]
     pub flags: String,
     /// Sequence number.
     pub seq: u32,
@@ -124,7 +145,7 @@ pub struct Tcp {
 }
 
 /// What a filter found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Filter {
     /// The filter's name.
     pub name: String,
@@ -137,13 +158,15 @@ pub struct Filter {
     /// Where in the stream of this direction.
     pub offset: u64,
     /// What stood there: printable characters, others escaped.
+    #[schemars(regex(pattern = "^[ -~]*$"))]
     pub excerpt: String,
 }
 
 /// What a flow came to, from its beginning to its end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// When it began, RFC 3339 in UTC.
+    #[schemars(regex(pattern = TIMESTAMP))]
     pub started: String,
     /// Packets that passed: in the original direction, in that of the reply.
     pub packets: [u64; 2],
@@ -152,7 +175,7 @@ pub struct Totals {
 }
 
 /// The beginning of a packet, as it was caught.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Captured {
     /// What it begins with.
     pub link: Link,
@@ -160,11 +183,12 @@ pub struct Captured {
     pub length: u32,
     /// Its first bytes.
     #[serde(with = "base64_text")]
+    #[schemars(with = "String", extend("contentEncoding" = "base64"))]
     pub bytes: Vec<u8>,
 }
 
 /// What a packet begins with on the link where it was caught.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Link {
     /// A header of Ethernet.
@@ -201,7 +225,7 @@ impl Event {
             event_id,
             instance,
             message: Some(message),
-            ..Self::bare("control", reason)
+            ..Self::bare(CONTROL, reason)
         }
     }
 

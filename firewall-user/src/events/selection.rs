@@ -15,7 +15,18 @@ use crate::{error::BadInput, event::Event};
 
 /// What is asked of an event, as it was given. All of it has to hold. Of several values of one criterion one has to,
 /// and none that begins with `!` may.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::Args)]
+#[derive(
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::Args,
+    schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields, default)]
 pub struct Criteria {
     /// Not before this time: 10m, 2h, 1d (ago), 14:30, 2026-01-02, 2026-01-02T03:04:05Z; UTC

@@ -32,7 +32,8 @@ impl Segments {
         Self::at(state_directory(instance).join("events"))
     }
 
-    pub(super) fn at(directory: PathBuf) -> Self {
+    /// Those in a directory.
+    pub(crate) fn at(directory: PathBuf) -> Self {
         Self { directory }
     }
 

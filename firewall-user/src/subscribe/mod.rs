@@ -8,6 +8,8 @@ mod past;
 mod protocol;
 mod server;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use client::Events;

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::events::Criteria;
 
 /// What a subscriber wants.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Request {
     /// Go on with events as they come.
     pub follow: bool,
     /// Only so many of the events that are kept: the last ones.
     pub last: Option<usize>,
-    /// Only events of which this holds.
+    /// Only events of which this holds: what the options of `fwx events` with these names say.
     #[serde(rename = "where")]
     pub criteria: Criteria,
     /// With each event the packet behind it, if there is one.
@@ -32,7 +33,7 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const STALLED_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A line that is no event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Answer {
     /// Events were taken over.
