@@ -218,7 +218,7 @@ fn events_are_for_root_and_the_group_and_publishing_for_root() {
         command.args(["--reuid=65534", "--regid=65534"]).args(groups).arg(&binary);
         command.args(["--instance", fwx.instance(), "events", "-o", "json"]);
         let output = command.output().unwrap();
-        let text = |bytes| String::from_utf8::<Vec<u8>>(bytes).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.success(), text(output.stdout), text(output.stderr))
     };
     let (is_done, _, said) = events(&["--clear-groups"]);
