@@ -10,6 +10,7 @@ use aya::{
     programs::{TestRun as _, TestRunOptions},
 };
 use firewall_common::{
+    event::EventKind,
     flow::State,
     layout::{OwnAddresses, ReplayInput, ReplayOutput, Verdict},
     reason::Reason,
@@ -267,6 +268,16 @@ impl Replay {
         let events: Result<_, _> =
             records.iter().map(|record| Event::of(record, &self.names, 0)).collect();
         Ok(events?)
+    }
+
+    /// What there is to say of a packet that was given at `now`, if the kernel said nothing: it limits its events.
+    pub fn told(&self, now: u64, outcome: &Outcome) -> Event {
+        Event {
+            timestamp: event::rfc3339(i128::from(now)),
+            flow_id: (outcome.flow_id != 0).then_some(outcome.flow_id),
+            interface: self.names.interface(self.interface),
+            ..Event::bare(EventKind::PacketDropped.name(), outcome.reason)
+        }
     }
 
     /// Has the packets from here on judged by `policy` too, which does nothing about them.

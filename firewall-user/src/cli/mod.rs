@@ -22,9 +22,8 @@ use firewall_user::{
     bring_up::{Wanted, bring_up, take_down},
     controller,
     instance::Instance,
-    policy::{Policy, PolicyError, PolicyText},
+    policy::{PolicyError, PolicyText},
     preflight::preflight,
-    replay::Hook,
     status,
 };
 use nix::unistd::geteuid;
@@ -131,31 +130,10 @@ enum Command {
     /// What the firewall would do with the packets of a capture (pcap or pcapng), in the capture's time
     #[command(
         after_help = "Examples:\n  fwx replay camera.pcap -o json\n  fwx replay camera.pcap \
-                            --policy strict.toml --events events.json"
+                            --policy strict.toml --events events.json\n  fwx replay camera.pcap --policy \
+                            strict.toml --write refused.pcapng"
     )]
-    Replay {
-        /// The capture
-        #[arg(value_name = "CAPTURE")]
-        capture: PathBuf,
-        /// The policy; without one every new flow is allowed and no filter is bound
-        #[arg(long, value_name = "FILE")]
-        policy: Option<PathBuf>,
-        /// Ask this policy about new flows too, and tell at the end where it differs
-        #[arg(long, value_name = "FILE")]
-        shadow: Option<PathBuf>,
-        /// Take all packets as coming in on this interface of the policy
-        #[arg(long, value_name = "NAME")]
-        interface: Option<String>,
-        /// Write the events to this file, one JSON object a line; `-`: to standard output, after the
-        /// packets
-        #[arg(long, value_name = "FILE")]
-        events: Option<PathBuf>,
-        /// Which program the packets go through
-        #[arg(long, value_enum, default_value_t = Hook::Xdp)]
-        hook: Hook,
-        #[command(flatten)]
-        output: OutputOption,
-    },
+    Replay(replay::Replay),
 }
 
 #[derive(Debug, clap::Args)]
@@ -278,20 +256,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             need_root()?;
             rules::run(&instance, command)?;
         }
-        Command::Replay { capture, policy, shadow, interface, events, hook, output } => {
-            let policy = policy.map(|path| Policy::load(&path)).transpose()?;
-            let shadow = shadow.map(|path| Policy::load(&path)).transpose()?;
-            need_root()?;
-            replay::run(
-                &capture,
-                policy.as_ref(),
-                shadow.as_ref(),
-                interface.as_deref(),
-                events.as_deref(),
-                hook,
-                output,
-            )?;
-        }
+        Command::Replay(command) => replay::run(&command)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -256,7 +256,7 @@ impl Event {
         }
     }
 
-    fn bare(event: &str, reason: Reason) -> Self {
+    pub(crate) fn bare(event: &str, reason: Reason) -> Self {
         Self {
             timestamp: String::new(),
             event: event.to_owned(),

@@ -28,4 +28,4 @@ pub use selection::{Criteria, Refusal, Selection};
 pub use sentence::sentence;
 pub use settings::EventSettings;
 pub use words::{short_kind, short_reason};
-pub use write::PacketFile;
+pub use write::{PacketFile, create_capture};

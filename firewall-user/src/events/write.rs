@@ -2,7 +2,10 @@
 //! (draft-ietf-opsawg-pcapng), which Wireshark and tshark read.
 
 use std::{
+    fs::{File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
     time::Duration,
 };
 
@@ -28,6 +31,12 @@ const COMMENT_MAX: usize = 4_096;
 const NAME_MAX: usize = 64;
 /// if_tsresol: times are in units of 10 to the power of minus this, in seconds. What pcap-file writes.
 const NANOSECONDS: u8 = 9;
+
+/// Opens a file for packets, in place of what is in it. A new one is its owner's alone to read: they may hold passwords.
+pub fn create_capture(path: &Path) -> io::Result<File> {
+    const MODE: u32 = 0o600;
+    OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)
+}
 
 /// A capture that packets are written to.
 pub struct PacketFile<W: Write> {
@@ -120,7 +129,11 @@ fn comment(event: &Event) -> String {
     let direction = event.direction.as_ref().map_or_else(String::new, |it| format!(" {it}"));
     let parts = [
         event.code.clone().zip(event.reason.clone()).map(|(code, name)| format!("{code} {name}")),
-        Some(format!("{} {}", event.event, event.event_id)),
+        Some(match event.event_id {
+            // Nobody was told of it.
+            0 => event.event.clone(),
+            number => format!("{} {number}", event.event),
+        }),
         because,
         event.flow_id.map(|flow| format!("flow {flow}{direction}")),
         event.protocol.as_ref().map(|protocol| format!("protocol {protocol}")),

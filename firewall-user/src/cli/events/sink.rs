@@ -1,9 +1,7 @@
 //! What becomes of events: lines on standard output, packets in a file.
 
 use std::{
-    fs::OpenOptions,
     io::{self, BufWriter, IsTerminal as _, Stdout, Write},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +10,7 @@ use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context as _, Result};
 use firewall_user::{
     event::Event,
-    events::{PacketFile, Printer},
+    events::{PacketFile, Printer, create_capture},
 };
 use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -136,18 +134,12 @@ impl Sink {
 }
 
 impl Packets {
-    /// Packets may hold what nobody else should read.
-    const FILE_MODE: u32 = 0o600;
-
     fn open(path: &Path, limit: Option<u64>) -> Result<Self> {
         let to: Box<dyn Write> = if path.as_os_str() == "-" {
             Box::new(io::stdout())
         } else {
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(Self::FILE_MODE);
-            Box::new(
-                options.open(path).with_context(|| format!("cannot write {}", path.display()))?,
-            )
+            let cannot = || format!("cannot write {}", path.display());
+            Box::new(create_capture(path).with_context(cannot)?)
         };
         let file = PacketFile::new(BufWriter::new(to))?;
         Ok(Self { file, path: path.to_owned(), limit, without: 0 })
