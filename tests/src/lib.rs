@@ -29,6 +29,7 @@ pub mod receivers;
 pub mod reference;
 pub mod replaying;
 pub mod traces;
+pub mod tshark;
 pub mod tun;
 pub mod wait;
 

@@ -14,7 +14,9 @@ use firewall_user::{
 use lab::{
     Lab, Packet, find_binary,
     peers::{recorder::Recorder, stray, viewer::Viewer},
-    policy, wait,
+    policy,
+    tshark::tshark,
+    wait,
 };
 use serde_json::Value;
 
@@ -113,6 +115,31 @@ fn without_a_policy_only_what_belongs_to_nothing_is_dropped() {
             assert_eq!(line.get("reason").is_some(), refused, "{hook}: {line}");
             assert_eq!(line.get("code").is_some(), refused, "{hook}: {line}");
         }
+    }
+}
+
+#[test]
+fn what_was_refused_is_written_as_it_was_captured() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let written = directory.path().join("refused.pcapng");
+    let strict = policy_file(&directory, "strict");
+    let arguments = ["--policy", strict.to_str().unwrap(), "--write", written.to_str().unwrap()];
+    let lines = lines(&replay(&story(), &[&arguments[..], &["-o", "json"]].concat()));
+
+    let all: Vec<_> = Capture::open(&story()).unwrap().map(Result::unwrap).collect();
+    let refused = lines.iter().zip(all).filter(|(line, _)| line["verdict"] != "pass");
+    let (lines, refused): (Vec<_>, Vec<_>) = refused.unzip();
+    let written: Vec<_> = Capture::open(&written).unwrap().map(Result::unwrap).collect();
+    assert_eq!(written.len(), refused.len());
+    for (written, refused) in written.iter().zip(&refused) {
+        assert_eq!((written.timestamp_ns, &written.data), (refused.timestamp_ns, &refused.data));
+        assert_eq!(written.original_len, refused.original_len);
+    }
+    let comments = tshark(&directory.path().join("refused.pcapng"), &["frame.comment"]);
+    assert_eq!(comments.len(), lines.len());
+    for (comment, line) in comments.iter().zip(&lines) {
+        let [code, reason] = ["code", "reason"].map(|field| line[field].as_str().unwrap());
+        assert!(comment.starts_with(&format!("{code} {reason}, ")), "{comment}: {line}");
     }
 }
 
