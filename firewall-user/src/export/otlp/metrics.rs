@@ -1,8 +1,8 @@
 //! Numbers for monitoring as OpenTelemetry has them ("Metrics Data Model").
 //!
 //! They get the names by which a collector that serves them to Prometheus makes the very names of the controller's own
-//! endpoint again ("Prometheus and OpenMetrics Compatibility"): the unit and `_total` are no part of a name here, since such
-//! a collector adds them.
+//! endpoint again ("Prometheus and OpenMetrics Compatibility"): such a collector adds `_total` to what only rises, and the
+//! unit where the name does not end in it.
 
 use std::collections::HashMap;
 
@@ -109,16 +109,16 @@ impl Readings {
     }
 }
 
-/// A name of Prometheus' as a name and a unit of OpenTelemetry: `fwx_a_bytes_total` is `fwx.a` in `By`. A number of
-/// things has no unit.
+/// A name of Prometheus' as a name and a unit of OpenTelemetry: `fwx_rule_bytes_total` is `fwx.rule_bytes` in `By`. A
+/// number of things has no unit.
 fn told_name(name: &str, kind: Kind) -> (String, &'static str) {
     let name = match kind {
         Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
         Kind::Gauge => name,
     };
-    let unit = UNITS.iter().find_map(|(ending, unit)| Some((name.strip_suffix(ending)?, *unit)));
-    let (name, unit) = unit.unwrap_or((name, ""));
-    (name.strip_prefix("fwx_").map_or_else(|| name.to_owned(), |rest| format!("fwx.{rest}")), unit)
+    let unit = UNITS.iter().find(|(ending, _)| name.ends_with(ending));
+    // What stands before the first underscore is whose it is: a namespace.
+    (name.replacen('_', ".", 1), unit.map_or("", |(_, unit)| unit))
 }
 
 fn point(sample: Sample, now: u64) -> NumberDataPoint {
@@ -137,6 +137,7 @@ fn point(sample: Sample, now: u64) -> NumberDataPoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Definition, definitions};
 
     fn metric(name: &'static str, kind: Kind, values: &[(&str, f64)]) -> Metric {
         let samples = values.iter().map(|(reason, value)| Sample {
@@ -165,31 +166,36 @@ mod tests {
             .collect()
     }
 
-    /// What a collector calls a metric that Prometheus fetches from it.
+    /// What a collector calls a metric when Prometheus fetches it there.
     fn fetched_name(name: &str, unit: &str, kind: Kind) -> String {
-        let unit = match unit {
-            "" => "",
-            "By" => "_bytes",
-            "s" => "_seconds",
-            "1" if kind == Kind::Gauge => "_ratio",
-            _ => panic!("{unit} is no unit that is used"),
-        };
+        let mut name = name.replace('.', "_");
+        let unit = UNITS.iter().find(|(_, known)| *known == unit).map_or("", |(ending, _)| ending);
+        if !name.ends_with(unit) {
+            name += unit;
+        }
         let total = if kind == Kind::Counter { "_total" } else { "" };
-        format!("{}{unit}{total}", name.replace('.', "_"))
+        format!("{name}{total}")
     }
 
     #[test]
     fn a_collector_serves_the_names_that_the_controller_serves() {
+        for Definition { name, kind, .. } in definitions::ALL {
+            let (told, unit) = told_name(name, *kind);
+            assert_eq!(fetched_name(&told, unit, *kind), *name);
+        }
+    }
+
+    #[test]
+    fn names_and_units_are_those_of_opentelemetry() {
         for (name, kind, expected) in [
             ("fwx_dropped_packets_total", Kind::Counter, ("fwx.dropped_packets", "")),
-            ("fwx_interface_bytes_total", Kind::Counter, ("fwx.interface", "By")),
+            ("fwx_bytes_total", Kind::Counter, ("fwx.bytes", "By")),
             ("fwx_flows", Kind::Gauge, ("fwx.flows", "")),
-            ("fwx_table_used_ratio", Kind::Gauge, ("fwx.table_used", "1")),
-            ("fwx_sweep_duration_seconds", Kind::Gauge, ("fwx.sweep_duration", "s")),
+            ("fwx_sweep_timestamp_seconds", Kind::Gauge, ("fwx.sweep_timestamp_seconds", "s")),
+            ("process_resident_memory_bytes", Kind::Gauge, ("process.resident_memory_bytes", "By")),
         ] {
             let (told, unit) = told_name(name, kind);
             assert_eq!((told.as_str(), unit), expected);
-            assert_eq!(fetched_name(&told, unit, kind), name);
         }
     }
 
