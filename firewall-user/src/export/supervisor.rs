@@ -79,10 +79,11 @@ impl Exports {
         let Ok(hub) = self.hub.lock() else {
             bail!("a subscriber's task failed while it held the events");
         };
-        let selection = match export.target {
-            Target::Ipfix { .. } => ipfix::criteria().selection(0)?,
-            _ => export.criteria.selection(0)?,
+        let criteria = match export.target {
+            Target::Ipfix { .. } => &ipfix::criteria(),
+            _ => &export.criteria,
         };
+        let selection = criteria.selection(0)?;
         let feed = hub.feed(selection);
         let entry = Entry { export: export.clone(), health: Arc::default(), lost: feed.lost() };
         let task = self.spawn(&export.target, feed, Arc::clone(&entry.health));

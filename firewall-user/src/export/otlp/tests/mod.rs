@@ -340,7 +340,8 @@ async fn an_address_that_is_none_is_an_error() {
     let feed = Hub::default().feed(Criteria::default().selection(0).unwrap());
     let period = Duration::from_secs(1);
     let to = "https://otel:4318".to_owned();
-    let ended = run("gate".to_owned(), to, period, feed, async || Ok(vec![]), Arc::default()).await;
+    let ended =
+        run("gate".to_owned(), to, period, feed, || async { Ok(vec![]) }, Arc::default()).await;
     let said = format!("{:#}", ended.unwrap_err());
     assert!(said.contains("https://otel:4318") && said.contains("http://HOST:PORT"), "{said}");
 }
