@@ -15,10 +15,10 @@ use super::{
 use crate::{conn::duration, events::printable};
 
 const COLUMNS: [Column; 10] = [
-    Column::left("SOURCE", 14, 0),
-    Column::left("DESTINATION", 14, 0),
-    Column::left("PROTOCOL", 8, 0),
-    Column::left("STATE", 6, 0),
+    Column::left("SOURCE", 21, 0),
+    Column::left("DESTINATION", 21, 0),
+    Column::left("PROTOCOL", 10, 0),
+    Column::left("STATE", 11, 0),
     Column::right("BIT/S", 5, 0),
     Column::right("PKT/S", 5, 0),
     Column::right("BYTES", 5, 4),

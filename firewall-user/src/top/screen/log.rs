@@ -97,7 +97,8 @@ fn kind(event: &str, theme: Theme) -> (&str, Style) {
 /// What there is to say in one line, what matters most first.
 fn told(event: &Event, theme: Theme) -> String {
     let mut parts = Vec::new();
-    if let Some(reason) = &event.reason {
+    // What a filter found says more than that it did.
+    if let (Some(reason), None) = (&event.reason, &event.filter) {
         parts.push(reason.strip_prefix("FWX_E_").unwrap_or(reason).to_owned());
     }
     if let Some(transport) = &event.transport {

@@ -69,7 +69,10 @@ fn over(buffer: &mut Buffer, area: Rect, title: &str, lines: Vec<Line<'_>>, them
     let block = Block::bordered().border_set(border).title(title.to_owned());
     let padded = block.padding(ratatui::widgets::Padding::horizontal(1));
     Clear.render(place, buffer);
-    Paragraph::new(Text::from(lines)).wrap(Wrap { trim: true }).block(padded).render(place, buffer);
+    Paragraph::new(Text::from(lines))
+        .wrap(Wrap { trim: false })
+        .block(padded)
+        .render(place, buffer);
 }
 
 /// How many rows a line takes at most when it is broken between words.

@@ -14,11 +14,14 @@ pub(super) struct Column {
     pub(super) title: &'static str,
     /// Numbers stand at the right end.
     pub(super) right: bool,
-    /// Below so many characters it says nothing.
-    pub(super) least: u16,
-    /// The larger one goes first where there is no room for all; 0: it stays.
+    /// With so many characters nearly all stands there.
+    pub(super) good: u16,
+    /// The larger one goes first where there is no room for all; 0: it stays, and gets narrower.
     pub(super) rank: u8,
 }
+
+/// Below so many characters a column says nothing.
+const LEAST: u16 = 5;
 
 /// A row: what stands in each column, and how.
 #[derive(Clone, Debug)]
@@ -28,12 +31,12 @@ pub(super) struct Line {
 }
 
 impl Column {
-    pub(super) const fn left(title: &'static str, least: u16, rank: u8) -> Self {
-        Self { title, right: false, least, rank }
+    pub(super) const fn left(title: &'static str, good: u16, rank: u8) -> Self {
+        Self { title, right: false, good, rank }
     }
 
-    pub(super) const fn right(title: &'static str, least: u16, rank: u8) -> Self {
-        Self { title, right: true, least, rank }
+    pub(super) const fn right(title: &'static str, good: u16, rank: u8) -> Self {
+        Self { title, right: true, good, rank }
     }
 }
 
@@ -97,44 +100,48 @@ fn put(
 
 /// How wide each column is; 0: there is no room for it.
 fn widths(columns: &[Column], lines: &[Line], room: u16) -> Vec<u16> {
-    let mut widths: Vec<u16> = columns.iter().map(|column| column.least).collect();
-    let used = |widths: &[u16]| {
-        let used: u32 = widths.iter().filter(|w| **w > 0).map(|w| u32::from(*w) + 1).sum();
-        used.saturating_sub(1)
-    };
-    while used(&widths) > u32::from(room) {
+    let wanted: Vec<u16> = (0..columns.len()).map(|index| wanted(columns, lines, index)).collect();
+    let mut widths: Vec<u16> =
+        columns.iter().zip(&wanted).map(|(column, wanted)| column.good.min(*wanted)).collect();
+    while used(&widths) > room {
         let there = columns.iter().enumerate().filter(|(index, _)| widths[*index] > 0);
         match there.max_by_key(|(_, column)| column.rank) {
             Some((index, column)) if column.rank > 0 => widths[index] = 0,
             _ => break,
         }
     }
-    let wanted: Vec<u16> = columns
-        .iter()
-        .enumerate()
-        .map(|(index, column)| {
-            let cells = lines.iter().filter_map(|line| line.cells.get(index));
-            cells
-                .map(|cell| text::width(cell))
-                .chain([text::width(column.title)])
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut left = u32::from(room).saturating_sub(used(&widths));
-    while left > 0 {
-        let before = left;
-        for (width, wanted) in widths.iter_mut().zip(&wanted) {
-            if left > 0 && *width > 0 && width < &mut wanted.clone() {
-                *width += 1;
-                left -= 1;
-            }
-        }
-        if left == before {
+    if used(&widths) > room {
+        widths.iter_mut().for_each(|width| *width = LEAST.min(*width));
+    }
+    // What is left is for those that want more, each a character in its turn.
+    while used(&widths) < room {
+        let wants = |index: &usize| widths[*index] > 0 && widths[*index] < wanted[*index];
+        let Some(narrowest) =
+            (0..widths.len()).filter(wants).min_by_key(|index| lacks(columns, &widths, *index))
+        else {
             break;
-        }
+        };
+        widths[narrowest] += 1;
     }
     widths
+}
+
+/// How much of what it needs the column has, in percent.
+fn lacks(columns: &[Column], widths: &[u16], index: usize) -> u32 {
+    u32::from(widths[index]) * 100 / u32::from(columns[index].good.max(1))
+}
+
+/// Characters that all of it takes, with a blank between columns.
+fn used(widths: &[u16]) -> u16 {
+    let used = widths.iter().filter(|width| **width > 0).map(|width| u32::from(*width) + 1);
+    u16::try_from(used.sum::<u32>().saturating_sub(1)).unwrap_or(u16::MAX)
+}
+
+/// Characters that column `index` would take with all that stands in it.
+fn wanted(columns: &[Column], lines: &[Line], index: usize) -> u16 {
+    let cells = lines.iter().filter_map(|line| line.cells.get(index));
+    let widths = cells.map(|cell| text::width(cell)).chain([text::width(columns[index].title)]);
+    widths.max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -144,7 +151,7 @@ mod tests {
     use super::*;
 
     const COLUMNS: [Column; 3] =
-        [Column::left("NAME", 4, 0), Column::right("COUNT", 5, 1), Column::left("WHY", 3, 2)];
+        [Column::left("NAME", 8, 0), Column::right("COUNT", 5, 1), Column::left("WHY", 6, 2)];
 
     fn line(cells: [&str; 3]) -> Line {
         Line { cells: cells.map(str::to_owned).to_vec(), style: Style::new() }
@@ -154,10 +161,13 @@ mod tests {
     fn columns_are_as_wide_as_what_stands_in_them_and_go_where_there_is_no_room() {
         let lines = [line(["a long name", "1", "because of it"])];
         assert_eq!(widths(&COLUMNS, &lines, 80), [11, 5, 13]);
-        assert_eq!(widths(&COLUMNS, &lines, 20), [7, 5, 6]);
-        assert_eq!(widths(&COLUMNS, &lines, 12), [6, 5, 0]);
+        assert_eq!(widths(&COLUMNS, &lines, 25), [10, 5, 8]);
+        assert_eq!(widths(&COLUMNS, &lines, 21), [8, 5, 6]);
+        assert_eq!(widths(&COLUMNS, &lines, 20), [11, 5, 0]);
+        assert_eq!(widths(&COLUMNS, &lines, 8), [8, 0, 0]);
         assert_eq!(widths(&COLUMNS, &lines, 6), [6, 0, 0]);
-        assert_eq!(widths(&COLUMNS, &lines, 0), [4, 0, 0]);
+        let short = [line(["a", "1", "b"])];
+        assert_eq!(widths(&COLUMNS, &short, 14), [4, 5, 3], "nothing more is wanted");
     }
 
     #[test]
@@ -175,7 +185,7 @@ mod tests {
     proptest! {
         #[test]
         fn columns_never_take_more_room_than_there_is(
-            room in 4_u16..200,
+            room in 5_u16..200,
             cells in prop::collection::vec(any::<[String; 3]>(), 0..5)
         ) {
             let lines: Vec<_> = cells

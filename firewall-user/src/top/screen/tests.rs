@@ -44,26 +44,154 @@ fn shows(model: &Model, theme: Theme, size: [u16; 2], expected: Expect) {
 
 #[test]
 fn the_story_on_a_usual_terminal() {
-    shows(&story(), RICH, USUAL, expect![[""]]);
+    shows(
+        &story(),
+        RICH,
+        USUAL,
+        expect![[r#"
+            fwx top  gw  controller 4711  policy cameras.toml                   03:04:06 UTC
+            in 2400 pkt/s 20.0M bit/s  out 2200 pkt/s 16.8M bit/s  3 flows  tables 0 % full
+            ─[Flows]─ 3 of 3 by rate ───────────────────────────────────────────────────────
+            SOURCE            DESTINATION     PROTOCOL STATE       BIT/S PKT/S RULE
+            10.1.0.2:40000    10.2.0.2:554    tcp/rtsp ESTABLISHED 1.23M   154 cameras
+            [fd00:1::2]:40001 [fd00:2::2]:554 tcp/rtsp ESTABLISHED  9000     1 cameras
+            10.1.0.2:40002    10.2.0.2:554    tcp/rtsp KILLED          0     0 cameras
+
+            flow 4097: rule cameras, filter rtsp enforce, 440 packets, 404k bytes, age 12s,…
+            ─ Drops ─ in the last 1s, the newest at the right ──────────────────────────────
+            REASON                     PKT/S LATELY TOTAL
+            TCP_NOT_SYN_PACKET_DROPPED     7      7    12                                  █
+            LAND_ATTACK_DROPPED            0      0     1
+            ─ Filters ─ 1 killed ───────────────────────────────────────────────────────────
+            PROTOCOL PORTS FILTER MODE    PROFILE  SEGMENTS FINDINGS KILLS HELD
+            rtsp     554   rtsp   enforce strict       4242        3     1    0
+            ftp      21    ftp    monitor standard     4242        3     0    0
+            smtp     25    -      unbound -            4242        3     0    0
+            ─ Log ─ all events ─────────────────────────────────────────────────────────────
+            03:04:05 control controller started: attached anew
+            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
+            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 […
+
+            q quit  ? help  Tab pane  s sort  z zoom  / filter log  Space pause
+        "#]],
+    );
 }
 
 #[test]
 fn the_story_on_a_large_terminal() {
-    shows(&story(), RICH, [120, 40], expect![[""]]);
+    shows(
+        &story(),
+        RICH,
+        [120, 40],
+        expect![[r#"
+            fwx top  gw  controller 4711  policy cameras.toml                                                           03:04:06 UTC
+            in 2400 pkt/s 20.0M bit/s  out 2200 pkt/s 16.8M bit/s  3 flows  tables 0 % full
+            ─[Flows]─ 3 of 3 by rate ───────────────────────────────────────────────────────────────────────────────────────────────
+            SOURCE            DESTINATION     PROTOCOL STATE       BIT/S PKT/S BYTES AGE RULE    FILTER
+            10.1.0.2:40000    10.2.0.2:554    tcp/rtsp ESTABLISHED 1.23M   154  404k 12s cameras rtsp enforce
+            [fd00:1::2]:40001 [fd00:2::2]:554 tcp/rtsp ESTABLISHED  9000     1  404k 12s cameras rtsp enforce
+            10.1.0.2:40002    10.2.0.2:554    tcp/rtsp KILLED          0     0  404k 12s cameras rtsp enforce
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+            flow 4097: rule cameras, filter rtsp enforce, 440 packets, 404k bytes, age 12s, idle 0s, lan0
+            ─ Drops ─ in the last 1s, the newest at the right ────────── ─ Filters ─ 1 killed ──────────────────────────────────────
+            REASON                     PKT/S LATELY TOTAL                PROTOCOL FILTER MODE    PROFILE  SEGMENTS FINDINGS KILLS
+            TCP_NOT_SYN_PACKET_DROPPED     7      7    12              █ rtsp     rtsp   enforce strict       4242        3     1
+            LAND_ATTACK_DROPPED            0      0     1                ftp      ftp    monitor standard     4242        3     0
+                                                                         smtp     -      unbound -            4242        3     0
+            ─ Log ─ all events ─────────────────────────────────────────────────────────────────────────────────────────────────────
+            03:04:05 control controller started: attached anew
+            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0: "OPTIONS rtsp://x RTSP/1.0" rule cameras
+            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 [A] because of event 2 rule cameras
+
+
+
+
+
+
+
+            q quit  ? help  Tab pane  s sort  z zoom  / filter log  Space pause
+        "#]],
+    );
 }
 
 #[test]
 fn the_story_in_ascii_on_the_smallest_terminal() {
     let mut model = story();
     press(&mut model, &[Action::PreviousPane]);
-    shows(&model, PLAIN, [WIDTH_MIN, HEIGHT_MIN], expect![[""]]);
+    shows(
+        &model,
+        PLAIN,
+        [WIDTH_MIN, HEIGHT_MIN],
+        expect![[r#"
+            fwx top  gw  controller 4711  policy cameras.t~ 03:04:06 UTC
+            in 2400 pkt/s 20.0M bit/s  out 2200 pkt/s 16.8M bit/s  3 fl~
+            - Flows - 3 of 3 by rate -----------------------------------
+            SOURCE          DESTINATION     PROTOC~ STATE    BIT/S PKT/S
+            10.1.0.2:40000  10.2.0.2:554    tcp/rt~ ESTABLI~ 1.23M   154
+            - Drops - in the last 1s, the newest at the right ----------
+            REASON                     PKT/S LATELY TOTAL
+            TCP_NOT_SYN_PACKET_DROPPED     7      7    12              #
+            - Filters - 1 killed ---------------------------------------
+            PROTOCOL FILTER MODE    PROFILE  SEGMENTS FINDINGS KILLS
+            rtsp     rtsp   enforce strict       4242        3     1
+            -[Log]- all events -----------------------------------------
+            03:04:05 control controller started: attached anew
+            03:04:05 killed  tcp 10.1.0.2:40002 -> 10.2.0.2:554 rtsp mi~
+            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40~
+            q quit  ? help  Tab pane  / filter log  Enter event  z zoom~
+        "#]],
+    );
 }
 
 #[test]
 fn a_question_before_a_filter_is_changed() {
     let mut model = story();
     press(&mut model, &[Action::NextPane, Action::NextPane, Action::Bind(To::Monitor)]);
-    shows(&model, RICH, USUAL, expect![[""]]);
+    shows(
+        &model,
+        RICH,
+        USUAL,
+        expect![[r#"
+            fwx top  gw  controller 4711  policy cameras.toml                   03:04:06 UTC
+            in 2400 pkt/s 20.0M bit/s  out 2200 pkt/s 16.8M bit/s  3 flows  tables 0 % full
+            ─ Flows ─ 3 of 3 by rate ───────────────────────────────────────────────────────
+            SOURCE            DESTINATION     PROTOCOL STATE       BIT/S PKT/S RULE
+            10.1.0.2:40000    10.2.0.2:554    tcp/rtsp ESTABLISHED 1.23M   154 cameras
+            [fd00:1::2]:40001 [fd00:2::2]:554 tcp/rtsp ESTABLISHED  9000     1 cameras
+            10.1.0.2:40002    10.2.0.2:554    tcp/rtsp KILLED          0     0 cameras
+
+            ─ ┌ Filter ──────────────────────────────────────────────────────────────────┐──
+            RE│ rtsp: the filter rtsp, profile strict, goes from enforce to monitor?     │
+            TC│ From the next packet on it reads and tells what it finds, and kills no   │ █
+            LA│ connection.                                                              │
+            ─[│ Gives up: what the profile forbids reaches the other end. Findings so    │──
+            PR│ far: 3, kills: 1.                                                        │
+            rt│ The same as: fwx filter mode rtsp monitor                                │
+            ft│ Do it? y yes  n no                                                       │
+            sm└──────────────────────────────────────────────────────────────────────────┘
+            ─ Log ─ all events ─────────────────────────────────────────────────────────────
+            03:04:05 control controller started: attached anew
+            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
+            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 […
+
+
+            y yes  n no
+        "#]],
+    );
 }
 
 #[test]
@@ -72,21 +200,103 @@ fn a_filter_line_with_a_fault() {
     press(&mut model, &[Action::Zoom, Action::EditLine]);
     press(&mut model, &"port=http".chars().map(Action::Type).collect::<Vec<_>>());
     press(&mut model, &[Action::Submit]);
-    shows(&model, PLAIN, [80, 16], expect![[""]]);
+    shows(
+        &model,
+        PLAIN,
+        [80, 16],
+        expect![[r#"
+            fwx top  gw  controller 4711  policy cameras.toml                   03:04:06 UTC
+            in 2400 pkt/s 20.0M bit/s  out 2200 pkt/s 16.8M bit/s  3 flows  tables 0 % full
+            -[Flows]- 3 of 3 by rate -------------------------------------------------------
+            SOURCE            DESTINATION     PROTOCOL STATE       BIT/S PKT/S RULE
+            10.1.0.2:40000    10.2.0.2:554    tcp/rtsp ESTABLISHED 1.23M   154 cameras
+            [fd00:1::2]:40001 [fd00:2::2]:554 tcp/rtsp ESTABLISHED  9000     1 cameras
+            10.1.0.2:40002    10.2.0.2:554    tcp/rtsp KILLED          0     0 cameras
+
+
+
+
+
+            flow 4097: rule cameras, filter rtsp enforce, 440 packets, 404k bytes, age 12s,~
+            --port http: not a number, or too large a one
+            filter: port=http_
+            Enter use it  Esc leave it  Ctrl-U empty it
+        "#]],
+    );
 }
 
 #[test]
 fn an_event_in_full() {
     let mut model = story();
     press(&mut model, &[Action::PreviousPane, Action::Up, Action::Enter]);
-    shows(&model, RICH, USUAL, expect![[""]]);
+    shows(
+        &model,
+        RICH,
+        USUAL,
+        expect![[r#"
+            fwx top  gw  controller 4711  policy cameras.toml                   03:04:06 UTC
+            in 2400 pkt/s 20.0M bit/s  out 2200 pkt/s 16.8M bit/s  3 flows  tables 0 % full
+            ─ Flows ─ 3 of 3 by rate ───────────────────────────────────────────────────────
+            SOURCE            DESTINATION     PROTOCOL STATE       BIT/S PKT/S RULE
+            10.1.0.2:40000    10.2.0.2:554    tcp/rtsp ESTABLISHED 1.23M   154 cameras
+            [fd00:1::2]:40001 [fd00:2::2]:554 tcp/rtsp ESTABLISHED  9000     1 cameras
+            10.1.0.2:40002    10.2.0.2:554    tcp/rtsp KILLED          0     0 cameras
+            ─ Drops ─ in the last 1s, the newest at the right ──────────────────────────────
+            REASON                     PKT/S LATELY TOTAL
+            TC┌ Event ───────────────────────────────────────────────────────────────────┐ █
+            LA│ 2026-01-02T03:04:05.000000000Z connection_killed tcp 10.1.0.2:40002 ->   │
+            ─ │ 10.2.0.2:554 filter rtsp enforce (strict): missing-cseq at byte 0:       │──
+            PR│ "OPTIONS rtsp://x RTSP/1.0" rule "cameras"                               │
+            rt│ Its story: fwx why 2                                                     │
+            ft└──────────────────────────────────────────────────────────────────────────┘
+            smtp     25    -      unbound -            4242        3     0    0
+            ─[Log]─ all events, 1 newer below ──────────────────────────────────────────────
+            03:04:05 control controller started: attached anew
+            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
+            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 […
+
+
+
+            any key goes back
+        "#]],
+    );
 }
 
 #[test]
 fn help() {
     let mut model = story();
     press(&mut model, &[Action::Help]);
-    shows(&model, RICH, USUAL, expect![[""]]);
+    shows(
+        &model,
+        RICH,
+        USUAL,
+        expect![[r#"
+            fwx top  gw  controller 4711  policy cameras.toml                   03:04:06 UTC
+            in 2400 pkt/s 20.0M bit/s  out 2200 pkt/s 16.8M bit/s  3 flows  tables 0 % full
+            ─[Flows]─ 3 of 3 by rate ───────────────────────────────────────────────────────
+            SOURCE            DESTINATION     PROTOCOL STATE       BIT/S PKT/S RULE
+            10┌ Keys ────────────────────────────────────────────────────────────────────┐
+            [f│ q, Ctrl-C           quit; the firewall goes on                           │
+            10│ Tab, Shift-Tab      next pane, pane before                               │
+              │ arrows, PgUp, PgDn  another row; Home and End the first and last         │
+            fl│ z                   the pane alone, and back                             │,…
+            ─ │ s                   sort flows by rate, packets/s, bytes, age            │──
+            RE│ Space               stop the picture, and go on                          │
+            TC│ /                   filter the log: KEY=VALUE words, ! for not           │ █
+            LA│                     reason=tcp_not_syn port=554 !event=control           │
+            ─ │ e, m, u             filters: enforce, monitor, unbind; asks first        │──
+            PR│ Enter               filters: the next of these; log: event in full       │
+            rt│ Esc                 leave what lies over the screen, or the zoom         │
+            ft│ Ctrl-Z              the shell for a while; `fg` comes back               │
+            sm│ Ctrl-L              draw everything anew                                 │
+            ─ │ ?                   this                                                 │──
+            03└──────────────────────────────────────────────────────────────────────────┘
+            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
+            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 […
+
+            any key goes back
+        "#]],
+    );
 }
 
 #[test]
@@ -105,7 +315,37 @@ fn what_asks_for_attention() {
     model.take_look(Look::Walked(Ok(walked)));
     model.take_heard(Heard::Ended("no controller runs for the instance \"gw\"".to_owned()));
     press(&mut model, &[Action::Pause]);
-    shows(&model, PLAIN, USUAL, expect![[""]]);
+    shows(
+        &model,
+        PLAIN,
+        USUAL,
+        expect![[r#"
+            fwx top  gw  no controller  policy cameras.toml             PAUSED  03:04:06 UTC
+            in 0 pkt/s 0 bit/s  out 0 pkt/s 0 bit/s  1,234,567 flows  tables 91 % full
+            SYN attack since 03:00:00 UTC: sources have to answer a challenge first
+            tables fill: half-open IPv4 flows 91 %, timeouts are shortened
+            no controller: the firewall works, nobody tells of it; `fwx --instance gw run` ~
+            -[Flows]- 3 of 1,234,567 by rate, 200,000 without a rate yet, a walk takes 1.2~-
+            SOURCE            DESTINATION     PROTOCOL STATE       BIT/S PKT/S RULE
+            10.1.0.2:40000    10.2.0.2:554    tcp/rtsp ESTABLISHED 1.23M   154 cameras
+            [fd00:1::2]:40001 [fd00:2::2]:554 tcp/rtsp ESTABLISHED  9000     1 cameras
+            10.1.0.2:40002    10.2.0.2:554    tcp/rtsp KILLED          0     0 cameras
+            flow 4097: rule cameras, filter rtsp enforce, 440 packets, 404k bytes, age 12s,~
+            - Drops - in the last 2s, the newest at the right ------------------------------
+            REASON                     PKT/S LATELY TOTAL
+            TCP_NOT_SYN_PACKET_DROPPED     0      7    12                                 #
+            LAND_ATTACK_DROPPED            0      0     1
+            - Filters - 1 killed -----------------------------------------------------------
+            PROTOCOL PORTS FILTER MODE    PROFILE  SEGMENTS FINDINGS KILLS HELD
+            rtsp     554   rtsp   enforce strict       4242        3     1    0
+            ftp      21    ftp    monitor standard     4242        3     0    0
+            - Log - not told ---------------------------------------------------------------
+            03:04:05 killed  tcp 10.1.0.2:40002 -> 10.2.0.2:554 rtsp missing-cseq at byte 0~
+            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 -> 10.2.0.2:554 ~
+            no controller runs for the instance "gw"
+            q quit  ? help  Tab pane  s sort  z zoom  / filter log  Space pause
+        "#]],
+    );
 }
 
 #[test]
