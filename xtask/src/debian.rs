@@ -62,6 +62,8 @@ pub(crate) fn lab() -> Vec<Wanted> {
         "python3-pyftpdlib",
         "curl",
         "lftp",
+        // A terminal that nobody sits at.
+        "tmux",
         // A mail server, and its certificate.
         POSTFIX,
         "openssl",
