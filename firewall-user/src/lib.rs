@@ -58,3 +58,4 @@ pub mod sweep;
 pub mod tables;
 pub mod takeover;
 pub mod top;
+pub mod why;

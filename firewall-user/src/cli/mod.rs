@@ -11,6 +11,7 @@ mod replay;
 mod rules;
 mod shadow;
 mod top;
+mod why;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -124,6 +125,9 @@ enum Command {
     /// Events of the controller's: what it remembers, and with --follow what comes
     #[command(after_help = events::EXAMPLES)]
     Events(Box<events::Events>),
+    /// What was decided about an address, a connection or an event, by what, and which command would change it
+    #[command(after_help = why::EXAMPLES)]
+    Why(Box<why::Why>),
     /// A screen: flows by rate, drops over time, filters to toggle, and the log
     #[command(after_help = top::EXAMPLES)]
     Top(top::Top),
@@ -251,6 +255,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             conn::run(&instance, command)?;
         }
         Command::Events(command) => events::run(&instance, *command).await?,
+        Command::Why(command) => return why::run(&instance, *command).await,
         Command::Top(command) => top::run(&instance, command).await?,
         Command::Rules(command) => {
             need_root()?;

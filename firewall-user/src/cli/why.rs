@@ -1,0 +1,190 @@
+//! `fwx why`: gathers what is known, and tells it.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufReader},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use firewall_common::reason::Reason;
+use firewall_user::{
+    apply,
+    conn::{self, Row, Sort, Viewer},
+    error::BadInput,
+    event::{Event, Names},
+    events::Criteria,
+    instance::{Instance, State},
+    ring::monotonic_ns,
+    rules, status,
+    subscribe::{Events, Request},
+    tables::Tables,
+    why::{self, Context, Origin, Question, Story},
+};
+use nix::unistd::geteuid;
+
+use super::OutputOption;
+
+/// The name of the instance that is meant without one.
+const DEFAULT_INSTANCE: &str = "default";
+/// Connections that live and are looked at, those with the newest activity first.
+const FLOWS: usize = 10_000;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Why {
+    /// An address, a prefix, an end such as 10.2.0.2:554, or both ends, with the protocol before them or without
+    #[arg(value_name = "WHOM")]
+    words: Vec<String>,
+    #[command(flatten)]
+    criteria: Criteria,
+    /// Read events from this file, one JSON object a line, instead of asking the controller; `-`: standard input
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Tell every cause in full, and each event
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    output: OutputOption,
+}
+
+pub(super) const EXAMPLES: &str = "--event takes the number of an event, too.\n\nExamples:
+  fwx why 10.2.0.2
+  fwx why --dst 10.2.0.2 --port 554
+  fwx why tcp 10.1.0.2:40000 10.2.0.2:554
+  fwx why --flow 2049
+  fwx why --event 5120
+  fwx why --since 1h --reason policy_rules_denied
+  fwx events -o json > events.json; fwx why --from events.json 10.2.0.2
+
+Exit codes: 0, something is known; 1, nothing is known about it; 2, wrong usage or bad input.";
+
+/// Tells what is known.
+pub(super) async fn run(instance: &Instance, command: Why) -> Result<ExitCode> {
+    let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+    let question = Question::new(&command.words, command.criteria, now)?;
+    let name = (instance.name() != DEFAULT_INSTANCE).then(|| instance.name().to_owned());
+    let mut context = Context { instance: name, all: command.all, ..Context::default() };
+    let events = match &command.from {
+        Some(path) => {
+            context.origin = Origin::File(path.display().to_string());
+            read(path)?
+        }
+        None => {
+            context.origin = Origin::Controller;
+            look(instance, &question, &mut context);
+            ask(instance, &mut context).await?
+        }
+    };
+    if context.origin != Origin::Controller {
+        context.missing.push(
+            "What lives now, how filters are bound now, and the policy in force: only events were read.".to_owned(),
+        );
+    }
+    let story = Story::of(events, &question, context);
+    command.output.print(&story, || story.text(command.all))?;
+    Ok(if story.known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn read(path: &Path) -> Result<Vec<Event>> {
+    let name = path.display().to_string();
+    if name == "-" {
+        return why::read("standard input", io::stdin().lock());
+    }
+    let file =
+        File::open(path).map_err(|error| BadInput(format!("cannot read {name}: {error}")))?;
+    why::read(&name, BufReader::new(file))
+}
+
+/// All that the controller knows: what belongs to a question is more than what it names.
+async fn ask(instance: &Instance, context: &mut Context) -> Result<Vec<Event>> {
+    let mut known = Vec::new();
+    match Events::ask(instance, &Request::default()).await {
+        Ok(mut events) => {
+            while let Some(event) = events.next().await? {
+                known.push(event);
+            }
+        }
+        // Without a controller there is still what the kernel has.
+        Err(error) if context.flows.is_some() => {
+            context.missing.push(format!("All that events tell: {error:#}."));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(known)
+}
+
+/// Looks at what an instance that is up has beside events.
+fn look(instance: &Instance, question: &Question, context: &mut Context) {
+    if !geteuid().is_root() {
+        context.missing.push(
+            "What lives now, how filters are bound now, and the policy in force: that is root's to see, try it with \
+             sudo."
+                .to_owned(),
+        );
+        return;
+    }
+    let looked = status::open(instance).and_then(|(state, tables)| {
+        context.policy_file = state.policy_file.as_ref().map(|path| path.display().to_string());
+        let names = Names::of(instance, &state);
+        look_at(instance, &state, &tables, names, question, context)
+    });
+    if let Err(error) = looked {
+        context.missing.push(format!("What could not be read beside events: {error:#}."));
+    }
+}
+
+fn look_at(
+    instance: &Instance,
+    state: &State,
+    tables: &Tables,
+    names: Names,
+    question: &Question,
+    context: &mut Context,
+) -> Result<()> {
+    context.bindings = Some(status::bindings(instance)?);
+    context.counters = Some(counters(tables)?);
+    context.rules = Some(rules::rules(state, tables)?);
+    context.flows = Some(flows(tables, names, question, &mut context.missing)?);
+    match apply::in_force(instance)? {
+        Some(text) => {
+            let policy = text.policy().context("the policy in force")?;
+            context.policy = Some(policy);
+        }
+        None => {
+            context.missing.push("What the policy in force says: its text was not kept.".to_owned())
+        }
+    }
+    Ok(())
+}
+
+fn counters(tables: &Tables) -> Result<BTreeMap<String, u64>> {
+    let named = |reason: &Reason| Ok((reason.name().to_owned(), tables.reason_count(*reason)?));
+    let drops = Reason::ALL.iter().filter(|reason| reason.is_drop());
+    drops
+        .map(named)
+        .filter(|counted| counted.as_ref().map_or(true, |(_, count)| *count > 0))
+        .collect()
+}
+
+/// Connections that live, those among them that the question may be about.
+fn flows(
+    tables: &Tables,
+    names: Names,
+    question: &Question,
+    missing: &mut Vec<String>,
+) -> Result<Vec<Row>> {
+    let Some((networks, port)) = question.of_flows() else { return Ok(Vec::new()) };
+    let criteria = conn::Criteria { networks, port, half_open: true, ..conn::Criteria::default() };
+    let selection = criteria.selection(&names)?;
+    let viewer = Viewer { names, timeouts: tables.timeouts()?, now: monotonic_ns() };
+    let listing = conn::list(tables, &selection, Sort::Activity, FLOWS, viewer.now)?;
+    if listing.matched > listing.entries.len() as u64 {
+        missing.push(format!(
+            "Which connections live, beyond the {FLOWS} with the newest activity of {} that may be meant.",
+            listing.matched
+        ));
+    }
+    Ok(listing.entries.iter().map(|entry| viewer.row(entry, &listing.relations)).collect())
+}

@@ -1,0 +1,178 @@
+//! What else events, counters and the policy say about a cause: evidence, and how things stand now.
+
+use firewall_common::reason::Reason;
+
+use super::{
+    Context,
+    group::{Group, Key, reason_of},
+    join::Tuple,
+    remedy,
+    tell::{self, Who, count},
+};
+use crate::{event::Event, policy::Probe};
+
+/// Sentences about `group`. `all` are all events that are known.
+pub(super) fn clues(group: &Group<'_>, all: &[Event], context: &Context) -> Vec<String> {
+    let newest = group.newest();
+    let mut clues = Vec::new();
+    clues.extend(attempts(group));
+    if group.reason() == Some(Reason::TcpNotSyn) && matches!(group.key, Key::Dropped { .. }) {
+        clues.extend(why_not_known(group, all));
+    }
+    if let Key::Noted { .. } = group.key {
+        clues.extend(would_do(newest));
+    }
+    clues.extend(remedy::settled(newest, context));
+    if group.reason() == Some(Reason::PolicyRulesDenied) {
+        clues.extend(policy_now(newest, context));
+    }
+    clues.extend(counters(group, context));
+    clues
+}
+
+/// A client that gets no answer tries again.
+fn attempts(group: &Group<'_>) -> Option<String> {
+    let Key::Dropped { .. } = group.key else { return None };
+    let is_syn = |event: &&&Event| event.tcp.as_ref().is_some_and(|tcp| tcp.flags == "S");
+    let syns = group.events.iter().filter(is_syn).count() as u64;
+    let attempts = Who::of(group).connections;
+    (syns > attempts && syns == group.events.len() as u64).then(|| {
+        format!(
+            "{} of {}: a client that gets no answer repeats its SYN.",
+            count(syns, "SYN", "SYNs"),
+            count(attempts, "attempt", "attempts")
+        )
+    })
+}
+
+/// What events say about why the connection of a segment is not known.
+fn why_not_known(group: &Group<'_>, all: &[Event]) -> Vec<String> {
+    let mut clues = Vec::new();
+    let flags =
+        |event: &&Event| event.tcp.as_ref().map(|tcp| tcp.flags.clone()).unwrap_or_default();
+    let answers = group
+        .events
+        .iter()
+        .filter(|event| flags(event).starts_with("SA") || flags(event).starts_with("SPA"));
+    let answers = answers.count() as u64;
+    if answers > 0 {
+        clues.push(format!(
+            "{} among them {} to a SYN that did not come by here: the two directions go different ways.",
+            count(answers, "packet", "packets"),
+            if answers == 1 { "is the answer" } else { "are answers" }
+        ));
+    }
+    let first = group.events[0];
+    let tuple = Tuple::of(first);
+    let ended = all.iter().rev().find(|event| {
+        event.event == "connection_closed"
+            && event.timestamp <= first.timestamp
+            && tuple.is_some()
+            && Tuple::of(event) == tuple
+    });
+    if let Some(ended) = ended {
+        let why = reason_of(ended).map_or("it ended", |reason| super::advice::of(reason).short);
+        clues.push(format!(
+            "The connection between these ends was over at {}: {why}.",
+            ended.timestamp
+        ));
+    }
+    let started = all.iter().rev().find(|event| {
+        event.timestamp <= first.timestamp
+            && event
+                .message
+                .as_deref()
+                .is_some_and(|it| it.starts_with("controller started: attached"))
+    });
+    if let Some(started) = started {
+        clues.push(format!(
+            "The firewall was attached at {}: a connection that is older and that the kernel's connection tracking \
+             did not know is not known here.",
+            started.timestamp
+        ));
+    }
+    clues
+}
+
+/// What a finding that was noted would lead to, were the filter to enforce.
+fn would_do(event: &Event) -> Option<String> {
+    use firewall_common::{filter::finding::Effect, policy::Profile};
+    let finding = remedy::finding(event)?;
+    let effect = |profile| match finding.effect(profile) {
+        Effect::Note => "notes it",
+        Effect::Kill => "kills the connection",
+    };
+    Some(format!(
+        "In mode enforce the profile standard {}, the profile strict {}.",
+        effect(Profile::Standard),
+        effect(Profile::Strict)
+    ))
+}
+
+/// What the policy in force says of what was refused, which may have been by another one.
+fn policy_now(event: &Event, context: &Context) -> Option<String> {
+    let policy = context.policy.as_ref()?;
+    let [source, destination] = tell::ends(event)?;
+    let transport = event.transport.as_deref()?;
+    let on = event.interface.as_ref().map_or_else(String::new, |name| format!(" on {name}"));
+    let text = format!("{transport} {} -> {}{on}", tell::end(source), tell::end(destination));
+    let probe: Probe = text.parse().ok()?;
+    let word = policy.explain(&probe, &[]);
+    let by =
+        word.rule.as_ref().map_or_else(String::new, |rule| format!(" by rule {:?}", rule.name));
+    Some(format!(
+        "The policy in force decides about {text}: {}{by}; {}. `fwx check POLICY --explain '{text}'` says which rules \
+         it passes over and why.",
+        word.decision,
+        word.why.join("; ")
+    ))
+}
+
+/// What is counted exactly, whatever became of events.
+fn counters(group: &Group<'_>, context: &Context) -> Vec<String> {
+    let mut clues = Vec::new();
+    let Key::Dropped { reason, rule, .. } = &group.key else { return clues };
+    let of_rule = rule.as_ref().and_then(|name| {
+        context.rules.as_ref()?.iter().find(|known| known.name.as_ref() == Some(name))
+    });
+    if let Some(counted) = of_rule.filter(|counted| counted.refused_packets > 0) {
+        clues.push(format!(
+            "Rule {:?} refused {} in all (exact).",
+            counted.name.as_deref().unwrap_or_default(),
+            count(counted.refused_packets, "packet", "packets")
+        ));
+    }
+    let of_reason = reason.as_ref().and_then(|name| context.counters.as_ref()?.get(name));
+    if let Some(counted) = of_reason {
+        clues.push(format!(
+            "{} dropped for this reason in all, of whomever (exact, since the firewall was brought up).",
+            match counted {
+                1 => "1 packet was".to_owned(),
+                more => format!("{more} packets were"),
+            }
+        ));
+    }
+    clues
+}
+
+/// How many packets with the reason of `events`, at most, were dropped while these came, of which no event tells. An
+/// event says how many were held back before it on its CPU; so the first behind the last one counts too.
+pub(super) fn held_back(events: &[&Event], all: &[Event]) -> u64 {
+    let (Some(first), Some(last)) = (events.first(), events.last()) else { return 0 };
+    let cpu = |event: &Event| event.event_id & crate::event::CONTROLLER_CPU;
+    let mut told = std::collections::HashSet::new();
+    let mut sum: u64 = 0;
+    for event in all {
+        if event.reason != first.reason
+            || event.event != first.event
+            || event.timestamp < first.timestamp
+        {
+            continue;
+        }
+        let is_behind = event.timestamp > last.timestamp;
+        if !is_behind || told.insert(cpu(event)) {
+            sum = sum.saturating_add(event.suppressed.unwrap_or(0));
+        }
+    }
+    sum
+}
