@@ -128,7 +128,7 @@ fn of_filter(event: &Event, context: &Context) -> Vec<Remedy> {
         gives_up,
         ..Remedy::default()
     };
-    let name = filter.name();
+    let name = filter.name().to_uppercase();
     let finding = finding(event);
     let milder = finding.filter(|_| is_strict(event)).filter(|it| only_strict_kills(it));
     let mut remedies = Vec::new();

@@ -1,12 +1,15 @@
 //! Sentences about events.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
 };
 
-use super::advice;
-use super::group::{Group, Key, reason_of};
+use super::{
+    advice,
+    group::{Group, Key, reason_of},
+    join::Tuple,
+};
 use crate::event::{Event, Filter};
 
 /// Most addresses that a sentence names.
@@ -81,23 +84,23 @@ pub(super) fn step(event: &Event) -> String {
             Some(filter) => format!("killed{at}: {}{}", objection(filter), totals(event)),
             None => format!("killed by no filter{code}{}", totals(event)),
         },
-        "packet_dropped" => {
-            let from = event.src_ip.map_or_else(String::new, |address| {
-                format!(" from {}", end((address, event.src_port)))
-            });
-            let flags =
-                event.tcp.as_ref().map_or_else(String::new, |tcp| format!(" [{}]", tcp.flags));
-            let because = event
-                .caused_by
-                .map_or_else(String::new, |cause| format!(", because of event {cause}"));
-            format!("packet{from}{flags} dropped{at}{because}{code}{}", expected(event))
-        }
+        "packet_dropped" => match event.caused_by {
+            Some(kill) => format!("packet dropped{at} because of event {kill}{code}"),
+            None => format!("packet{} dropped{at}{code}{}", from(event), expected(event)),
+        },
         "filter_finding" => match &event.filter {
             Some(filter) => format!("passed{at}, and noted: {}", objection(filter)),
             None => format!("passed{at} and noted{code}"),
         },
         other => format!("{other}{code}"),
     }
+}
+
+/// Whom a packet is from, with the flags of a segment.
+fn from(event: &Event) -> String {
+    let from = event.src_ip.map(|address| format!(" from {}", end((address, event.src_port))));
+    let flags = event.tcp.as_ref().map(|tcp| format!(" [{}]", tcp.flags));
+    from.unwrap_or_default() + &flags.unwrap_or_default()
 }
 
 /// What a segment should have had that was refused for its numbers.
@@ -200,16 +203,17 @@ pub(super) struct Who {
 
 impl Who {
     pub(super) fn of(group: &Group<'_>) -> Self {
-        let all: Vec<_> = group.events.iter().filter_map(|event| ends(event)).collect();
-        // A flow's number tells two connections apart that had the same ends.
-        let connections: BTreeSet<_> = group
-            .events
-            .iter()
-            .map(|event| (event.flow_id, if event.flow_id.is_none() { ends(event) } else { None }))
-            .collect();
+        // A flow's number tells two connections apart that had the same ends. Who began what is of none is told by
+        // the first packet of it.
+        let mut connections = HashMap::new();
+        for event in &group.events {
+            let tuple = if event.flow_id.is_none() { Tuple::of(event) } else { None };
+            connections.entry((event.flow_id, tuple)).or_insert_with(|| ends(event));
+        }
+        let all = || connections.values().flatten();
         Self {
-            clients: all.iter().map(|[client, _]| client.0).collect(),
-            servers: all.iter().map(|[_, server]| *server).collect(),
+            clients: all().map(|[client, _]| client.0).collect(),
+            servers: all().map(|[_, server]| *server).collect(),
             connections: connections.len() as u64,
         }
     }

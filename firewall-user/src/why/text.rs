@@ -1,5 +1,7 @@
 //! A story for people.
 
+use firewall_common::reason::Reason;
+
 use super::{Cause, Consequence, Objection, Remedy, Seen, Step, Story, Way, tell::count};
 use crate::{conn::Row, events::printable};
 
@@ -51,7 +53,7 @@ impl Story {
         if self.flows.is_empty() {
             return;
         }
-        page.line("What lives now (`fwx conn show FLOW` has more):");
+        page.line("In the flow table now (`fwx conn show FLOW` has more):");
         for row in self.flows.iter().take(shown) {
             flow(row, page);
         }
@@ -125,8 +127,8 @@ impl Cause {
         if let Some(means) = self.means {
             page.item("means", means);
         }
-        for cause in &self.usually {
-            page.item("usually", cause);
+        for (index, cause) in self.usually.iter().enumerate() {
+            page.item(if index == 0 { "usually" } else { "or" }, cause);
         }
         for clue in &self.clues {
             page.item("seen", clue);
@@ -147,13 +149,16 @@ impl Cause {
             (Some(code), Some(reason)) => format!("{code} {reason}"),
             _ => "no result code".to_owned(),
         };
-        let when = span(&self.first, &self.last, self.events);
-        page.item("what", &format!("{code}, event {}, {when}", self.event_id));
+        let when = span(&self.first, &self.last);
+        let last = if self.events > 1 { "the last event" } else { "event" };
+        page.item("what", &format!("{code}, {when}, {last} {}", self.event_id));
         if self.held_back > 0 {
             page.item("", &held_back(self.held_back));
         }
         if let Some(rule) = &self.rule {
-            page.item("rule", &format!("{rule:?}"));
+            let is_refusal = self.reason.as_deref() == Some(Reason::PolicyRulesDenied.name());
+            let what = if is_refusal { "refused by" } else { "let in by" };
+            page.item(what, &format!("rule {rule:?}"));
         }
         if self.clients.len() > 3 {
             let clients: Vec<_> = self.clients.iter().map(ToString::to_string).collect();
@@ -190,7 +195,7 @@ impl Consequence {
             more => format!("{more} connections"),
         };
         let packets = count(*packets, "packet", "packets");
-        let when = span(&self.first, &self.last, self.packets);
+        let when = span(&self.first, &self.last);
         let late = if self.is_late {
             ", after the firewall had forgotten the kill (timeout `killed`)"
         } else {
@@ -221,7 +226,7 @@ impl Way {
         }
         match &self.began {
             Some(began) => page.step(began, "the first packet, by what is told at the end"),
-            None if !self.beginning_is_known => {
+            None if !self.beginning_is_known && self.flow_id.is_some() => {
                 page.line("    its beginning is not among the events that are known");
             }
             None => {}
@@ -277,7 +282,7 @@ fn remedies(remedies: &[Remedy], page: &mut Page) {
             page.paragraph("    ", elsewhere);
         }
         page.paragraph("      ", &remedy.does);
-        page.paragraph("      ", &format!("Gives up: {}", remedy.gives_up));
+        page.paragraph("      ", &format!("Gives up: {}", behind_colon(&remedy.gives_up)));
     }
     page.empty();
     if remedies.iter().any(|it| it.command.as_ref().is_some_and(|it| it.contains(" filter "))) {
@@ -326,12 +331,22 @@ fn flow(row: &Row, page: &mut Page) {
     page.paragraph("    ", &said.join(", "));
 }
 
-/// When something happened `times` times.
-fn span(first: &str, last: &str, times: u64) -> String {
-    if times <= 1 {
+/// When something happened, once or several times.
+fn span(first: &str, last: &str) -> String {
+    if clock(first) == clock(last) {
         return date_and_time(last);
     }
-    format!("{times} times from {} to {}", date_and_time(first), date_and_time(last))
+    let is_one_day = first.split('T').next() == last.split('T').next();
+    let last = if is_one_day { clock(last) } else { date_and_time(last) };
+    format!("{} to {last}", date_and_time(first))
+}
+
+/// A sentence behind a colon.
+fn behind_colon(sentence: &str) -> String {
+    let mut characters = sentence.chars();
+    let first =
+        characters.next().map_or_else(String::new, |first| first.to_lowercase().to_string());
+    first + characters.as_str()
 }
 
 /// A line that begins with a time, with the time shortened.

@@ -34,7 +34,7 @@ pub(super) const POLICY_RULES_DENIED: Advice = Advice {
             gives_up: "Whoever has this source address may begin such flows.",
         },
         Cure {
-            how: How::Command("apply --shadow {policy}"),
+            how: How::Command("apply --shadow FILE"),
             does: "Tries a changed policy beside the one in force: `fwx shadow diff` tells what it would do.",
             gives_up: "Nothing: it only compares.",
         },
