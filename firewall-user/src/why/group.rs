@@ -183,9 +183,10 @@ pub(super) fn reason_of(event: &Event) -> Option<Reason> {
 }
 
 impl<'a> Group<'a> {
-    /// The connections that its events name, by their numbers.
+    /// The connections that its events name and those that it had effects on, by their numbers.
     fn flows(&self) -> impl Iterator<Item = u64> + use<'_> {
-        self.events.iter().filter_map(|event| event.flow_id)
+        let effects = self.effects.iter().map(|effect| &effect.event);
+        self.events.iter().chain(effects).filter_map(|event| event.flow_id)
     }
 
     /// The event that tells it best: the newest.

@@ -177,8 +177,8 @@ impl Objection {
         page.item("finding", &format!("{finding}: {means}{reference}"));
         if let (Some(standard), Some(strict)) = (self.standard, self.strict) {
             page.item(
-                "",
-                &format!("in mode enforce: {standard} in the profile standard, {strict} in strict"),
+                "profiles",
+                &format!("standard: {standard}, strict: {strict}, in mode enforce"),
             );
         }
         let by =
