@@ -110,7 +110,7 @@ fn the_story_names_filter_finding_bytes_and_drops_and_its_commands_end_it() {
         // What was done is not advised again.
         let after = branch.call(&ASKED).unwrap().success().unwrap();
         assert!(!after.contains(command), "{command}: {after}");
-        assert!(after.contains("  seen "), "{command}: {after}");
+        assert!(after.contains("  now "), "{command}: {after}");
     }
 
     let outcome = branch.call(&["why", "10.2.0.2:x"]).unwrap();

@@ -11,23 +11,40 @@ use super::{
 };
 use crate::{event::Event, policy::Probe};
 
-/// Sentences about `group`. `all` are all events that are known.
-pub(super) fn clues(group: &Group<'_>, all: &[Event], context: &Context) -> Vec<String> {
-    let newest = group.newest();
+/// What events say about `group`, in sentences. `all` are all events that are known.
+pub(super) fn clues(group: &Group<'_>, all: &[Event]) -> Vec<String> {
     let mut clues = Vec::new();
     clues.extend(attempts(group));
     if group.reason() == Some(Reason::TcpNotSyn) && matches!(group.key, Key::Dropped { .. }) {
         clues.extend(why_not_known(group, all));
     }
     if let Key::Noted { .. } = group.key {
-        clues.extend(would_do(newest));
+        clues.extend(would_do(group.newest()));
     }
-    clues.extend(remedy::settled(newest, context));
-    if group.reason() == Some(Reason::PolicyRulesDenied) {
-        clues.extend(policy_now(newest, context));
-    }
-    clues.extend(counters(group, context));
     clues
+}
+
+/// How things stand now, by bindings, policy and counters.
+pub(super) fn now(group: &Group<'_>, context: &Context) -> Vec<String> {
+    let newest = group.newest();
+    let mut now = Vec::new();
+    if let Key::Objection { .. } = group.key {
+        now.extend(remedy::settled(newest, context));
+    }
+    if group.reason() == Some(Reason::PolicyRulesDenied) {
+        now.extend(policy_now(newest, context));
+    }
+    now.extend(counters(group, context));
+    now
+}
+
+/// How many segments of a group are answers to a SYN.
+pub(super) fn answers(group: &Group<'_>) -> u64 {
+    let is_answer = |event: &&&Event| {
+        let flags = event.tcp.as_ref().map(|tcp| tcp.flags.as_str());
+        flags.is_some_and(|flags| flags.starts_with('S') && flags.contains('A'))
+    };
+    group.events.iter().filter(is_answer).count() as u64
 }
 
 /// A client that gets no answer tries again.
@@ -48,13 +65,7 @@ fn attempts(group: &Group<'_>) -> Option<String> {
 /// What events say about why the connection of a segment is not known.
 fn why_not_known(group: &Group<'_>, all: &[Event]) -> Vec<String> {
     let mut clues = Vec::new();
-    let flags =
-        |event: &&Event| event.tcp.as_ref().map(|tcp| tcp.flags.clone()).unwrap_or_default();
-    let answers = group
-        .events
-        .iter()
-        .filter(|event| flags(event).starts_with("SA") || flags(event).starts_with("SPA"));
-    let answers = answers.count() as u64;
+    let answers = answers(group);
     if answers > 0 {
         clues.push(format!(
             "{} among them {} to a SYN that did not come by here: the two directions go different ways.",
@@ -84,7 +95,7 @@ fn why_not_known(group: &Group<'_>, all: &[Event]) -> Vec<String> {
                 .as_deref()
                 .is_some_and(|it| it.starts_with("controller started: attached"))
     });
-    if let Some(started) = started {
+    if let Some(started) = started.filter(|_| answers == 0) {
         clues.push(format!(
             "The firewall was attached at {}: a connection that is older and that the kernel's connection tracking \
              did not know is not known here.",

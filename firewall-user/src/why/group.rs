@@ -208,8 +208,8 @@ impl<'a> Group<'a> {
         match (&self.key, gravity) {
             (Key::Objection { .. } | Key::Ended { .. } | Key::UnknownKill, _) => 0,
             (Key::Dropped { .. }, Gravity::Trouble) => 1,
-            (_, Gravity::Trouble) => 2,
             (Key::Noted { .. } | Key::Passed { .. }, _) => 3,
+            (_, Gravity::Trouble) => 2,
             (_, Gravity::Notice) => 4,
             (_, Gravity::Normal) => 5,
         }

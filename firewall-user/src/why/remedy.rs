@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{
     Context, admit,
     advice::{self, Cure, How},
+    clues,
     group::{Group, Key},
     tell,
 };
@@ -37,13 +38,16 @@ pub struct Remedy {
 
 /// What ends that which `group` is about, what gives up least first.
 pub(super) fn remedies(group: &Group<'_>, context: &Context) -> Vec<Remedy> {
-    if let Key::Noted { .. } = group.key {
+    // What passed needs no end.
+    if let Key::Noted { .. } | Key::Passed { .. } = group.key {
         return Vec::new();
     }
     let Some(reason) = group.reason() else { return Vec::new() };
-    let event = group.newest();
-    let cures = advice::of(reason).cures;
-    cures.iter().flat_map(|cure| of(cure, event, context)).collect()
+    // A SYN's answer is of no connection that is older than the firewall.
+    let is_new = clues::answers(group) > 0;
+    let cures = advice::of(reason).cures.iter();
+    let cures = cures.filter(|cure| !(is_new && matches!(cure.how, How::Command(_))));
+    cures.flat_map(|cure| of(cure, group.newest(), context)).collect()
 }
 
 fn of(cure: &Cure, event: &Event, context: &Context) -> Vec<Remedy> {

@@ -96,8 +96,10 @@ pub struct Cause {
     pub caused: Vec<Consequence>,
     /// What the controller told of the filter's binding: the last change before, and those since.
     pub changes: Vec<String>,
-    /// What else events, counters and the policy say about it.
+    /// What else events say about it.
     pub clues: Vec<String>,
+    /// How things stand now, by bindings, policy and counters.
+    pub now: Vec<String>,
     /// The way of one of the connections, the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way: Option<Way>,
@@ -222,7 +224,8 @@ fn cause(group: &Group<'_>, told: &[&Event], all: &[Event], context: &Context) -
         objection: objection(newest),
         caused: consequences(&group.effects, all),
         changes: changes(group, all),
-        clues: clues::clues(group, all, context),
+        clues: clues::clues(group, all),
+        now: clues::now(group, context),
         way: Way::of(newest, told),
         remedies: remedy::remedies(group, context),
         event_id: newest.event_id,

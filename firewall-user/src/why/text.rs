@@ -133,6 +133,9 @@ impl Cause {
         for clue in &self.clues {
             page.item("seen", clue);
         }
+        for now in &self.now {
+            page.item("now", now);
+        }
         if let Some(way) = &self.way {
             way.tell(self.connections > 1, page);
         }

@@ -98,10 +98,10 @@ fn a_rule_that_refuses_and_a_client_that_tries_again() {
           or          A flow that was announced to a filter came after its session had ended: then rules
                       decide again.
           seen        4 SYNs of 2 attempts: a client that gets no answer repeats its SYN.
-          seen        The policy in force decides about tcp 10.1.0.2:40002 -> 10.2.0.2:80 on lan0: reject by
+          now         The policy in force decides about tcp 10.1.0.2:40002 -> 10.2.0.2:80 on lan0: reject by
                       rule "no-web"; tcp port 80 is of protocol `web`. `fwx check POLICY --explain 'tcp
                       10.1.0.2:40002 -> 10.2.0.2:80 on lan0'` says which rules it passes over and why.
-          seen        17 packets were dropped for this reason in all, of whomever (exact, since the firewall
+          now         17 packets were dropped for this reason in all, of whomever (exact, since the firewall
                       was brought up).
 
           The last of them: tcp 10.1.0.2:40002 -> 10.2.0.2:80
@@ -174,19 +174,12 @@ fn answers_whose_question_went_another_way() {
           or          It is a straggler of a connection that has ended.
           seen        2 packets among them are answers to a SYN that did not come by here: the two
                       directions go different ways.
-          seen        The firewall was attached at 2026-11-23T09:00:00.500000000Z: a connection that is
-                      older and that the kernel's connection tracking did not know is not known here.
 
           Its way: tcp 10.1.0.2:40000 -> 10.2.0.2:443
             09:00:01.000  packet from 10.2.0.2:443 [SA] dropped on lan0, 0xc0040017
                           FWX_E_TCP_NOT_SYN_PACKET_DROPPED (2 times, until 09:00:02.000)
 
           What ends it, what gives up least first:
-
-            fwx run --policy POLICY --adopt 300
-              At the start of the firewall, lets connections go on for five minutes whose beginning nobody
-              saw, until each has shown itself.
-              Gives up: for that time a connection may begin in its midst, if the rules allow it.
 
             [[asymmetric]]
             prefixes = ["10.2.0.2/32"]
@@ -253,7 +246,7 @@ fn a_finding_that_was_noted_and_a_kill_that_cannot_happen_any_more() {
                       (standard))
           means       The connection was ended by RSTs to both ends. What the ends send after that belongs
                       to no connection and is dropped; those drops are no trouble of their own.
-          seen        The filter of rtsp is in mode monitor now: it kills nothing any more.
+          now         The filter of rtsp is in mode monitor now: it kills nothing any more.
 
           Its way: tcp 10.1.0.2:40000 -> 10.2.0.2:554, flow 1
             its beginning is not among the events that are known
@@ -276,7 +269,6 @@ fn a_finding_that_was_noted_and_a_kill_that_cannot_happen_any_more() {
                       found.
           seen        In mode enforce the profile standard notes it, the profile strict kills the
                       connection.
-          seen        The filter of rtsp is in mode monitor now: it kills nothing any more.
 
           Its way: tcp 10.1.0.2:40000 -> 10.2.0.2:554, flow 2
             its beginning is not among the events that are known
@@ -351,6 +343,7 @@ fn a_story_for_programs() {
               "held_back": 0,
               "last": "2026-11-22T21:19:29.267994000Z",
               "means": "…",
+              "now": [],
               "objection": {
                 "excerpt": "RTSP/1.0 200 OK",
                 "filter": "rtsp",
