@@ -84,7 +84,7 @@ impl Exports {
             _ => &export.criteria,
         };
         let selection = criteria.selection(0)?;
-        let feed = hub.feed(selection);
+        let feed = hub.named_feed(&export.name, selection);
         let entry = Entry { export: export.clone(), health: Arc::default(), lost: feed.lost() };
         let task = self.spawn(&export.target, feed, Arc::clone(&entry.health));
         Ok(Running { entry, task })

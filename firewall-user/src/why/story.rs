@@ -321,7 +321,8 @@ fn lines(group: &Group<'_>) -> Vec<String> {
     let mut events: Vec<&Event> = group.events.clone();
     events.extend(group.effects.iter().map(|effect| effect.event));
     events.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
-    events.iter().map(|event| crate::events::printable(&event.line()).into_owned()).collect()
+    let line = |event: &&Event| format!("{} {}", event.timestamp, crate::events::sentence(event));
+    events.iter().map(line).collect()
 }
 
 /// What is not known, and why.
