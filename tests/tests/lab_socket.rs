@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::Shutdown,
+    net::{Shutdown, UdpSocket},
     os::unix::{
         fs::{MetadataExt as _, PermissionsExt as _},
         net::UnixStream,
@@ -16,11 +16,18 @@ use anyhow::{Context as _, Result, ensure};
 use firewall_common::reason::Reason;
 use firewall_user::{
     event::{Event, rfc3339},
-    events::EventSettings,
+    events::{EventSettings, schema},
     hub::SEATS,
     instance::{Instance, State},
 };
-use lab::{Fwx, Lab, Mode, find_binary, policy, wait};
+use lab::{
+    Fwx, Lab, Mode, find_binary,
+    peers::{
+        recorder::Recorder,
+        viewer::{End, Viewer},
+    },
+    policy, wait,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, geteuid},
@@ -304,6 +311,35 @@ fn nonsense_and_crowds_harm_nobody() {
     drop(crowd);
     fwx.wait_for_event("what happened", |event| event.line.contains("filter of protocol rtsp"))
         .unwrap();
+}
+
+#[test]
+fn what_really_happens_is_valid_by_the_schema() {
+    let lab = Lab::single().unwrap();
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
+    fwx.run(&policy::cameras(&["lan0", "wan0"], "strict"), Mode::Auto).unwrap();
+    let recorder = Recorder::start(&lab.camera, lab.camera.socket_v4(554)).unwrap();
+    let mut viewer = Viewer::connect(&lab.client, recorder.address()).unwrap();
+    assert_eq!(viewer.converse(1).end, Some(End::Reset));
+    let _ = lab.client.run(|| UdpSocket::bind("0.0.0.0:0")?.send_to(b"x", "10.1.0.1:9")).unwrap();
+    fwx.wait_for_event("a drop", |event| event.kind == "packet_dropped").unwrap();
+
+    let schema = jsonschema::draft202012::new(&schema().to_value()).unwrap();
+    let lines = Reader::connect(&fwx, r#"{"packets":true}"#).unwrap().all();
+    for line in &lines {
+        let errors: Vec<_> = schema.iter_errors(line).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{line}: {errors:?}");
+    }
+    for kind in ["control", "connection_opened", "connection_killed", "packet_dropped"] {
+        let mut these = lines.iter().filter(|line| line["event"] == kind);
+        let line = these.next().unwrap_or_else(|| panic!("no {kind}: {lines:?}"));
+        assert_eq!(line["src_ip"].is_string(), line["community_id"].is_string(), "{line}");
+    }
+    let id = |kind| {
+        let line = lines.iter().find(|line| line["event"] == kind).unwrap();
+        line["community_id"].clone()
+    };
+    assert_eq!(id("connection_opened"), id("connection_killed"));
 }
 
 #[test]
