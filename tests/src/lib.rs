@@ -28,6 +28,7 @@ pub mod policy;
 pub mod receivers;
 pub mod reference;
 pub mod replaying;
+pub mod scraping;
 pub mod terminal;
 pub mod traces;
 pub mod tshark;
