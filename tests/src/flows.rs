@@ -1,21 +1,53 @@
 //! What lies in a firewall's flow tables, read past its commands.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::Range,
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
     Pod,
     maps::{HashMap, MapData},
 };
-use firewall_common::flow::{Alias, Flow, KeyV4, KeyV6, State};
-use firewall_user::instance::Instance;
+use firewall_common::{
+    flow::{Alias, Flow, KeyV4, KeyV6, State},
+    wire::ip_protocol,
+};
 pub use firewall_user::tables::Tables;
+use firewall_user::{instance::Instance, ring::monotonic_ns};
 
 use crate::{fwx::Fwx, wait};
 
 /// The tables of an instance that is up.
 pub fn tables(fwx: &Fwx<'_>) -> Result<Tables> {
     Ok(Tables::pinned(&Instance::new(fwx.instance())?.maps()))
+}
+
+/// Puts established TCP flows of IPv4 into the table, one for each number in `flows`, as if a packet had come just now.
+pub fn fill(tables: &Tables, flows: Range<u32>) -> Result<()> {
+    const BPF_ANY: u64 = 0;
+    let now = monotonic_ns();
+    let mut table = tables.flows_v4()?;
+    for number in flows {
+        let source = Ipv4Addr::from_bits(Ipv4Addr::new(100, 64, 0, 0).to_bits() + number);
+        let addresses = [source, Ipv4Addr::new(198, 51, 100, 1)];
+        let key = KeyV4 {
+            addresses: addresses.map(|address| u32::from_ne_bytes(address.octets())),
+            ports: [40_000, 443],
+            protocol: ip_protocol::TCP.into(),
+        };
+        let flow = Flow {
+            last_seen: now,
+            created: now,
+            id: u64::from(number) + 1,
+            state: State::Established as u8,
+            ip_protocol: ip_protocol::TCP,
+            ..Flow::default()
+        };
+        table.insert(key, flow, BPF_ANY)?;
+    }
+    Ok(())
 }
 
 /// A flow.

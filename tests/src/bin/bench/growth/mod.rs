@@ -1,8 +1,9 @@
-//! How the cost grows with what there is more of: rules, flows, listeners.
+//! How the cost grows with what there is more of: rules, flows, listeners; and what a look at the metrics costs.
 
 mod flows;
 mod listeners;
 mod rules;
+mod scrapes;
 
 use anyhow::Result;
 
@@ -27,7 +28,10 @@ pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Sectio
     ])
 }
 
-/// What listeners cost, in the lab and on all CPUs.
+/// What listeners and those who fetch metrics cost, in the lab and on all CPUs.
 pub(crate) fn measure_in_lab(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Section>> {
-    Ok(vec![listeners::measure(&listeners::Plan::new(plan.is_quick), &progress)?])
+    Ok(vec![
+        listeners::measure(&listeners::Plan::new(plan.is_quick), &progress)?,
+        scrapes::measure(&scrapes::Plan::new(plan.is_quick), &progress)?,
+    ])
 }
