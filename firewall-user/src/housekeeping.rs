@@ -15,7 +15,7 @@ use tokio::sync::{mpsc as channel, watch};
 use crate::{
     addresses,
     attack::{self, AttackWatch},
-    census::Census,
+    census::{Census, Ledger},
     command::Commander,
     instance::{Instance, InterfaceState, State},
     pressure::{self, Pressure},
@@ -316,8 +316,11 @@ fn sweep_on(
 fn sweep(instance: &Instance, sweeper: &mut Option<Sweeper>, holders: usize) -> Result<Report> {
     let sweeper = match sweeper {
         Some(sweeper) => sweeper,
-        None => sweeper
-            .insert(Sweeper::new(Tables::pinned(&instance.maps()), Commander::pinned(instance)?)),
+        None => {
+            let tables = Tables::pinned(&instance.maps());
+            let ledger = Ledger::of(instance, &tables)?;
+            sweeper.insert(Sweeper::new(tables, Commander::pinned(instance)?, ledger))
+        }
     };
     sweeper.sweep(monotonic_ns(), holders)
 }

@@ -106,9 +106,9 @@ impl Report {
 }
 
 impl Sweeper {
-    /// Sweeps `tables`, whose programs `commander` runs.
-    pub fn new(tables: Tables, commander: Commander) -> Self {
-        let (limits, ledger) = (Limits::default(), Ledger::default());
+    /// Sweeps `tables`, whose programs `commander` runs. What its censuses say of rules is no less than `ledger` says.
+    pub fn new(tables: Tables, commander: Commander, ledger: Ledger) -> Self {
+        let limits = Limits::default();
         Self { tables, commander, limits, aliases: 0, round: 0, ledger }
     }
 
@@ -174,6 +174,11 @@ impl Sweeper {
         report.holders = most(counts, holders);
         let taken = monotonic_epoch_ns() + i128::from(monotonic_ns());
         let census = taking.end(taken, &mut self.ledger);
+        if let Err(error) = self.ledger.write() {
+            tracing::warn!(
+                "what rules did so far cannot be kept for the next controller: {error:#}"
+            );
+        }
         report.census = Arc::new(Census { fills: report.fills.clone(), filtered, ..census });
         self.forget_connections(&orphans, now)?;
         pinholes::sweep(&self.tables, now)?;

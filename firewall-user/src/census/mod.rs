@@ -16,8 +16,12 @@
 //! What is missing then is what flows had counted that ended after the walk began and before they were met. Where none
 //! did, the figure is exact; else the next census has it.
 //!
-//! Of what it said so far and what it says now, a [`Ledger`] keeps the greater. So a counter never goes back, and never
-//! says more than what passed.
+//! Of what it said so far and what it says now, a [`Ledger`] keeps the greater, also from one controller to the next. So
+//! a counter never goes back, and never says more than what passed.
+
+mod ledger;
+
+pub use ledger::Ledger;
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,6 +29,7 @@ use firewall_common::{
     flow::{Flow, State},
     tally::RuleCounters,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     flows::{Entry, FlowTable, Key},
@@ -59,7 +64,7 @@ pub struct Class {
 }
 
 /// What a rule did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleTotals {
     /// Flows that it let in.
     pub flows: u64,
@@ -138,38 +143,6 @@ impl Taking {
         let rules = rules.collect();
         Census { taken, flows: self.classes, rules, ..Census::default() }
     }
-}
-
-/// What censuses said so far of each rule's packets and bytes.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger(HashMap<u16, RuleTotals>);
-
-impl Ledger {
-    fn enter(&mut self, rule: u16, counters: RuleCounters, sums: &Sums, live: u64) -> RuleTotals {
-        let counted = sums.of(rule);
-        let now = RuleTotals {
-            flows: counters.flows,
-            packets: sum(counters.packets, counted.packets),
-            bytes: sum(counters.bytes, counted.bytes),
-            refused_packets: counters.refused_packets,
-            refused_bytes: counters.refused_bytes,
-            live_flows: live,
-        };
-        let before = self.0.entry(rule).or_default();
-        // Flows and refusals are only ever added to: fewer of them are those of another rule, which has the number now.
-        let is_another = now.flows < before.flows || now.refused_packets < before.refused_packets;
-        if is_another {
-            *before = now;
-        }
-        let (packets, bytes) = (now.packets.max(before.packets), now.bytes.max(before.bytes));
-        *before = RuleTotals { packets, bytes, ..now };
-        *before
-    }
-}
-
-/// What stands in both places. The kernel's part may be below zero, and so may the sum be as long as flows are left out.
-fn sum(counter: u64, counted: u64) -> u64 {
-    u64::try_from(counter.wrapping_add(counted).cast_signed()).unwrap_or(0)
 }
 
 #[cfg(test)]
