@@ -132,7 +132,7 @@ fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// Those of write(2). ENOSPC: not even one had room.
+/// Those of write(2); and not even one had room.
 fn append_lines(mut file: &File, batch: &[u8]) -> io::Result<usize> {
     // Left by who was cut off and could not take it back: its line ends here, and the next is whole.
     let repair: &[u8] = if ends_in_a_line(file)? { b"\n" } else { b"" };
@@ -144,7 +144,12 @@ fn append_lines(mut file: &File, batch: &[u8]) -> io::Result<usize> {
     if torn > 0 {
         take_back(file, torn)?;
     }
-    if whole == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(whole) }
+    if whole == 0 {
+        // A short write does not say which: the disk, a quota, a limit of the process.
+        let text = "there is no room for a whole line";
+        return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+    }
+    Ok(whole)
 }
 
 /// Whether the file's last line has no end. What another instance is writing at this moment gets time to have one.

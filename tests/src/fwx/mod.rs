@@ -245,6 +245,11 @@ impl<'lab> Fwx<'lab> {
         self.json(&["filter", "pinholes", "-o", "json"])
     }
 
+    /// Where events and metrics go, and how that is doing.
+    pub fn exports(&self) -> Result<Vec<ExportStatus>> {
+        Ok(self.status()?.exports)
+    }
+
     /// `fwx filter …` with `arguments`, e.g. `["mode", "rtsp", "monitor"]`.
     pub fn filter(&self, arguments: &[&str]) -> Result<()> {
         self.call(&[&["filter"], arguments].concat())?.success().map(drop)
