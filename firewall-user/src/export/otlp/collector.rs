@@ -1,9 +1,9 @@
 //! The collector: its address, and a request to it.
 //!
-//! The protocol is OTLP/HTTP with Protocol Buffers (OpenTelemetry Protocol Specification, "OTLP/HTTP"). Each request has a
-//! connection of its own: there is one a second, or less, and so none is kept that the other end has given up.
+//! The protocol is OTLP/HTTP with Protocol Buffers (OpenTelemetry Protocol Specification, "OTLP/HTTP"). A connection is kept
+//! for the next request: each that begins and ends is an event or two of the gateway's own, which would be the next to send.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{error::Error, fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -11,12 +11,12 @@ use hyper::{
     Request, Response, StatusCode, Uri,
     body::Incoming,
     client::conn::http1,
-    header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT},
+    header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
 use crate::events::printable;
 
@@ -126,15 +126,27 @@ struct Status {
     message: String,
 }
 
+/// What became of a request: status, `Retry-After` and body of the answer, or why there is none.
+type Exchanged = Result<(StatusCode, Option<String>, Bytes), Box<dyn Error + Send + Sync>>;
+
+/// A connection to a collector, closed when dropped.
+pub(super) struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// What moves its bytes.
+    _task: JoinSet<()>,
+}
+
 impl Collector {
-    /// Hands over a request and returns the answer, both in Protocol Buffers. All of it may take `limit`.
+    /// Hands over a request and returns the answer, both in Protocol Buffers. All of it may take `limit`. The connection
+    /// that was `kept` is used while it holds.
     pub(super) async fn post<A: Message + Default>(
         &self,
+        kept: &mut Option<Connection>,
         signal: Signal,
         body: Bytes,
         limit: Duration,
     ) -> Result<A, Refusal> {
-        match timeout(limit, self.exchange(signal, body)).await {
+        match timeout(limit, self.exchange(kept, signal, body)).await {
             Ok(Ok((status, retry_after, answer))) => judge(status, retry_after.as_deref(), &answer),
             Ok(Err(why)) => Err(Refusal { why: format!("{self}: {why}"), retry: Retry::Later }),
             Err(_) => {
@@ -145,32 +157,55 @@ impl Collector {
         .map_err(|refusal| Refusal { why: format!("{} {}", signal.path(), refusal.why), ..refusal })
     }
 
-    /// A request and the answer: its status, its `Retry-After` and its body.
     async fn exchange(
+        &self,
+        kept: &mut Option<Connection>,
+        signal: Signal,
+        body: Bytes,
+    ) -> Exchanged {
+        // Whatever breaks this off, the connection is in an unknown state then and goes with it.
+        if let Some(mut connection) = kept.take()
+            && connection.sender.ready().await.is_ok()
+            && let Ok(answer) = connection.exchange(self.request(signal, body.clone())?).await
+        {
+            *kept = Some(connection);
+            return Ok(answer);
+        }
+        // The collector may have closed it in this moment, which says nothing about another.
+        let mut connection = self.connect().await?;
+        let answer = connection.exchange(self.request(signal, body)?).await?;
+        *kept = Some(connection);
+        Ok(answer)
+    }
+
+    async fn connect(&self) -> Result<Connection, Box<dyn Error + Send + Sync>> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut task = JoinSet::new();
+        // How it ends shows in the next request.
+        task.spawn(async { drop(connection.await) });
+        Ok(Connection { sender, _task: task })
+    }
+
+    fn request(
         &self,
         signal: Signal,
         body: Bytes,
-    ) -> Result<(StatusCode, Option<String>, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::post(format!("{}{}", self.path, signal.path()))
+    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+        Request::post(format!("{}{}", self.path, signal.path()))
             .header(HOST, self.to_string())
             .header(USER_AGENT, concat!("fwx/", env!("CARGO_PKG_VERSION")))
             .header(CONTENT_TYPE, PROTOBUF)
-            .header(CONNECTION, "close")
-            .body(Full::new(body))?;
-        let exchange = async {
-            let response = sender.send_request(request).await?;
-            let (status, retry_after) = (response.status(), retry_after(&response));
-            let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?;
-            Ok((status, retry_after, body.to_bytes()))
-        };
-        tokio::pin!(exchange);
-        tokio::select! {
-            answer = &mut exchange => answer,
-            // The connection may end before its answer is read to the end, which lies here then.
-            _ = connection => exchange.await,
-        }
+            .body(Full::new(body))
+    }
+}
+
+impl Connection {
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Exchanged {
+        let response = self.sender.send_request(request).await?;
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?;
+        Ok((status, retry_after, body.to_bytes()))
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::time::{Instant, sleep_until};
 
-use super::collector::{Collector, Retry, Signal};
+use super::collector::{Collector, Connection, Retry, Signal};
 use crate::export::Health;
 
 /// How long things may take.
@@ -44,6 +44,7 @@ pub(super) struct Courier {
     signal: Signal,
     pace: Pace,
     health: Arc<Health>,
+    connection: Option<Connection>,
     not_before: Instant,
     next_wait: Duration,
 }
@@ -56,7 +57,8 @@ impl Courier {
         health: Arc<Health>,
     ) -> Self {
         let next_wait = pace.first_wait;
-        Self { collector, signal, pace, health, not_before: Instant::now(), next_wait }
+        let not_before = Instant::now();
+        Self { collector, signal, pace, health, connection: None, not_before, next_wait }
     }
 
     /// Hands over a request, for as long as `patience` lasts, at least once.
@@ -72,7 +74,8 @@ impl Courier {
         let until = Instant::now() + patience;
         loop {
             sleep_until(self.not_before).await;
-            let answer = self.collector.post(self.signal, body.clone(), self.pace.limit).await;
+            let (kept, limit) = (&mut self.connection, self.pace.limit);
+            let answer = self.collector.post(kept, self.signal, body.clone(), limit).await;
             let refusal = match answer {
                 Ok(answer) => {
                     self.next_wait = self.pace.first_wait;

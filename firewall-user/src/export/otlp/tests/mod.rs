@@ -246,6 +246,26 @@ async fn events_that_come_together_go_together() {
 }
 
 #[tokio::test]
+async fn a_connection_is_kept_until_the_collector_closes_it() {
+    let body = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let mut receiver = Receiver::start([Answer::taken(), Answer::Last(body)]).await;
+    let exporting = Exporting::start(&receiver.address, QUICK);
+    receiver.metrics.recv().await.unwrap();
+    let mut connections = Vec::new();
+    for number in 1..=4 {
+        exporting.publish(event(number));
+        let asked = receiver.logs.recv().await.unwrap();
+        assert_eq!(asked.event_ids(), [number as i64]);
+        connections.push(asked.connection);
+        exporting.wait_until("the count", |condition| condition.sent == number + 1).await;
+    }
+    assert!(connections[0] == connections[1] && connections[2] == connections[3]);
+    assert_ne!(connections[1], connections[2]);
+    assert_eq!(exporting.health.condition().failure, None);
+    exporting.end().await;
+}
+
+#[tokio::test]
 async fn a_collector_that_is_busy_is_asked_again() {
     let busy = Answer::http("503 Service Unavailable", "Retry-After: 0\r\n", b"");
     let mut receiver = Receiver::start([busy.clone(), busy]).await;
@@ -296,9 +316,9 @@ async fn a_collector_that_rejects_some_is_not_asked_again() {
 
 #[tokio::test]
 async fn a_collector_that_never_answers_or_answers_nonsense_is_asked_again() {
-    let nonsense = Answer::Bytes(b"\0\x01SSH-2.0-OpenSSH_9.2p1\r\n\r\n".to_vec());
+    let nonsense = Answer::Last(b"\0\x01SSH-2.0-OpenSSH_9.2p1\r\n\r\n".to_vec());
     let endless = Answer::http("200 OK", "", &vec![b'x'; 1 << 20]);
-    let cut = Answer::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc".to_vec());
+    let cut = Answer::Last(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc".to_vec());
     let mut receiver = Receiver::start([Answer::Silence, nonsense, endless, cut]).await;
     let exporting = Exporting::start(&receiver.address, QUICK);
     exporting.publish(event(1));

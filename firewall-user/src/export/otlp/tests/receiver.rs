@@ -16,8 +16,10 @@ use tokio::{
 /// What a collector does with a request.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    /// It writes these bytes.
+    /// It writes these bytes and waits for the next request.
     Bytes(Vec<u8>),
+    /// It writes these bytes and closes the connection.
+    Last(Vec<u8>),
     /// It reads, and says nothing for ever.
     Silence,
 }
@@ -41,6 +43,8 @@ impl Answer {
 pub(super) struct Asked {
     /// Its first line and its headers.
     pub(super) head: String,
+    /// By which connection it came, counted from 0.
+    pub(super) connection: usize,
     body: Vec<u8>,
 }
 
@@ -91,24 +95,11 @@ impl Receiver {
         let (to_metrics, metrics) = mpsc::unbounded_channel();
         let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
         let task = tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
                 let answers = Arc::clone(&answers);
-                let (to_logs, to_metrics) = (to_logs.clone(), to_metrics.clone());
-                tokio::spawn(async move {
-                    let Some(asked) = read(&mut stream).await else { return };
-                    let answer = if asked.is_metrics() {
-                        let _ = to_metrics.send(asked);
-                        Answer::taken()
-                    } else {
-                        let _ = to_logs.send(asked);
-                        answers.lock().unwrap().pop_front().unwrap_or_else(Answer::taken)
-                    };
-                    match answer {
-                        Answer::Bytes(bytes) => drop(stream.write_all(&bytes).await),
-                        Answer::Silence => std::future::pending().await,
-                    }
-                });
+                let channels = (to_logs.clone(), to_metrics.clone());
+                tokio::spawn(converse(stream, connection, answers, channels));
             }
         });
         Self { address, logs, metrics, task }
@@ -121,8 +112,33 @@ impl Drop for Receiver {
     }
 }
 
+type Channels = (mpsc::UnboundedSender<Asked>, mpsc::UnboundedSender<Asked>);
+
+/// Answers what comes by one connection.
+async fn converse(
+    mut stream: TcpStream,
+    connection: usize,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    (to_logs, to_metrics): Channels,
+) {
+    while let Some(asked) = read(&mut stream, connection).await {
+        let answer = if asked.is_metrics() {
+            let _ = to_metrics.send(asked);
+            Answer::taken()
+        } else {
+            let _ = to_logs.send(asked);
+            answers.lock().unwrap().pop_front().unwrap_or_else(Answer::taken)
+        };
+        match answer {
+            Answer::Bytes(bytes) => drop(stream.write_all(&bytes).await),
+            Answer::Last(bytes) => return drop(stream.write_all(&bytes).await),
+            Answer::Silence => std::future::pending().await,
+        }
+    }
+}
+
 /// Reads one request to its end.
-async fn read(stream: &mut TcpStream) -> Option<Asked> {
+async fn read(stream: &mut TcpStream, connection: usize) -> Option<Asked> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -141,5 +157,5 @@ async fn read(stream: &mut TcpStream) -> Option<Asked> {
         }
     }
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-    Some(Asked { head, body: bytes[end..].to_vec() })
+    Some(Asked { head, connection, body: bytes[end..].to_vec() })
 }
