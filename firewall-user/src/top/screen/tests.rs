@@ -424,6 +424,41 @@ fn hostile_text_is_shown_and_not_obeyed() {
     }
 }
 
+/// What docs/top.md shows was on a screen once. It is as old as what has changed since.
+#[test]
+fn the_documented_picture_is_of_this_screen() {
+    let page = include_str!("../../../../docs/top.md");
+    let mut blocks = page.split("```text\n").skip(1).map(|block| block.split("```").next());
+    let (picture, question) = (blocks.next().flatten().unwrap(), blocks.next().flatten().unwrap());
+    let rows: Vec<_> = picture.lines().collect();
+    assert_eq!(rows.len(), 40);
+    assert!(rows.iter().all(|row| text::width(row) <= 120));
+    let has = |what: &str| assert!(picture.contains(what), "{what:?} is not there any more");
+    let title = |pane: Pane| match pane {
+        Pane::Flows => format!("─[{}]─", pane.title()),
+        pane => format!("─ {} ─", pane.title()),
+    };
+    Pane::ALL.map(title).iter().for_each(|title| has(title));
+    assert_eq!(rows[39], crate::top::keys::line(&Mode::Browse, Pane::Flows));
+    // The headings are those that are drawn now, whatever the columns' widths.
+    let now = lines(&story(), RICH, [120, 40]).unwrap();
+    let words = |text: &str, first: &str| {
+        let row = text.lines().find(|row| row.starts_with(first));
+        row.map(|row| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).unwrap()
+    };
+    for first in ["SOURCE ", "REASON "] {
+        assert_eq!(words(picture, first), words(&now, first));
+    }
+    let asks = crate::top::change::Change::new(&samples::figures().filters[0], To::Monitor, None);
+    let [changes, does, ..] = asks.unwrap().question();
+    assert!(question.contains(&changes) && question.contains(&does), "{question}");
+    for [keys, _] in crate::top::keys::HELP {
+        for key in keys.split(", ").filter(|key| !key.is_empty() && *key != "arrows") {
+            assert!(page.contains(&format!("`{key}`")), "{key} is not told of");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
