@@ -87,6 +87,12 @@ fn a_signal_ends_the_screen_in_good_order() {
         let terminal =
             Terminal::start(lab.gateway(), &name, USUAL, &fwx.command(&["top"])).unwrap();
         terminal.wait_for("that no controller runs", &["no controller", "no flows"]).unwrap();
+        // Nobody's shell is there: tmux lets it go on at once.
+        terminal.press(&["C-z"]).unwrap();
+        terminal.press(&["?"]).unwrap();
+        terminal
+            .wait_for("help, after the screen was given back and taken again", &["Keys"])
+            .unwrap();
         kill(Pid::from_raw(terminal.pid().unwrap()), signal).unwrap();
         assert_eq!(terminal.wait_for_end().unwrap(), WELL, "{signal}");
     }
@@ -113,7 +119,7 @@ fn scripts_get_one_picture_and_no_screen() {
     let refused = fwx.call(&["top"]).unwrap();
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("needs a terminal"), "{}", refused.stderr);
-    let refused = fwx.call(&["top", "--filter", "port=http"]).unwrap();
+    let refused = fwx.call(&["top", "--log", "port=http"]).unwrap();
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains("not a number"), "{}", refused.stderr);
 }

@@ -14,7 +14,7 @@ use super::{OutputOption, need_root, out};
 /// Columns and rows of a picture that no terminal shows.
 const PICTURE: [u16; 2] = [120, 40];
 
-pub(super) const EXAMPLES: &str = "Examples:\n  fwx top\n  fwx top --interval 5 --sort bytes\n  fwx top --filter \
+pub(super) const EXAMPLES: &str = "Examples:\n  fwx top\n  fwx top --interval 5 --sort bytes\n  fwx top --log \
     'reason=tcp_not_syn port=554 !event=control'\n  fwx top --once\n  fwx top -o json\n\nKeys stand at the lower end of \
     the screen; ? tells of all. NO_COLOR=1 does without colours.";
 
@@ -26,9 +26,9 @@ pub(super) struct Top {
     /// What comes first among the flows
     #[arg(long, value_enum, default_value_t)]
     sort: Order,
-    /// Only events of which this holds, words of KEY=VALUE with the options of `fwx events` for keys
+    /// In the log only events of which this holds: words of KEY=VALUE, with the options of `fwx events` for keys
     #[arg(long, value_name = "WORDS", default_value = "")]
-    filter: String,
+    log: String,
     /// Print one picture as text, and end
     #[arg(long)]
     once: bool,
@@ -38,8 +38,8 @@ pub(super) struct Top {
 
 /// Shows the screen, or prints one picture.
 pub(super) async fn run(instance: &Instance, command: Top) -> Result<()> {
-    let Top { interval, sort, filter, once, output } = command;
-    let wanted = Wanted { period: interval, order: sort, line: filter };
+    let Top { interval, sort, log, once, output } = command;
+    let wanted = Wanted { period: interval, order: sort, line: log };
     // What is wrong with it is said before anything else.
     filter_line::parse(&wanted.line, time::OffsetDateTime::now_utc().unix_timestamp_nanos())?;
     need_root()?;

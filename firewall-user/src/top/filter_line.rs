@@ -35,7 +35,10 @@ pub fn parse(line: &str, now: i128) -> Result<Criteria> {
     for word in words(line)? {
         take_word(&mut criteria, &word)?;
     }
-    criteria.selection(now)?;
+    if let Err(error) = criteria.selection(now) {
+        // It speaks of options; here they are keys.
+        bad_input!("{}", error.to_string().trim_start_matches("--"));
+    }
     Ok(criteria)
 }
 
@@ -171,7 +174,7 @@ mod tests {
             ("rtsp", "rtsp: not KEY=VALUE; keys are since"),
             ("colour=red", "colour: no such key; there are since"),
             ("port=", "a value is missing"),
-            ("port=http", "not a number"),
+            ("port=http", "port http: not a number"),
             ("reason=nonsense", "there is no such result code"),
             ("rule=\"lan to dmz", "a quote is not closed"),
             ("since=10m since=5m", "since stands there twice"),

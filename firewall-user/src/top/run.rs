@@ -94,8 +94,8 @@ impl Top {
                     self.model.take_look(look);
                     stale = true;
                 }
-                Some(heard) = self.listening.next() => {
-                    self.model.take_heard(heard);
+                heard = self.listening.next() => {
+                    self.model.take_heard(heard.context("the task that reads events failed")?);
                     stale = true;
                 }
                 Some(outcome) = self.outcomes.1.recv() => {

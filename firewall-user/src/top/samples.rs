@@ -11,6 +11,7 @@ use super::{
 use crate::{
     conn::{Ends, Row, View},
     event::{Event, Filter, Tcp},
+    flows::FlowTable,
     status::{ControllerStatus, FilterStatus, Port, Traffic},
 };
 
@@ -73,7 +74,7 @@ fn filter(
 
 /// A walk in the story.
 pub(super) fn walked() -> Walked {
-    let tables = ["half-open IPv4 flows", "IPv4 flows"];
+    let tables = FlowTable::ALL.map(FlowTable::name);
     let fill = |name| TableFill { name, entries: 3, size: 1_000_000, percent: 0 };
     Walked {
         took: Duration::from_millis(2),

@@ -42,7 +42,7 @@ pub(super) fn about(model: &Model) -> String {
     }
     let tenths = walked.took.as_millis() / 100;
     if tenths > 2 {
-        text += &format!(", a walk takes {}.{} s", tenths / 10, tenths % 10);
+        text += &format!(", walk {}.{} s", tenths / 10, tenths % 10);
     }
     text
 }

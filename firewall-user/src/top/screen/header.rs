@@ -13,6 +13,8 @@ use super::{
 };
 use crate::events::printable;
 
+/// From so many columns on there is room for each table.
+const WIDE: u16 = 120;
 /// Warnings that are shown at once, at most.
 const WARNINGS_MAX: usize = 3;
 
@@ -29,7 +31,8 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, theme: Theme)
         text::put(buffer, row, &who(model), false, bold, theme);
     }
     if let Some(row) = rows.next() {
-        text::put(buffer, row, &passes(model), false, Style::new(), theme);
+        let passes = passes(model, row.width >= WIDE);
+        text::put(buffer, row, &passes, false, Style::new(), theme);
     }
     for (warning, row) in warnings(model).iter().zip(rows) {
         text::put(buffer, row, warning, false, theme.alert(), theme);
@@ -56,7 +59,8 @@ fn time(model: &Model) -> String {
     format!("{paused}{time} UTC")
 }
 
-fn passes(model: &Model) -> String {
+/// What passes, and how full the tables are: the fullest, and where there is room each.
+fn passes(model: &Model, wide: bool) -> String {
     let data = model.shown();
     let passing = |Passing { packets_per_s, bits_per_s }| {
         format!("{} pkt/s {} bit/s", short(packets_per_s), short(bits_per_s))
@@ -67,8 +71,17 @@ fn passes(model: &Model) -> String {
     };
     if let Some(walked) = &data.walked {
         text += &format!("  {} flows", grouped(walked.flows_met));
-        if let Some(fullest) = walked.tables.iter().max_by_key(|table| table.percent) {
-            text += &format!("  tables {} % full", fullest.percent);
+        let fills: Vec<_> = walked.tables.iter().map(|table| table.percent).collect();
+        match fills[..] {
+            [half_v4, half_v6, v4, v6] if wide => {
+                text += &format!(
+                    "  full: IPv4 {v4} %, {half_v4} % half-open; IPv6 {v6} %, {half_v6} %"
+                );
+            }
+            _ => {
+                let fullest = fills.iter().max().unwrap_or(&0);
+                text += &format!("  tables {fullest} % full");
+            }
         }
     }
     text

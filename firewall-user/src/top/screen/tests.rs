@@ -85,7 +85,7 @@ fn the_story_on_a_large_terminal() {
         [120, 40],
         expect![[r#"
             fwx top  gw  controller 4711  policy cameras.toml                                                           03:04:06 UTC
-            in 2400 pkt/s 20.0M bit/s  out 2200 pkt/s 16.8M bit/s  3 flows  tables 0 % full
+            in 2400 pkt/s 20.0M bit/s  out 2200 pkt/s 16.8M bit/s  3 flows  full: IPv4 0 %, 0 % half-open; IPv6 0 %, 0 %
             ─[Flows]─ 3 of 3 by rate ───────────────────────────────────────────────────────────────────────────────────────────────
             SOURCE            DESTINATION     PROTOCOL STATE       BIT/S PKT/S BYTES AGE RULE    FILTER
             10.1.0.2:40000    10.2.0.2:554    tcp/rtsp ESTABLISHED 1.23M   154  404k 12s cameras rtsp enforce
@@ -218,7 +218,7 @@ fn a_filter_line_with_a_fault() {
 
 
             flow 4097: rule cameras, filter rtsp enforce, 440 packets, 404k bytes, age 12s,~
-            --port http: not a number, or too large a one
+            port http: not a number, or too large a one
             filter: port=http_
             Enter use it  Esc leave it  Ctrl-U empty it
         "#]],
@@ -247,7 +247,7 @@ fn an_event_in_full() {
             LA│ 2026-01-02T03:04:05.000000000Z connection_killed tcp 10.1.0.2:40002 ->   │
             ─ │ 10.2.0.2:554 filter rtsp enforce (strict): missing-cseq at byte 0:       │──
             PR│ "OPTIONS rtsp://x RTSP/1.0" rule "cameras"                               │
-            rt│ Its story: fwx why 2                                                     │
+            rt│ Its story: fwx why --event 2                                             │
             ft└──────────────────────────────────────────────────────────────────────────┘
             smtp     25    -      unbound -            4242        3     0    0
             ─[Log]─ all events, 1 newer below ──────────────────────────────────────────────
@@ -325,7 +325,7 @@ fn what_asks_for_attention() {
             SYN attack since 03:00:00 UTC: sources have to answer a challenge first
             tables fill: half-open IPv4 flows 91 %, timeouts are shortened
             no controller: the firewall works, nobody tells of it; `fwx --instance gw run` ~
-            -[Flows]- 3 of 1,234,567 by rate, 200,000 without a rate yet, a walk takes 1.2~-
+            -[Flows]- 3 of 1,234,567 by rate, 200,000 without a rate yet, walk 1.2 s -------
             SOURCE            DESTINATION     PROTOCOL STATE       BIT/S PKT/S RULE
             10.1.0.2:40000    10.2.0.2:554    tcp/rtsp ESTABLISHED 1.23M   154 cameras
             [fd00:1::2]:40001 [fd00:2::2]:554 tcp/rtsp ESTABLISHED  9000     1 cameras
