@@ -138,6 +138,7 @@ struct Controller {
     housekeeping: Housekeeping,
     metrics: Source,
     exports: Exports,
+    board: Arc<Board>,
     kernel_log: Option<KernelLog>,
 }
 
@@ -172,7 +173,7 @@ impl Controller {
             exports: Arc::clone(&board),
         });
         let name = instance.name().to_owned();
-        let exports = Exports::new(name, Arc::clone(&hub), metrics.clone(), board);
+        let exports = Exports::new(name, Arc::clone(&hub), metrics.clone(), Arc::clone(&board));
         let mut controller = Self {
             instance: instance.clone(),
             written: instance.written(),
@@ -191,6 +192,7 @@ impl Controller {
             housekeeping,
             metrics,
             exports,
+            board,
             kernel_log,
         };
         controller.bindings = controller.read_bindings()?;
@@ -216,8 +218,9 @@ impl Controller {
                     match accepted {
                         Ok((stream, _)) => {
                             let hub = Arc::clone(&self.hub);
+                            let board = Arc::clone(&self.board);
                             tokio::spawn(async move {
-                                if let Err(error) = subscribe::serve(stream, hub).await {
+                                if let Err(error) = subscribe::serve(stream, hub, board).await {
                                     tracing::debug!("a subscriber left: {error:#}");
                                 }
                             });
@@ -350,6 +353,7 @@ impl Controller {
             hub.close();
         }
         self.keeper.finish().await;
+        self.exports.end().await;
     }
 
     /// Tells of every binding that is not what it was.

@@ -66,8 +66,8 @@ impl Exports {
     }
 
     /// Lets them send what waits, once the hub has no more for them, and ends them.
-    pub async fn end(self) {
-        for mut running in self.running {
+    pub async fn end(&mut self) {
+        for mut running in self.running.drain(..) {
             // Whatever it waits for, the controller ends.
             if timeout(FAREWELL, &mut running.task).await.is_err() {
                 running.task.abort();

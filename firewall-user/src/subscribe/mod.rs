@@ -3,6 +3,7 @@
 //! A subscriber sends one line of JSON, a [`Request`], and gets one line of JSON for each event: those that are kept,
 //! then, if it follows, those that come. docs/events.md says it for programs that are none of fwx's.
 
+mod ask;
 mod client;
 mod past;
 mod protocol;
@@ -12,6 +13,7 @@ mod socket;
 mod tests;
 mod writer;
 
+pub use ask::exports;
 pub use client::Events;
 pub use protocol::{Answer, Request};
 pub use server::serve;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::events::Criteria;
+use crate::{events::Criteria, export::ExportStatus};
 
 /// What a subscriber wants.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +23,8 @@ pub struct Request {
     /// Not to get events but to hand them over: one line each follows, as they are served, up to the end of what
     /// is sent. The answer is one line that says how many were published.
     pub publish: bool,
+    /// Not to get events but to be told how the exports are doing, in one line.
+    pub exports: bool,
 }
 
 /// Longest line that the controller reads, in bytes with its newline.
@@ -40,6 +42,11 @@ pub enum Answer {
     Published {
         /// How many were published.
         published: u64,
+    },
+    /// How the exports are doing.
+    Exports {
+        /// Those that run, in the order of the policy.
+        exports: Vec<ExportStatus>,
     },
     /// It was not done what the request says, or not all of it. Nothing follows.
     Refused {

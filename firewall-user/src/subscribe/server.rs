@@ -20,6 +20,7 @@ use super::{
 use crate::{
     event::Event,
     events::Selection,
+    export::Board,
     hub::{Feed, Hub, SEATS},
     store::Lookback,
 };
@@ -28,7 +29,7 @@ use crate::{
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Serves one subscriber until it or the controller has enough.
-pub async fn serve(stream: UnixStream, hub: Arc<Mutex<Hub>>) -> Result<()> {
+pub async fn serve(stream: UnixStream, hub: Arc<Mutex<Hub>>, board: Arc<Board>) -> Result<()> {
     let is_root = stream.peer_cred().context("a subscriber of no user")?.uid() == 0;
     let (reader, writer) = stream.into_split();
     let mut subscriber =
@@ -36,7 +37,7 @@ pub async fn serve(stream: UnixStream, hub: Arc<Mutex<Hub>>) -> Result<()> {
     let seats = locked(&hub)?.seats().clone();
     let served = match seats.take(is_root) {
         // Both are held until the subscriber has its answer.
-        Some(_seat) => subscriber.serve(&hub).await,
+        Some(_seat) => subscriber.serve(&hub, &board).await,
         None => Err(refusal(format!(
             "too many programs read events already ({SEATS}, some of them kept free for root): end one that is not needed"
         ))),
@@ -70,8 +71,12 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    async fn serve(&mut self, hub: &Mutex<Hub>) -> Result<()> {
+    async fn serve(&mut self, hub: &Mutex<Hub>, board: &Board) -> Result<()> {
         let request = self.request().await?;
+        if request.exports {
+            self.writer.add_json(&Answer::Exports { exports: board.read() })?;
+            return self.writer.flush().await;
+        }
         if request.publish {
             let published = self.take_events(hub).await?;
             self.writer.add_json(&Answer::Published { published })?;

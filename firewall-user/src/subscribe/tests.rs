@@ -30,7 +30,7 @@ fn hub(events: impl Iterator<Item = Event>) -> Arc<Mutex<Hub>> {
 /// What the controller answers to `said` until it ends.
 async fn answer(hub: &Arc<Mutex<Hub>>, said: &[u8]) -> Vec<Value> {
     let (mut here, there) = UnixStream::pair().unwrap();
-    let server = tokio::spawn(serve(there, Arc::clone(hub)));
+    let server = tokio::spawn(serve(there, Arc::clone(hub), Arc::default()));
     // One that is refused at once is not listened to.
     let _ = here.write_all(said).await;
     if !said.is_empty() {
@@ -96,7 +96,7 @@ async fn who_says_nothing_is_asked_to_leave() {
 async fn who_takes_nothing_is_left() {
     let hub = hub((0..5_000).map(|number| event("packet_dropped", number)));
     let (mut here, there) = UnixStream::pair().unwrap();
-    let server = tokio::spawn(serve(there, Arc::clone(&hub)));
+    let server = tokio::spawn(serve(there, Arc::clone(&hub), Arc::default()));
     here.write_all(b"{\"follow\":true}\n").await.unwrap();
     let error = server.await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "it takes nothing any more");
@@ -108,7 +108,7 @@ async fn who_is_behind_is_told_what_is_missing() {
     const ROOM: u64 = 10_000;
     let hub = hub(std::iter::empty());
     let (mut here, there) = UnixStream::pair().unwrap();
-    let server = tokio::spawn(serve(there, Arc::clone(&hub)));
+    let server = tokio::spawn(serve(there, Arc::clone(&hub), Arc::default()));
     here.write_all(b"{\"follow\":true}\n").await.unwrap();
     while hub.lock().unwrap().figures().lost.is_empty() {
         tokio::task::yield_now().await;
@@ -139,7 +139,7 @@ async fn seats_are_given_back_by_those_who_vanish() {
     let mut servers = Vec::new();
     for _ in 0..SEATS {
         let (mut here, there) = UnixStream::pair().unwrap();
-        servers.push(tokio::spawn(serve(there, Arc::clone(&hub))));
+        servers.push(tokio::spawn(serve(there, Arc::clone(&hub), Arc::default())));
         here.write_all(b"{\"follow\":true}\n").await.unwrap();
         guests.push(here);
     }
@@ -164,7 +164,7 @@ async fn seats_are_given_back_by_those_who_vanish() {
 async fn who_will_say_no_more_is_still_told() {
     let hub = hub(std::iter::empty());
     let (mut here, there) = UnixStream::pair().unwrap();
-    let server = tokio::spawn(serve(there, Arc::clone(&hub)));
+    let server = tokio::spawn(serve(there, Arc::clone(&hub), Arc::default()));
     here.write_all(b"{\"follow\":true}").await.unwrap();
     here.shutdown().await.unwrap();
     while hub.lock().unwrap().figures().lost.is_empty() {
