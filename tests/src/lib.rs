@@ -20,6 +20,7 @@ mod topology;
 pub mod applying;
 pub mod conntrack;
 pub mod differential;
+pub mod event_flood;
 pub mod flood;
 pub mod flows;
 pub mod loss;

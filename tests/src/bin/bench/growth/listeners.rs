@@ -403,7 +403,7 @@ fn missing(line: &str) -> Option<u64> {
 }
 
 /// CPU time of a process so far, in the kernel and outside (proc_pid_stat(5)).
-fn cpu_time(process: u32) -> Result<Duration> {
+pub(super) fn cpu_time(process: u32) -> Result<Duration> {
     let path = format!("/proc/{process}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let ticks = ticks(&stat).with_context(|| format!("{path} says {stat:?}"))?;

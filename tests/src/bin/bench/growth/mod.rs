@@ -1,5 +1,6 @@
-//! How the cost grows with what there is more of: rules, flows, listeners; and what a look at the metrics costs.
+//! How the cost grows with what there is more of: rules, flows, listeners, drops; and what a look at the metrics costs.
 
+mod event_flood;
 mod flows;
 mod listeners;
 mod rules;
@@ -28,10 +29,11 @@ pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Sectio
     ])
 }
 
-/// What listeners and those who fetch metrics cost, in the lab and on all CPUs.
+/// What listeners, those who fetch metrics, and a flood of drops cost, in the lab and on all CPUs.
 pub(crate) fn measure_in_lab(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Section>> {
     Ok(vec![
         listeners::measure(&listeners::Plan::new(plan.is_quick), &progress)?,
         scrapes::measure(&scrapes::Plan::new(plan.is_quick), &progress)?,
+        event_flood::measure(&event_flood::Plan::new(plan.is_quick), &progress)?,
     ])
 }
