@@ -27,7 +27,7 @@ use firewall_user::{
 };
 
 use crate::{
-    Event, Fwx, Host, Lab, Packet, Process,
+    Event, Fwx, Host, Lab, Packet, Process, cpu,
     flood::{self, Flood, Segment},
     raw, wait,
 };
@@ -200,6 +200,8 @@ impl<'a> Condemned<'a> {
     fn kill_all(&mut self, count: u16, stop: &AtomicBool) -> Result<()> {
         let host = self.host;
         host.run(|| {
+            // What the gateway does with a segment it does within the call that sends it, whoever floods meanwhile.
+            cpu::have_alone()?;
             let start = Instant::now();
             for number in 0..count {
                 let due = start + PACE * u32::from(number);
@@ -288,7 +290,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
     let start = Instant::now();
     while !done() {
         ensure!(start.elapsed() < PATIENCE, "{what} does not show in the tables");
-        thread::yield_now();
+        thread::sleep(Duration::from_micros(50));
     }
     Ok(())
 }

@@ -130,7 +130,6 @@ fn wait_for_more(counter: &AtomicU64, more: u64) {
 struct Rig {
     ebpf: Ebpf,
     tables: Tables,
-    commander: Commander,
 }
 
 impl Rig {
@@ -141,8 +140,7 @@ impl Rig {
         let tables = Tables::of_loaded(&ebpf).unwrap();
         let policy = Policy::parse("test.toml", &rtsp_policy("enforce", "strict")).unwrap();
         tables.write_policy(&policy.compile(), Over::Nothing).unwrap();
-        let commander = Commander::loaded(&ebpf).unwrap();
-        Self { ebpf, tables, commander }
+        Self { ebpf, tables }
     }
 
     fn give(&self, packet: &Packet) {
@@ -176,7 +174,8 @@ impl Rig {
                 // As commands number theirs: no CPU has this one.
                 let event = number << 10 | 1022;
                 let kill = Kill { event, reason: Reason::ConnectionKilled, now: monotonic_ns() };
-                let answer = self.commander.tell_and_kill(&Key::V4(key), id, kill).unwrap();
+                let commander = Commander::loaded(&self.ebpf).unwrap();
+                let answer = commander.tell_and_kill(&Key::V4(key), id, kill).unwrap();
                 assert_eq!(answer, Answer::Done);
             }
         }

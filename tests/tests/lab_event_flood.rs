@@ -3,8 +3,8 @@
 
 use lab::{Fwx, Lab, Mode, event_flood};
 
-/// Three seconds of them.
-const KILLS: u16 = 300;
+/// A second of them.
+const KILLS: u16 = 100;
 
 #[test]
 fn drops_crowd_no_kill_out() {
