@@ -148,3 +148,67 @@ fn gather(feed: &mut Feed, lines: &mut String) -> u64 {
     }
     count
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use firewall_common::reason::Reason;
+    use std::{fs, path::Path};
+
+    fn keeper(hub: &Hub, directory: &Path) -> Keeper {
+        let feed = hub.named_feed(NAME, Selection::default());
+        let task = Task::begin(Segments::at(directory.to_owned()), 1 << 20, feed);
+        Keeper { task: Some(task), told: false }
+    }
+
+    fn publish(hub: &mut Hub, number: u64) {
+        let event = Event::control(number, None, i128::from(number), Reason::None, String::new());
+        hub.publish(event).unwrap();
+    }
+
+    fn lines(directory: &Path) -> usize {
+        let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+        files.map(|file| fs::read_to_string(file).unwrap().lines().count()).sum()
+    }
+
+    async fn notice(keeper: &mut Keeper) -> String {
+        loop {
+            if let Some(notice) = keeper.notice() {
+                return notice;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_is_told_once_and_nothing_is_lost_that_has_room() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("events");
+        fs::write(&directory, "in the way").unwrap();
+        let mut hub = Hub::default();
+        let mut keeper = keeper(&hub, &directory);
+        (0..10).for_each(|number| publish(&mut hub, number));
+        let said = notice(&mut keeper).await;
+        assert!(said.starts_with("events cannot be kept in /"), "{said}");
+        sleep(10 * RETRY).await;
+        (10..20).for_each(|number| publish(&mut hub, number));
+        assert_eq!(keeper.notice(), None);
+        fs::remove_file(&directory).unwrap();
+        assert!(notice(&mut keeper).await.starts_with("events are kept in /"));
+        hub.close();
+        keeper.finish().await;
+        assert_eq!(lines(&directory), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_controller_that_ends_leaves_all_of_it_on_disk() {
+        let place = tempfile::tempdir().unwrap();
+        let mut hub = Hub::default();
+        let mut keeper = keeper(&hub, place.path());
+        (0..5_000).for_each(|number| publish(&mut hub, number));
+        hub.close();
+        keeper.finish().await;
+        assert_eq!(lines(place.path()), 5_000);
+    }
+}

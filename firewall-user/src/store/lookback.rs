@@ -71,9 +71,12 @@ impl Lookback {
         Ok(Self { segments, reading: Some(reading) })
     }
 
-    /// Says which events are meant, before any is read.
+    /// Says which events are meant, before any is read. Files that were written last before their time are not opened.
     pub(crate) fn set(&mut self, meant: Meant) {
         if let Some(reading) = &mut self.reading {
+            if let Some(since) = &meant.since {
+                reading.ahead.retain(|file| file.may_reach(since));
+            }
             reading.meant = meant;
         }
     }
@@ -244,6 +247,23 @@ mod tests {
         lookback.set(Meant { since: moment(10), until: moment(98), selection, known });
         let wanted: Vec<_> = (10..=98).filter(|number| *number != 50).collect();
         assert_eq!(numbers(&mut lookback).await, wanted);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_before_the_time_is_not_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let segments = Segments::at(directory.path().to_owned());
+        const SECOND: u64 = 1_000_000_000;
+        for number in [5, 8, 20] {
+            let path = segments.path(number);
+            // What no fwx writes, an event of later: so it is seen that the file is not read.
+            std::fs::write(&path, line(100 * SECOND + number)).unwrap();
+            let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(number);
+            File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
+        }
+        let mut lookback = Lookback::new(segments).unwrap();
+        lookback.set(Meant { since: Moment::parse(&time(9 * SECOND), 0), ..Meant::default() });
+        assert_eq!(numbers(&mut lookback).await, [100 * SECOND + 8, 100 * SECOND + 20]);
     }
 
     #[tokio::test]

@@ -3,10 +3,11 @@
 use std::{
     fs,
     io::{self, BufRead as _, BufReader},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use crate::{apply::state_directory, instance::Instance};
+use crate::{apply::state_directory, event::rfc3339, events::Moment, instance::Instance};
 
 /// The suffix of their names; the rest is a number that rises.
 const SUFFIX: &str = "jsonl";
@@ -24,7 +25,12 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     /// Its bytes.
     pub(super) len: u64,
+    /// When it was written to last, nanoseconds since 1970.
+    written: i128,
 }
+
+/// The kernel's time for files is behind the clock by less than that.
+const COARSENESS_NS: i128 = 1_000_000_000;
 
 impl Segments {
     /// That of an instance, which need not be there.
@@ -62,7 +68,7 @@ impl Segments {
             let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
             // One that vanishes meanwhile was the oldest.
             if let (true, Some(number), Ok(metadata)) = (is_one, number, entry.metadata()) {
-                segments.push(Segment { number, path, len: metadata.len() });
+                segments.push(Segment::new(number, path, &metadata));
             }
         }
         segments.sort_unstable_by_key(|segment| segment.number);
@@ -71,6 +77,17 @@ impl Segments {
 }
 
 impl Segment {
+    pub(super) fn new(number: u64, path: PathBuf, metadata: &fs::Metadata) -> Self {
+        let written =
+            i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        Self { number, path, len: metadata.len(), written }
+    }
+
+    /// Whether it may have events of `since` or later: none is written before its time.
+    pub(super) fn may_reach(&self, since: &Moment) -> bool {
+        since.is_reached_by(&rfc3339(self.written + COARSENESS_NS))
+    }
+
     /// The time of its first event. `None`: it has none, or is gone.
     pub(super) fn begin(&self) -> Option<String> {
         let mut line = Vec::new();

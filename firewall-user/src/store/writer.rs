@@ -65,9 +65,9 @@ impl Writer {
     fn open(&self) -> io::Result<Open> {
         DirBuilder::new().recursive(true).mode(0o700).create(self.segments.directory())?;
         let mut older = VecDeque::from(self.segments.list()?);
-        let Some(newest) = older.pop_back() else { return self.create(1, older) };
-        let mut file = OpenOptions::new().read(true).append(true).open(&newest.path)?;
-        let mut segment = Segment { len: file.metadata()?.len(), ..newest };
+        let Some(mut segment) = older.pop_back() else { return self.create(1, older) };
+        let mut file = OpenOptions::new().read(true).append(true).open(&segment.path)?;
+        segment.len = file.metadata()?.len();
         if segment.len > 0 && !ends_a_line(&mut file)? {
             // What a crash cut off: it ends here, and readers pass over it.
             file.write_all(b"\n")?;
@@ -86,7 +86,8 @@ impl Writer {
     fn create(&self, number: u64, older: VecDeque<Segment>) -> io::Result<Open> {
         let path = self.segments.path(number);
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Open { file, segment: Segment { number, path, len: 0 }, older })
+        let segment = Segment::new(number, path, &file.metadata()?);
+        Ok(Open { file, segment, older })
     }
 }
 
@@ -186,7 +187,7 @@ mod tests {
     fn a_full_disk_is_an_error_and_leaves_no_half() {
         // Every write to it fails, as on a full disk (full(4)).
         let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let segment = Segment { number: 1, path: "/dev/full".into(), len: 0 };
+        let segment = Segment::new(1, "/dev/full".into(), &file.metadata().unwrap());
         let open = Open { file, segment, older: VecDeque::new() };
         let (_directory, segments) = store();
         let mut writer = Writer { segments: segments.clone(), open: Some(open) };

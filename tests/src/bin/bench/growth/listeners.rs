@@ -97,7 +97,7 @@ pub(super) fn measure(plan: &Plan, progress: &impl Fn(&str)) -> Result<Section> 
         "A controller in a lab, and clients on its socket as `fwx events` is one. Events are kills by the strict RTSP \
          filter, which no rate limit holds back: connections whose first reply lacks a CSeq, each segment given to the \
          very program that is attached, by test-run, at an even rate for {:.1} s, as far as one CPU makes them. Lost in the ring: the kernel found no room, and counted it. \
-         Missed: a client was more than 4,096 events behind, and was told how many it missed. The controller's CPU time \
+         Missed: a client was more than 10,000 events behind, and was told how many it missed. The controller's CPU time \
          is what the kernel accounts to its process; 100 % is one CPU. Sender, controller and clients share this \
          machine's CPUs. Drops are limited to 200 events a second of one reason and CPU; what is not said is counted.",
         plan.time.as_secs_f64()
