@@ -62,13 +62,16 @@ struct Reading {
 
 impl Lookback {
     /// What is on disk at this moment, and nothing that is written later.
-    pub(crate) fn new(segments: Segments) -> Result<Self> {
-        let ahead = segments
-            .list()
-            .with_context(|| format!("cannot read {}", segments.directory().display()))?
-            .into();
-        let reading = Reading { meant: Meant::default(), ahead, open: None };
-        Ok(Self { segments, reading: Some(reading) })
+    pub(crate) async fn new(segments: Segments) -> Result<Self> {
+        let reading = Reading { meant: Meant::default(), ahead: VecDeque::new(), open: None };
+        let mut lookback = Self { segments: segments.clone(), reading: Some(reading) };
+        lookback
+            .on_a_thread(move |reading| {
+                reading.ahead = segments.list()?.into();
+                Ok(())
+            })
+            .await?;
+        Ok(lookback)
     }
 
     /// Says which events are meant, before any is read. Files that were written last before their time are not opened.
@@ -101,8 +104,10 @@ impl Lookback {
         while found + others.len() - before < count
             && let Some(file) = files.pop_back()
         {
-            let (it, begin) = (file.clone(), file.begin());
-            found += self.on_a_thread(move |reading| reading.count(it)).await?;
+            let it = file.clone();
+            let look = move |reading: &mut Reading| Ok((reading.count(&it)?, it.begin()));
+            let (meant, begin) = self.on_a_thread(look).await?;
+            found += meant;
             if let Some(begin) = begin {
                 before = others.partition_point(|other| *other < begin).min(before);
             }
@@ -157,8 +162,8 @@ impl Reading {
     }
 
     /// How many events of a file are meant.
-    fn count(&mut self, segment: Segment) -> io::Result<usize> {
-        let Some(mut file) = open(&segment)? else { return Ok(0) };
+    fn count(&mut self, segment: &Segment) -> io::Result<usize> {
+        let Some(mut file) = open(segment)? else { return Ok(0) };
         let mut line = Vec::new();
         let mut count = 0;
         while next_line(&mut file, &mut line)? > 0 {
@@ -239,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_meant_is_read_in_order_and_nothing_twice() {
         let (_directory, segments) = store(&[]);
-        let mut lookback = Lookback::new(segments.clone()).unwrap();
+        let mut lookback = Lookback::new(segments.clone()).await.unwrap();
         Writer::new(segments).append(line(100).as_bytes(), 12_000).unwrap();
         let moment = |number| Moment::parse(&time(number), 0);
         let known = [(50, time(50)), (51, time(7))].into();
@@ -261,7 +266,7 @@ mod tests {
             let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(number);
             File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
         }
-        let mut lookback = Lookback::new(segments).unwrap();
+        let mut lookback = Lookback::new(segments).await.unwrap();
         lookback.set(Meant { since: Moment::parse(&time(9 * SECOND), 0), ..Meant::default() });
         assert_eq!(numbers(&mut lookback).await, [100 * SECOND + 8, 100 * SECOND + 20]);
     }
@@ -272,14 +277,14 @@ mod tests {
         let garbage =
             [&b"{\"timestamp\":\"2"[..], b"\n\xff\n{}\n\n", line(100).as_bytes(), b"{\"t"].concat();
         Writer::new(segments.clone()).append(&garbage, 12_000).unwrap();
-        let all = numbers(&mut Lookback::new(segments).unwrap()).await;
+        let all = numbers(&mut Lookback::new(segments).await.unwrap()).await;
         assert_eq!(all, (0..=100).collect::<Vec<_>>());
     }
 
     #[tokio::test]
     async fn a_file_that_made_room_meanwhile_is_gone() {
         let (_directory, segments) = store(&[]);
-        let mut lookback = Lookback::new(segments.clone()).unwrap();
+        let mut lookback = Lookback::new(segments.clone()).await.unwrap();
         std::fs::remove_file(&segments.list().unwrap()[0].path).unwrap();
         let left = numbers(&mut lookback).await;
         assert!(left.len() < 100 && left.ends_with(&[98, 99]) && left.is_sorted());
@@ -293,7 +298,7 @@ mod tests {
         {
             for count in [1, 2, 3, 10, 50, 99, 100, 101] {
                 let (_directory, segments) = store(&others);
-                let mut lookback = Lookback::new(segments).unwrap();
+                let mut lookback = Lookback::new(segments).await.unwrap();
                 let times: Vec<_> = others.iter().map(|number| time(*number)).collect();
                 let (there, before) = lookback.go_to_last(count, &times).await.unwrap();
                 let mut all = numbers(&mut lookback).await;

@@ -32,7 +32,7 @@ impl Events {
     pub async fn ask(instance: &Instance, request: &Request) -> Result<Self> {
         let path = instance.socket();
         let stream =
-            UnixStream::connect(&path).await.map_err(|error| refused(&error, instance, &path))?;
+            UnixStream::connect(&path).await.map_err(|error| refused(error, instance, &path))?;
         let (reader, mut writer) = stream.into_split();
         let line = serde_json::to_string(request)? + "\n";
         // A controller that takes no more subscribers may say so and leave before it has read this.
@@ -64,22 +64,27 @@ fn parse(line: &str) -> Result<Event> {
 }
 
 /// Why there is no connection, and what to do about it.
-fn refused(error: &io::Error, instance: &Instance, path: &Path) -> anyhow::Error {
+fn refused(error: io::Error, instance: &Instance, path: &Path) -> anyhow::Error {
     let name = instance.name();
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return anyhow!(
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
             "no controller runs for the instance {name:?}, and only it knows the events: start one with \
              `fwx --instance {name} run`"
-        );
-    }
-    match group_of(path) {
-        Some(group) => anyhow!(
-            "the events of the instance {name:?} are for root and the group {group:?}: try it with sudo, or as a member \
-             of that group"
         ),
-        None => {
-            anyhow!("the events of the instance {name:?} are root's to read: try it with sudo")
+        io::ErrorKind::PermissionDenied => match group_of(path) {
+            Some(group) => anyhow!(
+                "the events of the instance {name:?} are for root and the group {group:?}: try it with sudo, or as a \
+                 member of that group"
+            ),
+            None => {
+                anyhow!("the events of the instance {name:?} are root's to read: try it with sudo")
+            }
+        },
+        // As many wait already as may.
+        io::ErrorKind::WouldBlock => {
+            anyhow!("the controller of the instance {name:?} does not answer: try it again")
         }
+        _ => anyhow::Error::new(error).context(format!("cannot connect to {}", path.display())),
     }
 }
 

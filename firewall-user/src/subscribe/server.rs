@@ -131,7 +131,10 @@ impl Subscriber {
     ) -> Result<()> {
         let store = locked(hub)?.store().filter(|_| request.looks_back());
         // In this order: what is written in between is remembered.
-        let lookback = store.map(Lookback::new);
+        let lookback = match store {
+            Some(store) => Some(Lookback::new(store).await),
+            None => None,
+        };
         let mut subscription = locked(hub)?.subscribe(request.follow, selection.clone());
         match lookback {
             Some(lookback) => {
