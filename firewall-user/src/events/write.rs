@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Result;
 use pcap_file::{
-    DataLink, PcapError,
+    DataLink, Endianness, PcapError,
     pcapng::{
         PcapNgWriter,
         blocks::{
@@ -51,6 +51,8 @@ impl<W: Write> PacketFile<W> {
     pub fn new(to: W) -> Result<Self, io::Error> {
         let software = concat!("fwx ", env!("CARGO_PKG_VERSION"));
         let section = SectionHeaderBlock {
+            // Wireshark takes no other from a pipe.
+            endianness: Endianness::native(),
             options: vec![SectionHeaderOption::UserApplication(software.into())],
             ..SectionHeaderBlock::default()
         };

@@ -27,7 +27,7 @@ Examples:
   fwx events -f --rule default --port '!137'
   fwx events -f --fields time,src,dst,reason,rule
   fwx events --since 1h --event kill --write kills.pcapng
-  fwx events -f --event drop --write - | tshark -r - -T fields -e ip.src -e frame.comment";
+  fwx events -f --event drop --write - | tshark -i - -T fields -e ip.src -e frame.comment";
 
 #[derive(Debug, Args)]
 pub(super) struct Events {

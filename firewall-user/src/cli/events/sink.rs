@@ -10,7 +10,7 @@ use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context as _, Result};
 use firewall_user::{
     event::Event,
-    events::{PacketFile, Printer, create_capture},
+    events::{PacketFile, Printer, create_capture, printable},
 };
 use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -106,8 +106,13 @@ impl Sink {
         {
             packets.without += 1;
         }
-        if let Some(printer) = &mut self.printer {
-            writeln!(self.to, "{}", printer.line(event)?)?;
+        match &mut self.printer {
+            // What the controller says to this reader alone, such as that it is too slow, has no number.
+            None if event.event_id == 0 => {
+                eprintln!("fwx: {}", printable(event.message.as_deref().unwrap_or_default()))
+            }
+            None => {}
+            Some(printer) => writeln!(self.to, "{}", printer.line(event)?)?,
         }
         Ok(())
     }
