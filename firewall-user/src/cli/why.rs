@@ -31,6 +31,8 @@ use super::OutputOption;
 const DEFAULT_INSTANCE: &str = "default";
 /// Connections that live and are looked at, those with the newest activity first.
 const FLOWS: usize = 10_000;
+/// Events that are looked at, the last of those that are kept: some 300 MB.
+const EVENTS: usize = 200_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Why {
@@ -100,7 +102,8 @@ fn read(path: &Path) -> Result<Vec<Event>> {
 /// All that the controller knows: what belongs to a question is more than what it names.
 async fn ask(instance: &Instance, context: &mut Context) -> Result<Vec<Event>> {
     let mut known = Vec::new();
-    match Events::ask(instance, &Request::default()).await {
+    let request = Request { last: Some(EVENTS), ..Request::default() };
+    match Events::ask(instance, &request).await {
         Ok(mut events) => {
             while let Some(event) = events.next().await? {
                 known.push(event);
@@ -111,6 +114,11 @@ async fn ask(instance: &Instance, context: &mut Context) -> Result<Vec<Event>> {
             context.missing.push(format!("All that events tell: {error:#}."));
         }
         Err(error) => return Err(error),
+    }
+    if known.len() == EVENTS {
+        context
+            .missing
+            .push(format!("What events before the last {EVENTS} tell, if more are kept."));
     }
     Ok(known)
 }

@@ -5,18 +5,18 @@ use firewall_common::reason::Reason;
 use super::{
     Context,
     group::{Group, Key, reason_of},
-    join::Tuple,
+    index::Index,
     remedy,
     tell::{self, Who, count},
 };
 use crate::{event::Event, policy::Probe};
 
-/// What events say about `group`, in sentences. `all` are all events that are known.
-pub(super) fn clues(group: &Group<'_>, all: &[Event]) -> Vec<String> {
+/// What events say about `group`, in sentences.
+pub(super) fn clues(group: &Group<'_>, index: &Index<'_>) -> Vec<String> {
     let mut clues = Vec::new();
     clues.extend(attempts(group));
     if group.reason() == Some(Reason::TcpNotSyn) && matches!(group.key, Key::Dropped { .. }) {
-        clues.extend(why_not_known(group, all));
+        clues.extend(why_not_known(group, index));
     }
     if let Key::Noted { .. } = group.key {
         clues.extend(would_do(group.newest()));
@@ -63,7 +63,7 @@ fn attempts(group: &Group<'_>) -> Option<String> {
 }
 
 /// What events say about why the connection of a segment is not known.
-fn why_not_known(group: &Group<'_>, all: &[Event]) -> Vec<String> {
+fn why_not_known(group: &Group<'_>, index: &Index<'_>) -> Vec<String> {
     let mut clues = Vec::new();
     let answers = answers(group);
     if answers > 0 {
@@ -73,14 +73,19 @@ fn why_not_known(group: &Group<'_>, all: &[Event]) -> Vec<String> {
             if answers == 1 { "is the answer" } else { "are answers" }
         ));
     }
+    let last_words =
+        |event: &&&Event| event.tcp.as_ref().is_some_and(|tcp| tcp.flags.contains(['F', 'R']));
+    if group.events.iter().all(|event| last_words(&event)) {
+        clues.push(
+            "All of them end a connection (FIN or RST), so nobody waits for more.".to_owned(),
+        );
+    }
     let first = group.events[0];
-    let tuple = Tuple::of(first);
-    let ended = all.iter().rev().find(|event| {
-        event.event == "connection_closed"
-            && event.timestamp <= first.timestamp
-            && tuple.is_some()
-            && Tuple::of(event) == tuple
-    });
+    let ended = index
+        .between(first)
+        .iter()
+        .rev()
+        .find(|event| event.event == "connection_closed" && event.timestamp <= first.timestamp);
     if let Some(ended) = ended {
         let why = reason_of(ended).map_or("it ended", |reason| super::advice::of(reason).short);
         clues.push(format!(
@@ -88,12 +93,9 @@ fn why_not_known(group: &Group<'_>, all: &[Event]) -> Vec<String> {
             ended.timestamp
         ));
     }
-    let started = all.iter().rev().find(|event| {
-        event.timestamp <= first.timestamp
-            && event
-                .message
-                .as_deref()
-                .is_some_and(|it| it.starts_with("controller started: attached"))
+    let begins = |message: &str| message.starts_with("controller started: attached");
+    let started = index.controls.iter().rev().find(|event| {
+        event.timestamp <= first.timestamp && event.message.as_deref().is_some_and(begins)
     });
     if let Some(started) = started.filter(|_| answers == 0) {
         clues.push(format!(
@@ -129,10 +131,11 @@ fn policy_now(event: &Event, context: &Context) -> Option<String> {
     let text = format!("{transport} {} -> {}{on}", tell::end(source), tell::end(destination));
     let probe: Probe = text.parse().ok()?;
     let word = policy.explain(&probe, &[]);
+    let file = remedy::quoted(context.policy_file.as_deref().unwrap_or("POLICY"));
     let by =
         word.rule.as_ref().map_or_else(String::new, |rule| format!(" by rule {:?}", rule.name));
     Some(format!(
-        "The policy in force decides about {text}: {}{by}; {}. `fwx check POLICY --explain '{text}'` says which rules \
+        "The policy in force decides about {text}: {}{by}; {}. `fwx check {file} --explain '{text}'` says which rules \
          it passes over and why.",
         word.decision,
         word.why.join("; ")
@@ -164,26 +167,4 @@ fn counters(group: &Group<'_>, context: &Context) -> Vec<String> {
         ));
     }
     clues
-}
-
-/// How many packets with the reason of `events`, at most, were dropped while these came, of which no event tells. An
-/// event says how many were held back before it on its CPU; so the first behind the last one counts too.
-pub(super) fn held_back(events: &[&Event], all: &[Event]) -> u64 {
-    let (Some(first), Some(last)) = (events.first(), events.last()) else { return 0 };
-    let cpu = |event: &Event| event.event_id & crate::event::CONTROLLER_CPU;
-    let mut told = std::collections::HashSet::new();
-    let mut sum: u64 = 0;
-    for event in all {
-        if event.reason != first.reason
-            || event.event != first.event
-            || event.timestamp < first.timestamp
-        {
-            continue;
-        }
-        let is_behind = event.timestamp > last.timestamp;
-        if !is_behind || told.insert(cpu(event)) {
-            sum = sum.saturating_add(event.suppressed.unwrap_or(0));
-        }
-    }
-    sum
 }

@@ -12,6 +12,7 @@ mod clean;
 mod clues;
 mod context;
 mod group;
+mod index;
 mod join;
 mod question;
 mod reading;

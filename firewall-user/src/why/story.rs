@@ -10,11 +10,19 @@ use super::{
     clean::clean,
     clues,
     group::{Effect as Caused, Group, Key, groups, reason_of},
+    index::Index,
     join::join,
     remedy, tell,
 };
-use crate::{conn::Row, event::Event, policy::Explanation};
+use crate::{
+    conn::Row,
+    event::Event,
+    events::{printable, sentence},
+    policy::Explanation,
+};
 
+/// Causes of one story.
+const CAUSES: usize = 1_000;
 /// Addresses that a cause lists.
 const LISTED: usize = 100;
 
@@ -175,13 +183,20 @@ impl Story {
         flows.retain(|row| question.has_flow(row));
         let joined = join(&events, question, &flows);
         let groups = groups(&joined.events);
+        let index = Index::new(&events);
+        if let Some(more @ 1..) = groups.len().checked_sub(CAUSES) {
+            let more = tell::count(more as u64, "other matter", "other matters");
+            context
+                .missing
+                .push(format!("What there is to say of {more}: ask for less at a time."));
+        }
         let causes: Vec<_> =
-            groups.iter().map(|group| cause(group, &joined.events, &events, &context)).collect();
+            groups.iter().take(CAUSES).map(|group| cause(group, &index, &context)).collect();
         let known = !causes.is_empty() || !flows.is_empty();
         let policy = context.policy.as_ref().filter(|_| !known);
         let policy = policy.and_then(|it| Some(it.explain(&question.probe()?, &[])));
         Self {
-            asked: crate::events::printable(question.asked()).into_owned(),
+            asked: printable(question.asked()).into_owned(),
             known,
             events: Seen {
                 looked_at: events.len() as u64,
@@ -190,7 +205,7 @@ impl Story {
                 from: events.first().map(|event| event.timestamp.clone()),
                 until: events.last().map(|event| event.timestamp.clone()),
             },
-            not_known: not_known(&events, &joined.events, looked_at, &context),
+            not_known: not_known(&events, &joined.events, &index, looked_at, &context),
             causes,
             flows,
             policy,
@@ -198,7 +213,7 @@ impl Story {
     }
 }
 
-fn cause(group: &Group<'_>, told: &[&Event], all: &[Event], context: &Context) -> Cause {
+fn cause(group: &Group<'_>, index: &Index<'_>, context: &Context) -> Cause {
     let newest = group.newest();
     let who = tell::Who::of(group);
     let advice = group.reason().map(advice::of);
@@ -217,16 +232,16 @@ fn cause(group: &Group<'_>, told: &[&Event], all: &[Event], context: &Context) -
         last: newest.timestamp.clone(),
         events: group.events.len() as u64,
         connections: who.connections,
-        held_back: if is_drop { clues::held_back(&group.events, all) } else { 0 },
+        held_back: if is_drop { index.held_back(&group.events) } else { 0 },
         clients: who.clients.iter().take(LISTED).copied().collect(),
         protocol: newest.protocol.clone(),
         rule: newest.rule.clone(),
         objection: objection(newest),
-        caused: consequences(&group.effects, all),
-        changes: changes(group, all),
-        clues: clues::clues(group, all),
+        caused: consequences(&group.effects, index),
+        changes: changes(group, index),
+        clues: clues::clues(group, index),
         now: clues::now(group, context),
-        way: Way::of(newest, told),
+        way: Way::of(newest, index),
         remedies: remedy::remedies(group, context),
         event_id: newest.event_id,
         lines: if context.all { lines(group) } else { Vec::new() },
@@ -260,7 +275,7 @@ fn objection(event: &Event) -> Option<Objection> {
 }
 
 /// What a kill caused, by reason.
-fn consequences(effects: &[Caused<'_>], all: &[Event]) -> Vec<Consequence> {
+fn consequences(effects: &[Caused<'_>], index: &Index<'_>) -> Vec<Consequence> {
     let mut kinds: Vec<((&str, bool), Vec<&Event>)> = Vec::new();
     for Caused { event, is_late } in effects {
         let kind = (event.reason.as_deref().unwrap_or("?"), *is_late);
@@ -275,7 +290,7 @@ fn consequences(effects: &[Caused<'_>], all: &[Event]) -> Vec<Consequence> {
             reason: reason.to_owned(),
             code: events[0].code.clone().unwrap_or_default(),
             packets: events.len() as u64,
-            held_back: clues::held_back(&events, all),
+            held_back: index.held_back(&events),
             connections: events
                 .iter()
                 .map(|event| {
@@ -293,7 +308,7 @@ fn consequences(effects: &[Caused<'_>], all: &[Event]) -> Vec<Consequence> {
 }
 
 /// What the controller told of the binding that a filter acted by.
-fn changes(group: &Group<'_>, all: &[Event]) -> Vec<String> {
+fn changes(group: &Group<'_>, index: &Index<'_>) -> Vec<String> {
     const SINCE: usize = 3;
     let (Key::Objection { protocol: Some(protocol), .. }
     | Key::Noted { protocol: Some(protocol), .. }) = &group.key
@@ -301,13 +316,8 @@ fn changes(group: &Group<'_>, all: &[Event]) -> Vec<String> {
         return Vec::new();
     };
     let begins = format!("filter of protocol {protocol}: ");
-    let of_it = || {
-        let is = |event: &&Event| {
-            event.event == "control"
-                && event.message.as_ref().is_some_and(|it| it.starts_with(&begins))
-        };
-        all.iter().filter(is)
-    };
+    let is = |event: &&&Event| event.message.as_ref().is_some_and(|it| it.starts_with(&begins));
+    let of_it = || index.controls.iter().filter(is).copied();
     let first = &group.events[0].timestamp;
     let before = of_it().take_while(|event| event.timestamp <= *first).last();
     let since = of_it().skip_while(|event| event.timestamp <= *first).take(SINCE);
@@ -321,12 +331,21 @@ fn lines(group: &Group<'_>) -> Vec<String> {
     let mut events: Vec<&Event> = group.events.clone();
     events.extend(group.effects.iter().map(|effect| effect.event));
     events.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
-    let line = |event: &&Event| format!("{} {}", event.timestamp, crate::events::sentence(event));
+    let line = |event: &&Event| {
+        let flow = event.flow_id.map_or_else(String::new, |id| format!(", flow {id}"));
+        format!("{} event {}{flow}: {}", event.timestamp, event.event_id, sentence(event))
+    };
     events.iter().map(line).collect()
 }
 
 /// What is not known, and why.
-fn not_known(all: &[Event], told: &[&Event], looked_at: bool, context: &Context) -> Vec<String> {
+fn not_known(
+    all: &[Event],
+    told: &[&Event],
+    index: &Index<'_>,
+    looked_at: bool,
+    context: &Context,
+) -> Vec<String> {
     let mut list = Vec::new();
     let kills: std::collections::HashSet<u64> = all
         .iter()
@@ -347,7 +366,7 @@ fn not_known(all: &[Event], told: &[&Event], looked_at: bool, context: &Context)
             event.reason.as_deref().unwrap_or_default()
         ));
     }
-    list.extend(losses(all));
+    list.extend(losses(index));
     let quiet = context.policy.iter().flat_map(|policy| policy.rules()).filter(|rule| !rule.log);
     let quiet: Vec<_> = quiet.map(|rule| format!("{:?}", rule.name)).collect();
     if !quiet.is_empty() {
@@ -364,15 +383,11 @@ fn not_known(all: &[Event], told: &[&Event], looked_at: bool, context: &Context)
 }
 
 /// What the controller said of events that were lost.
-fn losses(all: &[Event]) -> Vec<String> {
-    let is_loss = |event: &&Event| {
-        event.event == "control"
-            && event
-                .message
-                .as_deref()
-                .is_some_and(|it| it.contains("lost") || it.contains("missing"))
-    };
-    let lost: Vec<_> = all.iter().filter(is_loss).collect();
+fn losses(index: &Index<'_>) -> Vec<String> {
+    const WORDS: [&str; 3] = ["lost", "missing", "found no room"];
+    let speaks_of_loss = |message: &str| WORDS.iter().any(|word| message.contains(word));
+    let is_loss = |event: &&&Event| event.message.as_deref().is_some_and(speaks_of_loss);
+    let lost: Vec<_> = index.controls.iter().filter(is_loss).collect();
     let Some(last) = lost.last() else { return Vec::new() };
     vec![format!(
         "What was in events that were lost, told {}, the last time at {}: {}.",

@@ -1,5 +1,7 @@
 //! A story for people.
 
+use std::collections::HashSet;
+
 use firewall_common::reason::Reason;
 
 use super::{Cause, Consequence, Objection, Remedy, Seen, Step, Story, Way, tell::count};
@@ -30,8 +32,9 @@ impl Story {
     }
 
     fn causes(&self, page: &mut Page, told: usize) {
+        let mut shown = HashSet::new();
         for cause in self.causes.iter().take(told) {
-            cause.tell(page);
+            cause.tell(&mut shown, page);
             page.empty();
         }
         let others = self.causes.get(told..).unwrap_or_default();
@@ -111,7 +114,8 @@ impl Story {
 }
 
 impl Cause {
-    fn tell(&self, page: &mut Page) {
+    /// `shown`: the connections whose ways were told already.
+    fn tell(&self, shown: &mut HashSet<u64>, page: &mut Page) {
         page.paragraph("", &self.headline);
         page.empty();
         self.what(page);
@@ -136,8 +140,13 @@ impl Cause {
         for now in &self.now {
             page.item("now", now);
         }
-        if let Some(way) = &self.way {
-            way.tell(self.connections > 1, page);
+        match &self.way {
+            Some(Way { flow_id: Some(flow), .. }) if !shown.insert(*flow) => {
+                page.empty();
+                page.line(&format!("  The way of flow {flow} is told above."));
+            }
+            Some(way) => way.tell(self.connections > 1, page),
+            None => {}
         }
         remedies(&self.remedies, page);
         if !self.lines.is_empty() {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{join::Tuple, tell};
+use super::{index::Index, tell};
 use crate::event::Event;
 
 /// What is known of one connection, or of packets between the same two ends that are of none.
@@ -45,15 +45,10 @@ pub struct Step {
 }
 
 impl Way {
-    /// The way of what `event` is of, by those of `events` that are of the same.
-    pub(super) fn of(event: &Event, events: &[&Event]) -> Option<Self> {
-        let tuple = Tuple::of(event)?;
-        let is_of = |other: &&&Event| match (event.flow_id, other.flow_id) {
-            (Some(flow), Some(other)) => flow == other,
-            (Some(_), None) | (None, None) => Tuple::of(other).as_ref() == Some(&tuple),
-            (None, Some(_)) => false,
-        };
-        let own: Vec<&Event> = events.iter().filter(is_of).copied().collect();
+    /// The way of what `event` is of. `None`: it has no ends.
+    pub(super) fn of(event: &Event, index: &Index<'_>) -> Option<Self> {
+        event.src_ip?;
+        let own = index.same_connection(event);
         let first = own.first()?;
         let said = |of: fn(&Event) -> Option<String>| own.iter().find_map(|event| of(event));
         Some(Self {

@@ -185,3 +185,21 @@ fn events_of_others_are_left_out() {
     assert_eq!((story.events.looked_at, story.events.told), (6, 3));
     assert_eq!(story.causes[0].event_id, 20_482);
 }
+
+#[test]
+fn a_scan_is_told_within_bounds() {
+    let scan = |port: u16| {
+        let fields = with(tcp("10.1.0.2:40000", &format!("10.2.0.2:{port}"), "S"), denied());
+        event(f64::from(port) / 1000.0, u64::from(port), "packet_dropped", fields)
+    };
+    let events: Vec<_> = (1..=3_000).map(scan).collect();
+    let story = story(&events, &["10.2.0.2"], &[]);
+    assert_eq!(story.causes.len(), 1_000);
+    assert!(
+        story.not_known[0].starts_with("What there is to say of 2000 other matters"),
+        "{story:#?}"
+    );
+    let text = story.text(false);
+    assert!(text.contains("\n  and 975 other matters\n"), "{text}");
+    assert!(text.lines().count() < 300, "{text}");
+}

@@ -1,6 +1,7 @@
 //! Stories, as they are told.
 
 mod any;
+mod documented;
 mod joins;
 mod questions;
 mod stories;
