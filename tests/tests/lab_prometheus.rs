@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write as _,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::Stdio,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -23,6 +25,17 @@ const PROMETHEUS: &str = "127.0.0.1:9090";
 const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
 /// Packets that are dropped.
 const DROPS: u16 = 7;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After so many connections the controller is killed.
+const VISITS_OF_THE_FIRST: usize = 60;
+/// Connections come until so many sweeps were seen, but no more than those.
+const SWEEPS: usize = 4;
+const MOST_VISITS: usize = 5_000;
+/// What the page calls the counters of what no rule speaks about.
+const PACKETS: &str = r#"fwx_rule_packets_total{rule="(default)"}"#;
+const BYTES: &str = r#"fwx_rule_bytes_total{rule="(default)"}"#;
+const FLOWS: &str = r#"fwx_rule_flows_total{rule="(default)"}"#;
 
 /// Starts Prometheus on the gateway, as one that scrapes the controller every second.
 fn prometheus(host: &Host) -> Result<Process> {
@@ -135,4 +148,78 @@ fn the_page_has_every_metric_that_is_defined_and_promtool_takes_it() {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// Counters of the page that the kernel keeps, or that must be as good as those: by name and labels.
+fn lasting(page: &str) -> BTreeMap<&str, f64> {
+    let mut values = values(page);
+    let is_lasting = |series: &str| {
+        ["fwx_rule_", "fwx_packets_", "fwx_bytes_", "fwx_dropped_", "fwx_outcomes_", "fwx_flows_"]
+            .iter()
+            .any(|name| series.starts_with(name))
+    };
+    values.retain(|series, _| is_lasting(series) && !series.starts_with("fwx_rule_live_flows"));
+    values
+}
+
+/// A connection begins, some kilobytes go over it, and it ends.
+fn visit(lab: &Lab, listener: &TcpListener) {
+    let address = listener.local_addr().unwrap();
+    let near = lab.client.run(|| TcpStream::connect_timeout(&address, PATIENCE)).unwrap().unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    far.set_read_timeout(Some(PATIENCE)).unwrap();
+    (&near).write_all(&[0x55; 8_000]).unwrap();
+    far.read_exact(&mut [0; 8_000]).unwrap();
+    drop(near);
+    assert_eq!(far.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn counters_of_rules_never_go_back_and_come_to_what_fwx_rules_says() {
+    let lab = Lab::single().unwrap();
+    let gateway = lab.gateway();
+    let mut fwx = Fwx::new(gateway, lab.instance("gw")).unwrap();
+    let short = "[timeouts]\ntime_wait = 1\nclose = 1\n";
+    let policy = policy::open(&["lan0", "wan0"]) + short;
+    fwx.run(&with_metrics(&policy), Mode::Auto).unwrap();
+    scraping::wait_for_a_sweep(&fwx, gateway).unwrap();
+    let listener =
+        lab.camera.run(|| TcpListener::bind(lab.camera.socket_v4(7_000))).unwrap().unwrap();
+
+    let mut before = scrape(gateway).unwrap();
+    let mut sweeps = BTreeSet::new();
+    for round in 0..MOST_VISITS {
+        visit(&lab, &listener);
+        if round == VISITS_OF_THE_FIRST {
+            fwx.kill_controller().unwrap();
+            fwx.run_again().unwrap();
+        }
+        let page = wait::until("the page is there", || scrape(gateway)).unwrap();
+        let now = lasting(&page);
+        for (series, value) in lasting(&before) {
+            // The controller that has just started has not swept yet.
+            let Some(now) = now.get(series) else { continue };
+            assert!(*now >= value, "{series} went from {value} back to {now}, visit {round}");
+        }
+        let swept = values(&page).get("fwx_sweep_timestamp_seconds").map(|it| it.to_string());
+        sweeps.extend(swept);
+        let has_rules = now.contains_key(PACKETS);
+        if sweeps.len() >= SWEEPS && round > VISITS_OF_THE_FIRST {
+            break;
+        }
+        if has_rules {
+            before = page;
+        }
+    }
+    assert!(sweeps.len() >= SWEEPS, "{sweeps:?}");
+
+    scraping::wait_for_a_sweep(&fwx, gateway).unwrap();
+    let rules = fwx.call(&["rules", "-o", "json"]).unwrap().success().unwrap();
+    let rules: Value = serde_json::from_str(&rules).unwrap();
+    let page = scrape(gateway).unwrap();
+    let told = values(&page);
+    for (name, field) in [(PACKETS, "packets"), (BYTES, "bytes"), (FLOWS, "flows")] {
+        assert_eq!(told.get(name).copied(), rules[0][field].as_f64(), "{name}: {rules}");
+    }
+    assert!(told[BYTES] > 8_000.0 * VISITS_OF_THE_FIRST as f64, "{rules}");
 }

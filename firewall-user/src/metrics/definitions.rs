@@ -137,6 +137,12 @@ definitions! {
         "Events that were held back by their rate limit; the next one that is told has their number.";
     EVENTS_UNHEARD = Counter "fwx_events_unheard_total" ["ring", "reason"]
         "Events that nobody listened to, because no controller ran.";
+    EVENTS_PUBLISHED = Counter "fwx_events_published_total" []
+        "Events that the controller told since it was started, its own included.";
+    SUBSCRIBERS = Gauge "fwx_event_subscribers" []
+        "Programs that have the controller's socket open.";
+    SUBSCRIBERS_LOST = Counter "fwx_event_subscribers_lost_total" []
+        "Events that programs at the controller's socket were too slow for.";
     EXPORT_UP = Gauge "fwx_export_up" ["export", "kind"]
         "1: an export can send; 0: its last try failed.";
     EXPORT_SENT = Counter "fwx_export_sent_total" ["export", "kind"]

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use firewall_common::{
     event::{Ring, Untold},
     reason::Reason,
@@ -10,15 +10,23 @@ use firewall_common::{
 
 use super::{
     Metric,
-    definitions::{EVENTS_LOST, EVENTS_SUPPRESSED, EVENTS_UNHEARD},
+    definitions::{
+        EVENTS_LOST, EVENTS_PUBLISHED, EVENTS_SUPPRESSED, EVENTS_UNHEARD, SUBSCRIBERS,
+        SUBSCRIBERS_LOST,
+    },
 };
 use crate::{
-    hub::Hub,
+    hub::{self, Figures, Hub},
     losses::{Loss, losses},
     tables::Tables,
 };
 
-pub(super) fn metrics(tables: &Tables, _hub: &Mutex<Hub>) -> Result<Vec<Metric>> {
+pub(super) fn metrics(tables: &Tables, hub: &Mutex<Hub>) -> Result<Vec<Metric>> {
+    let Figures { subscribers, published, lost: missed } = match hub.lock() {
+        Ok(hub) => hub.figures(),
+        Err(_) => bail!("a task failed while it held the events"),
+    };
+    let at_socket = missed.iter().filter(|(reader, _)| reader == hub::SOCKET);
     let losses = losses(tables)?;
     let some = |count: fn(&Untold) -> u64| {
         let counted = losses.iter().filter(move |loss| count(&loss.untold) > 0);
@@ -28,6 +36,9 @@ pub(super) fn metrics(tables: &Tables, _hub: &Mutex<Hub>) -> Result<Vec<Metric>>
         EVENTS_LOST.with(lost(&losses)),
         EVENTS_SUPPRESSED.with(some(|untold| untold.held_back)),
         EVENTS_UNHEARD.with(some(|untold| untold.unheard)),
+        EVENTS_PUBLISHED.is(published as f64),
+        SUBSCRIBERS.is(subscribers as f64),
+        SUBSCRIBERS_LOST.is(at_socket.map(|(_, lost)| *lost as f64).sum()),
     ])
 }
 
