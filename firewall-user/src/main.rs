@@ -2,13 +2,29 @@
 
 mod cli;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 use firewall_user::error::exit_code;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+/// How long threads that wait for a name server or a disk may still take when all else has ended.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(run());
+            runtime.shutdown_timeout(FAREWELL);
+            code
+        }
+        Err(error) => {
+            eprintln!("fwx: cannot wait for events of the kernel's: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> ExitCode {
     let cli = cli::Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("FWX_LOG")
         .unwrap_or_else(|_| cli.log_filter().into());
