@@ -48,7 +48,8 @@ pub(super) fn question(buffer: &mut Buffer, area: Rect, change: &Change, theme: 
 }
 
 pub(super) fn event(buffer: &mut Buffer, area: Rect, event: &Event, theme: Theme) {
-    let mut lines = vec![Line::from(sentence(event))];
+    let at = printable(&event.timestamp);
+    let mut lines = vec![Line::from(format!("{at} {}", sentence(event)))];
     lines.push(Line::from(format!("Its story: fwx why --event {}", event.event_id)));
     over(buffer, area, " Event ", lines, theme);
 }
