@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{host::Host, process::Process, wait};
 
+/// How often the screen is looked at: what is drawn may wait for a walk through very many flows.
+const ATTEMPTS: u32 = 3_000;
 /// The one session that there is.
 const SESSION: &str = "lab";
 
@@ -89,7 +91,7 @@ impl<'lab> Terminal<'lab> {
 
     /// Waits until the screen is as `probe` wants it, and returns it.
     pub fn wait_until(&self, what: &str, probe: impl Fn(&str) -> Result<()>) -> Result<String> {
-        wait::until(&format!("the screen shows {what}"), || {
+        wait::until_within(ATTEMPTS, &format!("the screen shows {what}"), || {
             let screen = self.screen()?;
             probe(&screen).with_context(|| format!("on the screen:\n{screen}"))?;
             Ok(screen)

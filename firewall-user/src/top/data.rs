@@ -33,6 +33,8 @@ pub struct Data {
     pub source: Source,
     /// Why the last look found nothing.
     pub problem: Option<String>,
+    /// Why the last walk found nothing.
+    pub walk_problem: Option<String>,
     /// Numbers of events that may come again, because they were there when the controller was asked anew.
     known: HashSet<u64>,
 }
@@ -77,13 +79,16 @@ impl Data {
                 self.problem = None;
                 self.take_figures(figures);
             }
-            Look::Walked(Ok(walked)) => self.walked = Some(Arc::new(walked)),
+            Look::Walked(Ok(walked)) => {
+                self.walk_problem = None;
+                self.walked = Some(Arc::new(walked));
+            }
             Look::Figures(Err(problem)) => {
                 self.problem = Some(problem);
                 (self.figures, self.traffic) = (None, None);
             }
             Look::Walked(Err(problem)) => {
-                self.problem = Some(problem);
+                self.walk_problem = Some(problem);
                 self.walked = None;
             }
         }
@@ -207,6 +212,8 @@ mod tests {
         assert!(data.figures.is_none() && data.walked.is_none());
         assert_eq!(data.problem.as_deref(), Some("not up"));
         data.take_look(Look::Figures(Ok(samples::figures())));
-        assert_eq!(data.problem, None);
+        assert_eq!((data.problem.as_deref(), data.walk_problem.as_deref()), (None, Some("not up")));
+        data.take_look(Look::Walked(Ok(samples::walked())));
+        assert_eq!(data.walk_problem, None);
     }
 }

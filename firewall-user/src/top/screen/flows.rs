@@ -51,8 +51,13 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, model: &Model, focused: bool
     let flows = model.flows();
     let chosen = model.chosen(Pane::Flows);
     let Some(of_chosen) = chosen.and_then(|chosen| flows.get(chosen)) else {
-        let read = model.shown().walked.is_some();
-        instead(buffer, area, if read { "no flows" } else { "reading the flow tables" }, theme);
+        let data = model.shown();
+        let why = match (&data.walk_problem, &data.walked) {
+            (Some(problem), _) => &*printable(problem),
+            (None, Some(_)) => "no flows",
+            (None, None) => "reading the flow tables",
+        };
+        instead(buffer, area, why, theme);
         return;
     };
     let detailed = focused && area.height >= HEIGHT_WITH_DETAILS;

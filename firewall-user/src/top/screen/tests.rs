@@ -244,9 +244,9 @@ fn an_event_in_full() {
             ─ Drops ─ in the last 1s, the newest at the right ──────────────────────────────
             REASON                     PKT/S LATELY TOTAL
             TC┌ Event ───────────────────────────────────────────────────────────────────┐ █
-            LA│ connection_killed FWX_E_CONNECTION_KILLED tcp 10.1.0.2:40002 ->          │
-            ─ │ 10.2.0.2:554 rtsp/missing-cseq at byte 0 (enforce, strict): "OPTIONS     │──
-            PR│ rtsp://x RTSP/1.0" rule "cameras"                                        │
+            LA│ 2026-01-02T03:04:05.000000000Z connection_killed FWX_E_CONNECTION_KILLED │
+            ─ │ tcp 10.1.0.2:40002 -> 10.2.0.2:554 rtsp/missing-cseq at byte 0 (enforce, │──
+            PR│ strict): "OPTIONS rtsp://x RTSP/1.0" rule "cameras"                      │
             rt│ Its story: fwx why --event 2                                             │
             ft└──────────────────────────────────────────────────────────────────────────┘
             smtp     25    -      unbound -            4242        3     0    0
