@@ -48,14 +48,16 @@ fn the_story_names_filter_finding_bytes_and_drops_and_its_commands_end_it() {
           what        0x80074e24 FWX_E_CONNECTION_KILLED, DATE TIME, event N
           let in by   rule "cameras"
           filter      rtsp, mode enforce, profile strict, of protocol rtsp
-          finding     missing-cseq: the message has no CSeq header, so replies cannot be matched to requests (RFC 2326 §12.17) in mode enforce: note in the profile standard, kill in strict
+          finding     missing-cseq: the message has no CSeq header, so replies cannot be matched to requests (RFC 2326 §12.17)
+          profiles    standard: note, strict: kill, in mode enforce
           bytes       at byte 86 of what 10.2.0.2:554 sent: "RTSP/1.0 200 OK"
           caused      N packets of the connection dropped, DATE TIME: 0xc0040017 FWX_E_TCP_NOT_SYN_PACKET_DROPPED
           means       The connection was ended by RSTs to both ends. What the ends send after that belongs to no connection and is dropped; those drops are no trouble of their own.
 
           Its way: tcp 10.1.0.2:PORT -> 10.2.0.2:554, flow N
+            TIME  the first packet, by what is told at the end
             TIME  complete on vpn0, let in by rule "cameras"
-            TIME  killed on cam0: filter rtsp (enforce, strict) found missing-cseq at byte 86: "RTSP/1.0 200 OK"
+            TIME  killed on cam0: filter rtsp (enforce, strict) found missing-cseq at byte 86: "RTSP/1.0 200 OK"; passed until then: N packets (N bytes) there, N (N bytes) back
             TIME  packet dropped on cam0 because of event N, 0xc0040017 FWX_E_TCP_NOT_SYN_PACKET_DROPPED
 
           What ends it, what gives up least first:
@@ -152,6 +154,10 @@ fn without_what_differs(story: &str, instance: &str, port: u16) -> String {
         (
             r"\d+ packets there and \d+ back, \d+ s old, silent for \d+ s",
             "N packets there and N back, N s old, silent for N s",
+        ),
+        (
+            r"\d+ packets \(\d+ bytes\) there, \d+ \(\d+ bytes\) back",
+            "N packets (N bytes) there, N (N bytes) back",
         ),
         (r"Told by \d+ events(.*): \d+ about", "Told by N events$1: N about"),
     ] {
