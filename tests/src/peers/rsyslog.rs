@@ -65,7 +65,8 @@ impl<'lab> Rsyslog<'lab> {
     /// Starts it and waits until it listens.
     pub fn start(&mut self) -> Result<()> {
         let mut command = receivers::rsyslogd(self.host)?;
-        command.args(["-n", "-i", "none", "-f"]).arg(self.directory.join("rsyslog.conf"));
+        command.arg("-n").arg("-i").arg(self.directory.join("pid"));
+        command.arg("-f").arg(self.directory.join("rsyslog.conf"));
         let (host, socket) = (self.host, self.socket());
         let process = self.process.insert(host.start("rsyslogd", command)?);
         wait::until("rsyslog listens", || {
