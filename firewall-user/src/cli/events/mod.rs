@@ -3,18 +3,19 @@
 mod sink;
 mod source;
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use firewall_user::{
     bad_input,
-    events::{Compact, Criteria, Fields, Isa, Printer},
+    events::{Compact, Criteria, Fields, Isa, Printer, schema},
     instance::Instance,
     subscribe::Request,
 };
 
 use self::{sink::Sink, source::Source};
+use super::out;
 
 pub(super) const EXAMPLES: &str = "\
 Of several values of one option one has to apply; one that begins with `!` must not. Times are UTC.
@@ -27,6 +28,7 @@ Examples:
   fwx events -f --rule default --port '!137'
   fwx events -f --fields time,src,dst,reason,rule
   fwx events --since 1h --event kill --write kills.pcapng
+  fwx events --schema
   fwx events -f --event drop --write - | tshark -i - -T fields -e ip.src -e frame.comment";
 
 #[derive(Debug, Args)]
@@ -55,6 +57,9 @@ pub(super) struct Events {
     /// output. What was refused and why is each packet's comment. It may hold passwords, so it is yours alone to read
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
+    /// Print the JSON Schema of events and of the socket's requests and answers, and nothing else
+    #[arg(long, exclusive = true)]
+    schema: bool,
     /// End when the file has so many megabytes
     #[arg(long, value_name = "MB", requires = "write", value_parser = clap::value_parser!(u64).range(1..))]
     write_limit: Option<u64>,
@@ -80,6 +85,10 @@ enum Color {
 
 /// Prints events, or writes the packets behind them, until there are no more or somebody has enough.
 pub(super) async fn run(instance: &Instance, events: Events) -> Result<()> {
+    if events.schema {
+        let text = serde_json::to_string_pretty(&schema())? + "\n";
+        return out::write(&mut io::stdout().lock(), &text);
+    }
     // What is wrong is said before anybody is asked, and before a file is written.
     events.criteria.selection(time::OffsetDateTime::now_utc().unix_timestamp_nanos())?;
     let fields = events.fields.as_deref().map(Fields::parse).transpose()?;
