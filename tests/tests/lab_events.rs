@@ -6,7 +6,16 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use lab::{Fwx, Lab, Mode, Process, policy, tshark::tshark, wait};
+use lab::{
+    Fwx, Lab, Mode, Process,
+    peers::{
+        recorder::Recorder,
+        viewer::{End, Viewer},
+    },
+    policy,
+    tshark::tshark,
+    wait,
+};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -101,6 +110,45 @@ fn packets_are_written_while_they_come() {
     assert!(said.contains("1 packet written to"), "{said}");
     assert!(said.contains("; 2 events without a packet"), "{said}");
     assert_eq!(fs::metadata(&file).unwrap().len(), fs::read(&file).unwrap().len() as u64);
+}
+
+#[test]
+fn the_packets_of_the_story_are_those_that_were_sent() {
+    let lab = Lab::single().unwrap();
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
+    fwx.run(&policy::cameras(&["lan0", "wan0"], "strict"), Mode::Auto).unwrap();
+    for at in [lab.camera.socket_v4(554), lab.camera.socket_v6(554)] {
+        let recorder = Recorder::start(&lab.camera, at).unwrap();
+        let mut viewer = Viewer::connect(&lab.client, recorder.address()).unwrap();
+        let port = viewer.local_address().port();
+        assert_eq!(viewer.converse(1).end, Some(End::Reset));
+        let kill = fwx
+            .wait_for_event("the kill", |event| {
+                event.kind == "connection_killed" && event.is_between_ports(port, 554)
+            })
+            .unwrap();
+
+        let file = lab.gateway().write_file("story.pcapng", "").unwrap();
+        let flow = kill.flow_id.unwrap().to_string();
+        let asked =
+            ["events", "--event", "kill", "--flow", &flow, "--write", file.to_str().unwrap()];
+        let outcome = fwx.call(&asked).unwrap();
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+
+        let fields =
+            ["frame.interface_name", "tcp.srcport", "tcp.dstport", "frame.comment", "tcp.payload"];
+        let lines = tshark(&file, &fields);
+        let [line] = lines.as_slice() else { panic!("{at}: {lines:?}\n{}", kill.line) };
+        let begin = format!(
+            "wan0\t554\t{port}\t0x80074e24 FWX_E_CONNECTION_KILLED, connection_killed {}, flow {flow} reply, protocol \
+             rtsp, rule cameras, rtsp/missing-cseq at byte ",
+            kill.event_id
+        );
+        assert!(line.starts_with(&begin), "{line}\n{begin}");
+        // "RTSP/1.0 200 OK": what the recorder said without a CSeq is in the packet.
+        let payload = line.rsplit('\t').next().unwrap();
+        assert!(payload.contains("525453502f312e3020323030204f4b"), "{line}");
+    }
 }
 
 #[test]
