@@ -71,7 +71,8 @@ fn without_null(schema: &mut Schema) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Captured, Link, Names, decode};
+    use crate::event::{Names, decode};
+    use firewall_common::event::Record;
     use jsonschema::Validator;
     use proptest::prelude::*;
     use serde_json::json;
@@ -201,17 +202,21 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]
         fn whatever_the_kernel_says_is_a_valid_event(
-            bytes in prop::collection::vec(any::<u8>(), size_of::<firewall_common::event::Record>()),
+            bytes in prop::collection::vec(any::<u8>(), size_of::<Record>()),
             packet in prop::collection::vec(any::<u8>(), 0..128),
             kind in 1..6_u8,
+            version in prop::sample::select(&[0, 4, 6][..]),
         ) {
-            let mut record: firewall_common::event::Record = bytemuck::pod_read_unaligned(&bytes);
+            let mut record: Record = bytemuck::pod_read_unaligned(&bytes);
             record.kind = kind;
             record.reason %= 16;
-            let record = decode(bytemuck::bytes_of(&record)).unwrap();
-            let event = Event::of(&record, &Names::default(), 0).unwrap();
-            let packet = Captured { link: Link::Ethernet, length: 1_500, bytes: packet };
-            let value = serde_json::to_value(Event { packet: Some(packet), ..event }).unwrap();
+            record.version = version;
+            record.link %= 2;
+            record.captured = packet.len() as u16;
+            record.length = record.length.max(packet.len() as u32);
+            let caught = decode(&[bytemuck::bytes_of(&record), &packet].concat()).unwrap();
+            let event = Event::of(&caught, &Names::default(), 0).unwrap();
+            let value = serde_json::to_value(event).unwrap();
             check(&validator("event"), &value);
         }
     }

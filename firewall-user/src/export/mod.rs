@@ -21,6 +21,7 @@ mod syslog;
 
 pub use board::{Board, ExportStatus};
 pub use health::{Condition, Health};
+pub use otlp::Collector;
 pub use settings::{Endpoint, Export, Facility, Target, Transport};
 pub use severity::Severity;
 pub use supervisor::Exports;

@@ -30,6 +30,12 @@ use crate::{event::Event, events::Selection, store::Segments};
 const TRIMMED_EACH: u64 = 1_024;
 /// What losses of readers at the socket are counted under.
 pub const SOCKET: &str = "socket";
+/// What those of the store are.
+pub const STORE: &str = "store";
+/// What those of readers without a name are.
+const OTHER: &str = "other";
+/// The names that no export can have.
+pub const NAMES: [&str; 3] = [SOCKET, STORE, OTHER];
 
 /// The events that are remembered, and those who want more.
 #[derive(Debug, Default)]
@@ -111,7 +117,7 @@ impl Hub {
 
     /// Those of the events to come from here on that `selection` has.
     pub fn feed(&self, selection: Selection) -> Feed {
-        self.named_feed("other", selection)
+        self.named_feed(OTHER, selection)
     }
 
     /// The same, whose losses are counted under `name` together with those of others that have or had it.

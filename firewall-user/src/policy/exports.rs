@@ -20,6 +20,7 @@ use super::{
 use crate::{
     events::EventSettings,
     export::{Export, Target},
+    hub,
 };
 
 /// Most exports of a policy.
@@ -87,6 +88,11 @@ fn exports(root: &Section<'_, '_>, named: &Named<'_>, problems: &mut Problems) -
     let mut places: Vec<(String, Span)> = Vec::new();
     for (name, section) in sections {
         report(value::check_section_name("export", name.get_ref()), &name.span(), problems);
+        if hub::NAMES.contains(&name.get_ref().as_ref()) {
+            let reason = "losses of other readers are counted under it";
+            let kind = ProblemKind::BadName { what: "export", name: quote(name.get_ref()), reason };
+            problems.add(name.span(), kind, None);
+        }
         let Some(target) = targets::target(&section, problems) else { continue };
         if let Some((key, place)) = own_place(&target) {
             let span = section.value(key).map_or(section.span.clone(), Spanned::span);

@@ -40,6 +40,7 @@ pub struct Rings {
     malformed: u64,
     /// The last look found nothing in the rings of events.
     is_calm: bool,
+    looks: u64,
 }
 
 type Buffer = PerfEventArrayBuffer<MapData>;
@@ -49,12 +50,13 @@ impl Rings {
     pub fn open(tables: &Tables) -> Result<Self> {
         let open = |ring| open(tables, ring);
         let (kills, events) = (open(Ring::Kills)?, open(Ring::Events)?);
-        Ok(Self { kills, events, merge: Merge::default(), malformed: 0, is_calm: true })
+        Ok(Self { kills, events, merge: Merge::default(), malformed: 0, is_calm: true, looks: 0 })
     }
 
     /// Takes out what is in the rings. Returns the records that no earlier one can come before any more, in order.
     pub fn look(&mut self) -> Vec<Caught> {
-        let Self { kills, events, merge, malformed, is_calm } = self;
+        let Self { kills, events, merge, malformed, is_calm, looks } = self;
+        *looks += 1;
         merge.look(monotonic_ns, |found| {
             drain(kills, malformed, found);
             *is_calm = drain(events, malformed, found) == 0;
@@ -76,6 +78,11 @@ impl Rings {
     /// Whether the last look found nothing but kills.
     pub fn is_calm(&self) -> bool {
         self.is_calm
+    }
+
+    /// How many looks there were.
+    pub fn looks(&self) -> u64 {
+        self.looks
     }
 
     /// Samples that were no records, since last asked.

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tokio::{io::unix::AsyncFd, time::sleep};
+use tokio::{
+    io::unix::AsyncFd,
+    time::{Instant, sleep_until},
+};
 
 use super::{Buffer, Rings};
 
@@ -25,42 +28,42 @@ pub struct Watch {
     kills: Vec<AsyncFd<OwnedFd>>,
     /// `None`: they are looked at without being waited for.
     events: Option<Vec<AsyncFd<OwnedFd>>>,
+    /// How many looks there had been when an event woke. The kernel says of each once that it is there: until the next
+    /// look nobody may wait for another.
+    woken_at: u64,
+    /// When the next look is, once that is known.
+    next: Option<Instant>,
 }
 
 impl Watch {
     /// Watches `rings`. Needs a tokio runtime.
     pub fn new(rings: &Rings) -> Result<Self> {
-        Ok(Self { kills: wait_for(&rings.kills)?, events: Some(wait_for(&rings.events)?) })
+        let (kills, events) = (wait_for(&rings.kills)?, Some(wait_for(&rings.events)?));
+        Ok(Self { kills, events, woken_at: 0, next: None })
     }
 
     /// Returns when `rings` should be looked at. May be cancelled.
     pub async fn due(&mut self, rings: &Rings) -> Result<()> {
-        if self.events.is_none() && rings.is_calm() {
-            // The kernel says at once if something came meanwhile.
+        if self.events.is_none() && rings.looks() > self.woken_at && rings.is_calm() {
+            // The kernel says at once if something came since that look.
             self.events = Some(wait_for(&rings.events)?);
         }
-        if rings.has_unsettled() || self.events.is_none() {
-            return self.within(PERIOD).await;
-        }
-        self.first().await
-    }
-
-    /// Until there is something.
-    async fn first(&mut self) -> Result<()> {
-        let is_kill = poll_fn(|context| self.poll(context)).await?;
-        if !is_kill {
+        if !rings.has_unsettled() && self.events.is_some() {
+            let is_kill = poll_fn(|context| self.poll(context)).await?;
+            if is_kill {
+                return Ok(());
+            }
             self.events = None;
-            return self.within(PERIOD).await;
+            self.woken_at = rings.looks();
         }
-        Ok(())
-    }
-
-    /// Until there is a kill, or the time is over.
-    async fn within(&self, time: Duration) -> Result<()> {
+        // Who cancels this over and over does not put the look off.
+        let next = *self.next.get_or_insert_with(|| Instant::now() + PERIOD);
         tokio::select! {
-            killed = poll_fn(|context| poll_any(&self.kills, context)) => killed.context(FAILED),
-            () = sleep(time) => Ok(()),
+            killed = poll_fn(|context| poll_any(&self.kills, context)) => killed.context(FAILED)?,
+            () = sleep_until(next) => {}
         }
+        self.next = None;
+        Ok(())
     }
 
     /// Whether it is a kill that there is.

@@ -17,12 +17,10 @@ use super::{Segments, writer::Writer};
 use crate::{
     events::{EventSettings, Selection},
     export::Health,
-    hub::{Feed, Hub},
+    hub::{Feed, Hub, STORE},
     instance::Instance,
 };
 
-/// What losses of the store are counted under.
-const NAME: &str = "store";
 /// Most bytes that are written at a time; a single longer line is too.
 const BATCH_MAX: usize = 256 << 10;
 /// How long an event waits for others to be written with it. A controller that is killed takes no more with it.
@@ -60,7 +58,7 @@ impl Keeper {
             self.task = None;
             hub.set_store(None);
         } else if self.task.is_none() {
-            let feed = hub.named_feed(NAME, Selection::default());
+            let feed = hub.named_feed(STORE, Selection::default());
             let task = Task::begin(Segments::of(instance), settings.keep_bytes, feed);
             hub.set_store(Some(task.segments.clone()));
             self.task = Some(task);
@@ -157,7 +155,7 @@ mod tests {
     use std::{fs, path::Path};
 
     fn keeper(hub: &Hub, directory: &Path) -> Keeper {
-        let feed = hub.named_feed(NAME, Selection::default());
+        let feed = hub.named_feed(STORE, Selection::default());
         let task = Task::begin(Segments::at(directory.to_owned()), 1 << 20, feed);
         Keeper { task: Some(task), told: false }
     }

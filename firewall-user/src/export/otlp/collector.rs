@@ -31,7 +31,7 @@ const REASON_MAX: usize = 200;
 
 /// Where a collector listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Collector {
+pub struct Collector {
     host: String,
     port: u16,
     /// Without the slash at its end; may be empty.
@@ -44,7 +44,7 @@ pub(super) struct Collector {
     "write http://HOST:PORT or http://HOST:PORT/PATH, such as http://127.0.0.1:4318; there is no https, so let the \
      collector be near by"
 )]
-pub(super) struct NoCollector;
+pub struct NoCollector;
 
 impl FromStr for Collector {
     type Err = NoCollector;

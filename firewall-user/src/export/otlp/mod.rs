@@ -22,8 +22,9 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use tokio::time::{MissedTickBehavior, interval};
 
+pub use self::collector::Collector;
 use self::{
-    collector::{Collector, Signal, shown},
+    collector::{Signal, shown},
     courier::{Courier, Pace},
 };
 use super::{Health, batch, clock};

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::{
-    export::{Endpoint, Facility, Target},
+    export::{Collector, Endpoint, Facility, Target},
     policy::{
         document::{self, Section},
         duration::timeout,
@@ -123,15 +123,7 @@ fn facility(section: &Section<'_, '_>, problems: &mut Problems) -> Facility {
 fn collector(section: &Section<'_, '_>, problems: &mut Problems) -> Option<String> {
     let value = section.required("to", problems)?;
     let text = document::string("to", value, problems)?;
-    let uri = text.parse::<hyper::Uri>().ok();
-    let is_good = uri.as_ref().is_some_and(|uri| {
-        let authority = uri.authority().map(|it| it.as_str());
-        uri.scheme_str() == Some("http")
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.query().is_none()
-            && authority.is_some_and(|it| !it.contains('@'))
-    });
-    if !is_good {
+    if text.parse::<Collector>().is_err() {
         let reason = if text.starts_with("https:") {
             "fwx speaks no TLS: send to a collector near by, which does"
         } else {

@@ -30,7 +30,7 @@ pub struct Export {
     /// json: the file that lines are added to.
     #[schemars(regex(pattern = "^/"))]
     pub file: Option<String>,
-    /// syslog: `udp://HOST:PORT`, `tcp://HOST:PORT` or `unix:///dev/log`; ipfix: one of the first two; otlp:
+    /// syslog: `udp://HOST:PORT`, `tcp://HOST:PORT` or `unix:///PATH`; ipfix: one of the first two; otlp:
     /// `http://HOST:PORT`.
     #[schemars(regex(pattern = "^(udp|tcp|unix|http)://."))]
     pub to: Option<String>,

@@ -100,6 +100,7 @@ fn what_is_wrong_with_an_export_is_said_where_it_stands() {
             "fwx speaks no TLS: send to a collector near by, which does",
         ),
         ("kind = 'otlp'\nto", "'http://me@a:4318'", "write http://HOST:PORT"),
+        ("kind = 'otlp'\nto", "'http://a:65536'", "write http://HOST:PORT"),
         ("kind = 'ipfix'\nto", "'unix:///a'", "flow records go by UDP or TCP"),
         (
             "kind = 'prometheus'\nlisten",
@@ -167,4 +168,10 @@ fn the_name_of_a_group() {
     let reason = "bad group name `a b`: it has a character that is not an ASCII letter, a digit, `-`, `_` or `.`, or \
                   begins with `-`";
     assert_told("[events]\ngroup = 'a b'", (2, 9), "'a b'", reason, "");
+}
+
+#[test]
+fn an_export_has_no_name_that_readers_have() {
+    let message = "bad export name `socket`: losses of other readers are counted under it";
+    assert_told("[export.socket]\nkind = 'prometheus'", (1, 9), "socket", message, "");
 }
