@@ -1,8 +1,9 @@
 //! The controller: reads what the kernel reports, remembers it, serves it, and looks after the tables.
 
 use std::{
+    io::Write as _,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -26,7 +27,7 @@ use crate::{
     bring_up::{Wanted, bring_up},
     comings::{Comings, LinkChanges},
     event::{CONTROLLER_CPU, Event, Names, rfc3339},
-    export::{Board, Exports},
+    export::{Board, Exports, Failures},
     housekeeping::{Housekeeping, Notice},
     hub::Hub,
     instance::{ControllerLock, Instance, State, Written},
@@ -81,10 +82,10 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
         None
     };
     for interface in &up.state.interfaces {
-        eprintln!(
-            "fwx: {}: ingress {}, egress {} ({})",
+        say(&format!(
+            "{}: ingress {}, egress {} ({})",
             interface.name, interface.ingress, interface.egress, interface.why
-        );
+        ));
     }
     let timeouts = up.state.timeouts();
     let programs = Programs { ebpf: up.ebpf, kernel_log, mode: wanted.mode };
@@ -100,21 +101,22 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
     if let Some(unheard) = confirm::take_unheard(instance)? {
         controller.tell(unheard)?;
     }
-    eprintln!(
-        "fwx: instance {} runs; Ctrl-C ends the controller, not the firewall",
+    say(&format!(
+        "instance {} runs; Ctrl-C ends the controller, not the firewall",
         instance.name()
-    );
+    ));
 
-    tokio::select! {
-        result = controller.work(listener) => result?,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let ended = tokio::select! {
+        result = controller.work(listener) => result,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
     controller.finish().await;
-    eprintln!(
-        "fwx: the controller ends; the firewall goes on. `fwx --instance {} down` takes it down",
+    ended?;
+    say(&format!(
+        "the controller ends; the firewall goes on. `fwx --instance {} down` takes it down",
         instance.name()
-    );
+    ));
     Ok(())
 }
 
@@ -139,6 +141,7 @@ struct Controller {
     metrics: Source,
     exports: Exports,
     board: Arc<Board>,
+    failures: Failures,
     kernel_log: Option<KernelLog>,
 }
 
@@ -193,6 +196,7 @@ impl Controller {
             metrics,
             exports,
             board,
+            failures: Failures::default(),
             kernel_log,
         };
         controller.bindings = controller.read_bindings()?;
@@ -219,8 +223,9 @@ impl Controller {
                         Ok((stream, _)) => {
                             let hub = Arc::clone(&self.hub);
                             let board = Arc::clone(&self.board);
+                            let serving = subscribe::serve(stream, hub, board);
                             tokio::spawn(async move {
-                                if let Err(error) = subscribe::serve(stream, hub, board).await {
+                                if let Err(error) = serving.await {
                                     tracing::debug!("a subscriber left: {error:#}");
                                 }
                             });
@@ -249,6 +254,8 @@ impl Controller {
                     let notices = self.housekeeping.look();
                     self.take_notice(notices)?;
                     self.tell_losses()?;
+                    let news = self.failures.news(&self.board.read(), Instant::now());
+                    news.into_iter().try_for_each(|news| self.tell(news))?;
                     self.keeper.notice().map_or(Ok(()), |notice| self.tell(notice))?;
                 }
                 report = self.housekeeping.swept() => {
@@ -347,8 +354,19 @@ impl Controller {
         }
     }
 
-    /// Lets readers have what was published, and the disk too.
+    /// Takes out what is in the rings, and lets readers have what was published, and the disk too.
     async fn finish(&mut self) {
+        let epoch = monotonic_epoch_ns();
+        for caught in self.rings.close() {
+            if let Ok(event) = Event::of(&caught, &self.names, epoch)
+                && let Err(error) = self.publish(event)
+            {
+                tracing::warn!("{error:#}");
+            }
+        }
+        if let Err(error) = self.tell_losses() {
+            tracing::warn!("{error:#}");
+        }
         if let Ok(hub) = self.hub.lock() {
             hub.close();
         }
@@ -436,7 +454,7 @@ impl Controller {
     }
 
     fn tell_with(&mut self, reason: Reason, message: String) -> Result<()> {
-        eprintln!("fwx: {}: {message}", self.instance.name());
+        say(&format!("{}: {message}", self.instance.name()));
         let now = now_ns();
         let number = self.next_number(now);
         let instance = Some(self.instance.name().to_owned());
@@ -456,6 +474,11 @@ impl Controller {
             Err(_) => bail!("a subscriber's task failed while it held the events"),
         }
     }
+}
+
+/// Says it on standard error, to whoever listens there: the firewall goes on without.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "fwx: {what}");
 }
 
 /// Nanoseconds since 1970.

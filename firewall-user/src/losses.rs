@@ -81,19 +81,24 @@ impl Told {
         Ok(Self(losses(tables)?))
     }
 
-    /// Those that found no room since last asked: a sentence for each ring and reason.
+    /// Those that nobody got since last asked: a sentence for each ring and reason. A CPU that came up after the controller
+    /// has no ring.
     pub(crate) fn news(&mut self, now: Vec<Loss>) -> Vec<String> {
         let before = std::mem::replace(&mut self.0, now);
         let lost_before = |loss: &Loss| {
             let same = |old: &&Loss| (old.ring, old.reason) == (loss.ring, loss.reason);
-            before.iter().find(same).map_or(0, |old| old.untold.lost)
+            before.iter().find(same).map_or(0, |old| gone(&old.untold))
         };
         let news = self.0.iter().filter_map(|loss| {
-            let lost = loss.untold.lost.saturating_sub(lost_before(loss));
+            let lost = gone(&loss.untold).saturating_sub(lost_before(loss));
             (lost > 0).then(|| sentence(loss, lost))
         });
         news.collect()
     }
+}
+
+fn gone(untold: &Untold) -> u64 {
+    untold.lost + untold.unheard
 }
 
 fn sentence(loss: &Loss, lost: u64) -> String {
@@ -102,7 +107,7 @@ fn sentence(loss: &Loss, lost: u64) -> String {
         reason => reason.name(),
     };
     let events = if lost == 1 { "event" } else { "events" };
-    format!("ring of {}: {lost} {what} {events} found no room", loss.ring.name())
+    format!("ring of {}: {lost} {what} {events} found no room in it, or no ring", loss.ring.name())
 }
 
 fn sum<'a>(values: impl Iterator<Item = &'a Untold>) -> Untold {
@@ -131,9 +136,10 @@ mod tests {
             loss(Ring::Events, Reason::TcpNotSyn, 17),
         ];
         let news = [
-            "ring of kills: 1 FWX_E_CONNECTION_KILLED event found no room",
-            "ring of events: 2 connection_opened events found no room",
-            "ring of events: 12 FWX_E_TCP_NOT_SYN_PACKET_DROPPED events found no room",
+            "ring of kills: 4 FWX_E_CONNECTION_KILLED events found no room in it, or no ring",
+            "ring of events: 5 connection_opened events found no room in it, or no ring",
+            "ring of events: 3 FWX_E_PORT_ZERO_PACKET_DROPPED events found no room in it, or no ring",
+            "ring of events: 12 FWX_E_TCP_NOT_SYN_PACKET_DROPPED events found no room in it, or no ring",
         ];
         assert_eq!(told.news(now.clone()), news);
         assert_eq!(told.news(now.clone()), [""; 0]);

@@ -11,7 +11,8 @@ use firewall_user::error::exit_code;
 const FAREWELL: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // What reads the kernel's rings stays on this thread; whoever is served gets another.
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(run());
             runtime.shutdown_timeout(FAREWELL);

@@ -158,6 +158,16 @@ impl Criteria {
         *self == Self::default()
     }
 
+    /// How many values they have together.
+    pub fn values(&self) -> usize {
+        let Self { since, until, event, reason, network, src, dst, .. } = self;
+        let Self { port, protocol, interface, rule, filter, flow, .. } = self;
+        let lists =
+            [event, reason, network, src, dst, port, protocol, interface, rule, filter, flow];
+        let times = [since, until].into_iter().flatten().count();
+        times + lists.iter().map(|list| list.len()).sum::<usize>()
+    }
+
     /// What they select, where `now` is the present in nanoseconds since 1970.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod board;
 mod clock;
 mod connection;
 mod exposition;
+mod failures;
 mod fields;
 mod health;
 mod ipfix;
@@ -20,6 +21,7 @@ mod supervisor;
 mod syslog;
 
 pub use board::{Board, ExportStatus};
+pub use failures::Failures;
 pub use health::{Condition, Health};
 pub use otlp::Collector;
 pub use settings::{Endpoint, Export, Facility, Target, Transport};

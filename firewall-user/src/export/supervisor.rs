@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Export, Health, Target,
@@ -67,9 +70,11 @@ impl Exports {
 
     /// Lets them send what waits, once the hub has no more for them, and ends them.
     pub async fn end(&mut self) {
+        let end = Instant::now() + FAREWELL;
         for mut running in self.running.drain(..) {
-            // Whatever it waits for, the controller ends.
-            if timeout(FAREWELL, &mut running.task).await.is_err() {
+            // Whatever it waits for, the controller ends. Prometheus is told nothing that could be waited for.
+            let has_events = !matches!(running.entry.export.target, Target::Prometheus { .. });
+            if !has_events || timeout_at(end, &mut running.task).await.is_err() {
                 running.task.abort();
             }
         }

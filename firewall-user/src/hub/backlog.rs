@@ -10,7 +10,7 @@ pub(super) const ROOM: usize = 10_000;
 const ROOM_BYTES: usize = 24 << 20;
 
 /// Events in the order in which they were published, two lanes with room of their own: one for what comes in masses
-/// ([`Told::is_routine`]), one for kills, findings and what the controller has to say.
+/// ([`Told::is_routine`]), one for kills and what the controller has to say.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     routine: Lane,

@@ -5,7 +5,10 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -70,7 +73,7 @@ impl Feed {
     pub async fn next(&mut self) -> Option<Arc<Told>> {
         loop {
             // Asked before the queue is: what was published before the end is still told.
-            let is_over = self.reader.is_over.load(Relaxed);
+            let is_over = self.reader.is_over.load(Acquire);
             if let Some(told) = self.next_there() {
                 return Some(told);
             }
@@ -142,7 +145,7 @@ impl Reader {
 
     /// There will be no more events.
     pub(super) fn end(&self) {
-        self.is_over.store(true, Relaxed);
+        self.is_over.store(true, Release);
         self.more.notify_one();
     }
 

@@ -228,7 +228,7 @@ mod tests {
         let mut controls = hub.feed(selection("control"));
         hub.publish(event("control", 0)).unwrap();
         for number in 1..=(ROOM as u64 + TRIMMED_EACH) {
-            hub.publish(event("filter_finding", number)).unwrap();
+            hub.publish(event("connection_killed", number)).unwrap();
         }
         assert!(drain(&mut controls).is_empty());
         assert_eq!(controls.take_missing().unwrap().count(), 1);

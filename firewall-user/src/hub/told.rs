@@ -37,11 +37,12 @@ impl Told {
         }
     }
 
-    /// Whether it is of the kinds that come in masses: drops, and connections opened and closed.
+    /// Whether it is of the kinds that come in masses, as many as a peer wants: drops, findings, and connections opened
+    /// and closed.
     pub(super) fn is_routine(&self) -> bool {
-        [EventKind::PacketDropped, EventKind::ConnectionOpened, EventKind::ConnectionClosed]
-            .iter()
-            .any(|kind| kind.name() == self.event.event)
+        let weighty = EventKind::ConnectionKilled.name();
+        let routine = EventKind::ALL.iter().map(|kind| kind.name()).filter(|name| *name != weighty);
+        routine.into_iter().any(|name| name == self.event.event)
     }
 
     /// Bytes that it takes in memory, roughly: the texts of the event are about as long as its line.

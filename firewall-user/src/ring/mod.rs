@@ -70,6 +70,14 @@ impl Rings {
         first
     }
 
+    /// The same for the last time: what comes from here on, the kernel counts as unheard.
+    pub fn close(&mut self) -> Vec<Caught> {
+        let all = self.all();
+        self.kills.clear();
+        self.events.clear();
+        all
+    }
+
     /// Whether records wait for their time to come.
     pub fn has_unsettled(&self) -> bool {
         !self.merge.is_empty()

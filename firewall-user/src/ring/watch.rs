@@ -45,8 +45,9 @@ impl Watch {
     /// Returns when `rings` should be looked at. May be cancelled.
     pub async fn due(&mut self, rings: &Rings) -> Result<()> {
         if self.events.is_none() && rings.looks() > self.woken_at && rings.is_calm() {
-            // The kernel says at once if something came since that look.
-            self.events = Some(wait_for(&rings.events)?);
+            // The kernel says at once if something came since that look. Where too many files are open they are looked
+            // at without, and it is tried again.
+            self.events = wait_for(&rings.events).ok();
         }
         if !rings.has_unsettled() && self.events.is_some() {
             let is_kill = poll_fn(|context| self.poll(context)).await?;

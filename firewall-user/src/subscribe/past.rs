@@ -96,7 +96,8 @@ impl Past {
         packets: bool,
         writer: &mut Writer,
     ) -> Result<()> {
-        loop {
+        // Who asks for what there is not gets no line, by which it would be seen that nobody reads any more.
+        while !writer.is_gone() {
             let some = match self.lookback.next_some().await {
                 Ok(Some(some)) => some,
                 Ok(None) => break,
@@ -108,6 +109,9 @@ impl Past {
             for stored in some {
                 while let Some(told) = subscription.feed.next_before(&stored.event.timestamp) {
                     self.add(writer, &told.line_for(packets));
+                    if writer.is_full() {
+                        writer.flush().await?;
+                    }
                 }
                 self.add(writer, &line_of(stored, packets)?);
                 if writer.is_full() {

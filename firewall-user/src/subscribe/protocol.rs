@@ -29,6 +29,8 @@ pub struct Request {
 
 /// Longest line that the controller reads, in bytes with its newline.
 pub(super) const LINE_MAX: u64 = 16_384;
+/// Most values that all criteria of a request may have together: each event is held against them.
+pub(super) const VALUES_MAX: usize = 64;
 /// How long a subscriber may take to say what it wants.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a subscriber may take nothing of what there is for it.

@@ -14,41 +14,53 @@ use tokio::{
 
 use super::{
     Answer, Request, past,
-    protocol::{LINE_MAX, REQUEST_TIMEOUT},
+    protocol::{LINE_MAX, REQUEST_TIMEOUT, VALUES_MAX},
     writer::Writer,
 };
 use crate::{
     event::Event,
     events::Selection,
     export::Board,
-    hub::{Feed, Hub, SEATS},
+    hub::{Feed, Hub, SEATS, Seat},
     store::Lookback,
 };
 
 /// How often it is looked whether a subscriber that says no more is still there.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
-/// Serves one subscriber until it or the controller has enough.
-pub async fn serve(stream: UnixStream, hub: Arc<Mutex<Hub>>, board: Arc<Board>) -> Result<()> {
-    let is_root = stream.peer_cred().context("a subscriber of no user")?.uid() == 0;
-    let (reader, writer) = stream.into_split();
-    let mut subscriber =
-        Subscriber { reader: BufReader::new(reader), writer: Writer::new(writer), is_root };
-    let seats = locked(&hub)?.seats().clone();
-    let served = match seats.take(is_root) {
-        // Both are held until the subscriber has its answer.
-        Some(_seat) => subscriber.serve(&hub, &board).await,
-        None => Err(refusal(format!(
-            "too many programs read events already ({SEATS}, some of them kept free for root): end one that is not needed"
-        ))),
-    };
-    match served {
-        Err(error) if error.is::<Refusal>() => {
-            subscriber.writer.add_json(&Answer::Refused { error: error.to_string() })?;
-            subscriber.writer.flush().await
+/// Gives a subscriber its place, at once, and serves it there until it or the controller has enough.
+pub fn serve(
+    stream: UnixStream,
+    hub: Arc<Mutex<Hub>>,
+    board: Arc<Board>,
+) -> impl Future<Output = Result<()>> + Send {
+    let admitted = admit(&stream, &hub);
+    async move {
+        let (is_root, seat) = admitted?;
+        let (reader, writer) = stream.into_split();
+        let mut subscriber =
+            Subscriber { reader: BufReader::new(reader), writer: Writer::new(writer), is_root };
+        let served = match seat {
+            // Held until the subscriber has its answer.
+            Some(_seat) => subscriber.serve(&hub, &board).await,
+            None => Err(refusal(format!(
+                "too many programs read events already ({SEATS}, some of them kept free for root): end one that is not needed"
+            ))),
+        };
+        match served {
+            Err(error) if error.is::<Refusal>() => {
+                subscriber.writer.add_json(&Answer::Refused { error: error.to_string() })?;
+                subscriber.writer.flush().await
+            }
+            other => other,
         }
-        other => other,
     }
+}
+
+/// Whether root asks, and the place, if there is one.
+fn admit(stream: &UnixStream, hub: &Mutex<Hub>) -> Result<(bool, Option<Seat>)> {
+    let is_root = stream.peer_cred().context("a subscriber of no user")?.uid() == 0;
+    Ok((is_root, locked(hub)?.seats().take(is_root)))
 }
 
 /// What is wrong with what a subscriber said, for itself.
@@ -81,6 +93,12 @@ impl Subscriber {
             let published = self.take_events(hub).await?;
             self.writer.add_json(&Answer::Published { published })?;
             return self.writer.flush().await;
+        }
+        let values = request.criteria.values();
+        if values > VALUES_MAX {
+            return Err(refusal(format!(
+                "`where` has {values} values, and {VALUES_MAX} are the most"
+            )));
         }
         let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
         let selection =
@@ -154,10 +172,10 @@ impl Subscriber {
                 told = feed.next() => told,
                 () = gone(&mut self.reader, &self.writer) => return Ok(()),
             };
-            let Some(told) = told else { return Ok(()) };
             if let Some(missing) = feed.take_missing() {
                 self.writer.add_control(format!("this subscriber was too slow: {missing}"))?;
             }
+            let Some(told) = told else { return self.writer.flush().await };
             self.writer.add(&told.line_for(packets));
             while !self.writer.is_full()
                 && let Some(told) = feed.next_there()

@@ -58,7 +58,7 @@ pub(super) struct Events {
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     /// Print the JSON Schema of events and of the socket's requests and answers, and nothing else
-    #[arg(long, exclusive = true)]
+    #[arg(long)]
     schema: bool,
     /// End when the file has so many megabytes
     #[arg(long, value_name = "MB", requires = "write", value_parser = clap::value_parser!(u64).range(1..))]
