@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::Told;
 
 /// Events of either kind that there is room for.
-pub(super) const ROOM: usize = 10_000;
+pub const ROOM: usize = 10_000;
 /// Bytes that those of one kind may take, roughly.
 const ROOM_BYTES: usize = 24 << 20;
 

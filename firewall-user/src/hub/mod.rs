@@ -19,9 +19,10 @@ use std::{
 
 use anyhow::Result;
 
+pub use backlog::ROOM;
 pub use feed::{Feed, Missing};
 pub use seats::{SEATS, Seat, Seats};
-pub use told::Told;
+pub use told::{Told, is_routine};
 
 use self::{backlog::Backlog, feed::Reader};
 use crate::{event::Event, events::Selection, store::Segments};
@@ -174,10 +175,7 @@ impl Drop for Hub {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        backlog::{ROOM, tests::event},
-        *,
-    };
+    use super::{backlog::tests::event, *};
     use crate::events::Criteria;
 
     fn selection(kind: &str) -> Selection {

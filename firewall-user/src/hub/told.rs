@@ -37,12 +37,9 @@ impl Told {
         }
     }
 
-    /// Whether it is of the kinds that come in masses, as many as a peer wants: drops, findings, and connections opened
-    /// and closed.
+    /// See [`is_routine`].
     pub(super) fn is_routine(&self) -> bool {
-        let weighty = EventKind::ConnectionKilled.name();
-        let routine = EventKind::ALL.iter().map(|kind| kind.name()).filter(|name| *name != weighty);
-        routine.into_iter().any(|name| name == self.event.event)
+        is_routine(&self.event)
     }
 
     /// Bytes that it takes in memory, roughly: the texts of the event are about as long as its line.
@@ -50,6 +47,14 @@ impl Told {
         let packet = self.packet.as_ref().map_or(0, |packet| packet.bytes.len());
         size_of::<Self>() + 2 * self.line.len() + packet
     }
+}
+
+/// Whether `event` is of the kinds that come in masses, as many as a peer wants: drops, findings, and connections opened
+/// and closed.
+pub fn is_routine(event: &Event) -> bool {
+    let kill = EventKind::ConnectionKilled.name();
+    let mut routine = EventKind::ALL.iter().map(|kind| kind.name()).filter(|name| *name != kill);
+    routine.any(|name| name == event.event)
 }
 
 #[cfg(test)]

@@ -168,7 +168,8 @@ fn unbound(filter: FilterId) -> String {
         FilterId::Ftp => {
             ", and no pinholes: where the default denies, data connections need a rule of their own"
         }
-        FilterId::Smtp => "",
+        // The others announce nothing.
+        _ => "",
     };
     format!("No findings any more{opens}.")
 }

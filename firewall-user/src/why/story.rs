@@ -18,6 +18,7 @@ use crate::{
     conn::Row,
     event::Event,
     events::{printable, sentence},
+    hub,
     policy::Explanation,
 };
 
@@ -366,6 +367,9 @@ fn not_known(
             event.reason.as_deref().unwrap_or_default()
         ));
     }
+    if context.origin == Origin::Controller {
+        list.extend(forgotten(all));
+    }
     list.extend(losses(index));
     let quiet = context.policy.iter().flat_map(|policy| policy.rules()).filter(|rule| !rule.log);
     let quiet: Vec<_> = quiet.map(|rule| format!("{:?}", rule.name)).collect();
@@ -380,6 +384,19 @@ fn not_known(
     }
     list.extend(context.missing.iter().cloned());
     list
+}
+
+/// What gave way to what came later, if the memory of what comes in masses is full. Kills are remembered longer.
+fn forgotten(all: &[Event]) -> Option<String> {
+    let mut routine = all.iter().filter(|event| hub::is_routine(event));
+    let oldest = routine.next()?;
+    (routine.count() + 1 >= hub::ROOM).then(|| {
+        format!(
+            "Drops, findings, and connections opened and closed before {}: the last {} of them are remembered.",
+            oldest.timestamp,
+            hub::ROOM
+        )
+    })
 }
 
 /// What the controller said of events that were lost.

@@ -203,3 +203,21 @@ fn a_scan_is_told_within_bounds() {
     assert!(text.contains("\n  and 975 other matters\n"), "{text}");
     assert!(text.lines().count() < 300, "{text}");
 }
+
+#[test]
+fn what_memory_had_no_room_for_is_said() {
+    let drop = |number: usize| {
+        let seconds = 60.0 + number as f64 / 1_000.0;
+        event(seconds, number as u64, "packet_dropped", tcp("10.1.0.2:1", "10.2.0.2:2", "S"))
+    };
+    let control = event(0.0, 0, "control", json!({"message": "controller started"}));
+    let asked = question(&["10.9.9.9"], &[]);
+    let said = |drops: usize| {
+        let events: Vec<_> = [control.clone()].into_iter().chain((1..=drops).map(drop)).collect();
+        let context = Context { origin: crate::why::Origin::Controller, ..Context::default() };
+        crate::why::Story::of(events, &asked, context).not_known.join("\n")
+    };
+    let forgotten = "closed before 2026-11-23T09:01:00.001000000Z: the last 10000 of them are";
+    assert!(said(crate::hub::ROOM).contains(forgotten), "{}", said(crate::hub::ROOM));
+    assert!(!said(crate::hub::ROOM - 1).contains("of them are remembered"));
+}
