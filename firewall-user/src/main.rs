@@ -6,15 +6,16 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 use firewall_user::error::exit_code;
+use tokio::runtime::Builder;
 
 /// How long threads that wait for a name server or a disk may still take when all else has ended.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    // What reads the kernel's rings stays on this thread; whoever is served gets another.
-    match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+    let cli = cli::Cli::parse();
+    match runtime(&cli).enable_all().build() {
         Ok(runtime) => {
-            let code = runtime.block_on(run());
+            let code = runtime.block_on(run(cli));
             runtime.shutdown_timeout(FAREWELL);
             code
         }
@@ -25,8 +26,17 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run() -> ExitCode {
-    let cli = cli::Cli::parse();
+fn runtime(cli: &cli::Cli) -> Builder {
+    if !cli.is_controller() {
+        return Builder::new_current_thread();
+    }
+    // What reads the kernel's rings stays on this thread; whoever is served gets another.
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(1);
+    runtime
+}
+
+async fn run(cli: cli::Cli) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FWX_LOG")
         .unwrap_or_else(|_| cli.log_filter().into());
     tracing_subscriber::fmt()

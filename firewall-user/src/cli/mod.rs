@@ -188,6 +188,11 @@ impl OutputOption {
 }
 
 impl Cli {
+    /// Whether this is the controller, which serves others.
+    pub(crate) fn is_controller(&self) -> bool {
+        matches!(self.command, Command::Run { .. })
+    }
+
     /// What is logged unless the environment says otherwise.
     pub(crate) fn log_filter(&self) -> &'static str {
         match self.command {
