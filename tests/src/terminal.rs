@@ -108,8 +108,13 @@ impl<'lab> Terminal<'lab> {
         wait::until("the program in the terminal ends", || {
             let dead = self.format("#{pane_dead}")?;
             ensure!(dead == "1", "it goes on:\n{}", self.screen()?);
+            let status = self.format("#{pane_dead_status}")?;
+            let code = status.parse().with_context(|| {
+                let signal = self.format("#{pane_dead_signal}").unwrap_or_default();
+                format!("tmux says no exit code but {status:?} and the signal {signal:?}")
+            })?;
             Ok(Ended {
-                code: self.format("#{pane_dead_status}")?.parse()?,
+                code,
                 on_other_screen: self.format("#{alternate_on}")? == "1",
             })
         })
