@@ -113,10 +113,7 @@ impl<'lab> Terminal<'lab> {
                 let signal = self.format("#{pane_dead_signal}").unwrap_or_default();
                 format!("tmux says no exit code but {status:?} and the signal {signal:?}")
             })?;
-            Ok(Ended {
-                code,
-                on_other_screen: self.format("#{alternate_on}")? == "1",
-            })
+            Ok(Ended { code, on_other_screen: self.format("#{alternate_on}")? == "1" })
         })
     }
 
