@@ -7,29 +7,41 @@
 
 use std::io;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
 
-/// Gives this thread one CPU, before all others, from now on until its end.
+const THIS_THREAD: Pid = Pid::from_raw(0);
+
+/// Gives this thread one CPU, before all others, from now on until its end: the last, for device interrupts go to the
+/// first by default.
 pub(crate) fn have_alone() -> Result<()> {
-    stay_on_one()?;
+    let cpu = allowed()?.pop().context("there is no CPU to run on")?;
+    stay_on(cpu)?;
     before_all_others()
 }
 
-/// The last CPU that may be used: device interrupts go to the first by default.
-fn stay_on_one() -> Result<()> {
-    let this_thread = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this_thread).context("cannot ask for the CPUs")?;
-    let cpu = (0..CpuSet::count())
-        .rev()
-        .find(|&cpu| allowed.is_set(cpu).unwrap_or(false))
-        .context("there is no CPU to run on")?;
+/// As [`have_alone`], but another CPU than that.
+pub(crate) fn have_another_alone() -> Result<()> {
+    let &[cpu, _, ..] = allowed()?.as_slice() else {
+        bail!("two threads that each want a CPU alone need two CPUs");
+    };
+    stay_on(cpu)?;
+    before_all_others()
+}
+
+/// The CPUs that this thread may use, from the first on.
+fn allowed() -> Result<Vec<usize>> {
+    let allowed = sched_getaffinity(THIS_THREAD).context("cannot ask for the CPUs")?;
+    Ok((0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false)).collect())
+}
+
+fn stay_on(cpu: usize) -> Result<()> {
     let mut only = CpuSet::new();
     only.set(cpu)?;
-    sched_setaffinity(this_thread, &only).with_context(|| format!("cannot stay on CPU {cpu}"))
+    sched_setaffinity(THIS_THREAD, &only).with_context(|| format!("cannot stay on CPU {cpu}"))
 }
 
 /// The lowest real-time priority is enough: other threads have none.

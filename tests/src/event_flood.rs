@@ -119,11 +119,11 @@ pub fn play(lab: &Lab, fwx: &Fwx<'_>, kills: u16) -> Result<Seen> {
     let stop = AtomicBool::new(false);
     let start = Instant::now();
     thread::scope(|scope| {
-        let flooding = scope.spawn(|| flood.run(u64::MAX, &stop));
+        let flooding = scope.spawn(|| flood.run_alone(&stop));
         let killed = condemned.kill_all(kills, &stop);
         stop.store(true, Relaxed);
         let flooded = flooding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        killed.and(flooded.map(drop))
+        killed.and(flooded)
     })?;
     let took = start.elapsed();
     let flood = flood::sent(client)? - sent;
@@ -186,6 +186,7 @@ struct Condemned<'a> {
     flows: HashMap<MapData, KeyV4, Flow>,
     half_open: HashMap<MapData, KeyV4, Flow>,
     keys: Vec<KeyV4>,
+    link: raw::Sender,
     /// Segments so far.
     sent: u64,
 }
@@ -193,7 +194,8 @@ struct Condemned<'a> {
 impl<'a> Condemned<'a> {
     fn open(host: &'a Host, tables: &Tables) -> Result<Self> {
         let (flows, half_open) = (tables.flows_v4()?, tables.half_open_v4()?);
-        Ok(Self { host, flows, half_open, keys: Vec::new(), sent: 0 })
+        let link = host.run(|| raw::Sender::open(host.first_interface().name))??;
+        Ok(Self { host, flows, half_open, keys: Vec::new(), link, sent: 0 })
     }
 
     /// So many, one every [`PACE`].
@@ -258,7 +260,7 @@ impl<'a> Condemned<'a> {
     fn send(&mut self, packet: Packet) -> Result<()> {
         let interface = self.host.first_interface();
         let frame = packet.macs(interface.mac, interface.peer_mac).build();
-        raw::send(interface.name, &frame)?;
+        self.link.send(&frame)?;
         self.sent += 1;
         Ok(())
     }

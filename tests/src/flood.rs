@@ -40,6 +40,9 @@ const SMALL: TableSizes = TableSizes { completed: 1_024, half_open: 1_024 };
 const BATCH: u32 = 64;
 /// Frames between two looks at whether to go on.
 const TURN: u32 = 50_000;
+/// Likewise, for who has a CPU alone. To end a test-run takes the kernel an RCU grace period, much longer than
+/// [`TURN`] frames do.
+const LONG_TURN: u32 = 1_000_000;
 
 /// The network of the source addresses, which no machine of the lab has.
 pub const SOURCE_NETWORK: &str = "11.0.0.0/8";
@@ -133,6 +136,17 @@ impl<'lab> Flood<'lab> {
                 thread::sleep(self.pause);
             }
             Ok(made)
+        })?
+    }
+
+    /// As [`Flood::run`] without a count, from a CPU that does nothing else: as fast as it goes.
+    pub fn run_alone(&self, stop: &AtomicBool) -> Result<()> {
+        self.from.run(|| {
+            cpu::have_another_alone()?;
+            while !stop.load(Relaxed) {
+                self.send(LONG_TURN)?;
+            }
+            Ok(())
         })?
     }
 

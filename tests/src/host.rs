@@ -145,7 +145,7 @@ impl Host {
 
     /// Sends `frame` out of `interface`, as it is, past the host's own network stack.
     pub fn send_frame(&self, interface: &str, frame: &[u8]) -> Result<()> {
-        self.run(|| raw::send(interface, frame))?
+        self.run(|| raw::Sender::open(interface)?.send(frame))?
             .with_context(|| format!("cannot send a frame from {} of the {}", interface, self.role))
     }
 
