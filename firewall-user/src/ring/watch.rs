@@ -24,13 +24,17 @@ const PERIOD: Duration = Duration::from_millis(5);
 /// The kernel wakes whoever waits for a ring with every record that it puts there. For kills that is wanted. Of other
 /// events only the first one wakes: from then on the rings are looked at every [`PERIOD`], and nobody waits for them until
 /// a look finds them empty.
+///
+/// To begin to wait is not enough: that a record is there already, the kernel says to whoever asks first, once
+/// (`perf_poll`). With epoll(7) that is the registration itself, and the wait that follows is told nothing. So what came
+/// before it takes another look.
 pub struct Watch {
     kills: Vec<AsyncFd<OwnedFd>>,
     /// `None`: they are looked at without being waited for.
     events: Option<Vec<AsyncFd<OwnedFd>>>,
-    /// How many looks there had been when an event woke. The kernel says of each once that it is there: until the next
-    /// look nobody may wait for another.
-    woken_at: u64,
+    /// How many looks there had been when the waiting for events began or ended. Until the next one nobody may wait: what
+    /// came before, the kernel will not say again.
+    turned_at: u64,
     /// When the next look is, once that is known.
     next: Option<Instant>,
 }
@@ -39,23 +43,23 @@ impl Watch {
     /// Watches `rings`. Needs a tokio runtime.
     pub fn new(rings: &Rings) -> Result<Self> {
         let (kills, events) = (wait_for(&rings.kills)?, Some(wait_for(&rings.events)?));
-        Ok(Self { kills, events, woken_at: 0, next: None })
+        Ok(Self { kills, events, turned_at: rings.looks(), next: None })
     }
 
     /// Returns when `rings` should be looked at. May be cancelled.
     pub async fn due(&mut self, rings: &Rings) -> Result<()> {
-        if self.events.is_none() && rings.looks() > self.woken_at && rings.is_calm() {
-            // The kernel says at once if something came since that look. Where too many files are open they are looked
-            // at without, and it is tried again.
+        if self.events.is_none() && rings.looks() > self.turned_at && rings.is_calm() {
+            // Where too many files are open they are looked at without, and it is tried again.
             self.events = wait_for(&rings.events).ok();
+            self.turned_at = rings.looks();
         }
-        if !rings.has_unsettled() && self.events.is_some() {
+        if self.events.is_some() && rings.looks() > self.turned_at && !rings.has_unsettled() {
             let is_kill = poll_fn(|context| self.poll(context)).await?;
             if is_kill {
                 return Ok(());
             }
             self.events = None;
-            self.woken_at = rings.looks();
+            self.turned_at = rings.looks();
         }
         // Who cancels this over and over does not put the look off.
         let next = *self.next.get_or_insert_with(|| Instant::now() + PERIOD);
