@@ -25,6 +25,21 @@ pub fn change_state(flow: &mut Flow, from: State, to: State) -> bool {
     change_head(flow, [from as u8, end], rule, [to as u8, end], rule)
 }
 
+/// Makes the flow the tombstone of the kill with this number, which was told, whatever state another CPU has just moved
+/// it to.
+///
+/// The number is written first, so that who finds a tombstone finds its cause. Who finds the number in a flow that a
+/// connection announced, and that still lives, makes it a tombstone too, see
+/// [`goes_on`](crate::pinholes::goes_on).
+#[inline(always)]
+pub fn entomb(flow: &mut Flow, number: u64, now: u64) {
+    flow.last_seen = now;
+    // SAFETY: a reference is valid to write to. Volatile, so that the compiler keeps the order.
+    unsafe { (&raw mut flow.kin).write_volatile(number) }
+    // SAFETY: as above.
+    unsafe { (&raw mut flow.state).write_volatile(State::Killed as u8) }
+}
+
 /// Gives the flow, which is in `state`, another rule. `false`: it is not in that state any more, and stays as it is.
 #[inline(always)]
 pub fn change_rule(flow: &mut Flow, state: State, rule: u16) -> bool {

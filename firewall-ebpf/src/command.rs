@@ -86,20 +86,12 @@ fn remove(key: &Key<'_>, flow: &Flow, now: u64) {
 
 #[inline(always)]
 fn kill(flow: &mut Flow, command: &Command) -> bool {
-    for _ in 0..ATTEMPTS {
-        let state = flow.state();
-        if matches!(state, State::Killed | State::Alias) {
-            return false;
-        }
-        // Only then its cause: as long as it lives, what stands there is the session that let it in.
-        if atomic::change_state(flow, state, State::Killed) {
-            flow.kin = command.event;
-            flow.last_seen = command.now;
-            filter::forget(flow.id, command.now, command.event);
-            return true;
-        }
+    if matches!(flow.state(), State::Killed | State::Alias) {
+        return false;
     }
-    false
+    atomic::entomb(flow, command.event, command.now);
+    filter::forget(flow.id, command.now, command.event);
+    true
 }
 
 /// Tells first and marks then, whatever another CPU does to the flow in the same moment: no drop that the kill causes can
@@ -114,15 +106,11 @@ fn tell_and_kill(frame: &TcFrame, key: &Key<'_>, flow: &mut Flow, command: &Comm
     if answer == Answer::NoRoom {
         return answer;
     }
-    if !flow.is_child() {
-        // As long as a child lives, what stands there is the session that let it in.
-        flow.kin = command.event;
+    // Meanwhile another CPU may have removed it, and another flow may lie where it lay.
+    if flow.id == command.id {
+        atomic::entomb(flow, command.event, command.now);
     }
-    flow.last_seen = command.now;
-    // Whatever state another CPU has just moved it to: it is over.
-    flow.state = State::Killed as u8;
-    flow.kin = command.event;
-    filter::forget(flow.id, command.now, command.event);
+    filter::forget(command.id, command.now, command.event);
     answer
 }
 

@@ -9,10 +9,11 @@ use firewall_common::{
     flow::{Flow, State},
     layout::Counter,
     reason::Reason,
+    words::clear,
 };
 
 use crate::{
-    filter,
+    atomic, filter,
     frame::Frame,
     judge,
     maps::{FAMILIES, PINHOLES, PINHOLES_USED, SECRET, SESSIONS},
@@ -338,6 +339,7 @@ fn lay_out_key(work: &mut Work) {
 pub fn is_left_behind(flow: &Flow, now: u64) -> bool {
     flow.is_child()
         && flow.state() != State::Killed
+        && Session::is_key(flow.kin)
         && session(flow.kin).is_none_or(|session| session.is_over(now))
 }
 
@@ -345,7 +347,14 @@ pub fn is_left_behind(flow: &Flow, now: u64) -> bool {
 /// has become a tombstone of that kill.
 #[inline(always)]
 pub fn goes_on(work: &mut Work, flow: &mut Flow) -> bool {
-    let Some(session) = session(flow.kin).filter(|session| session.has(flow.created)) else {
+    let kin = flow.kin;
+    if !Session::is_key(kin) {
+        // Another CPU has just killed it.
+        atomic::entomb(flow, kin, work.now);
+        clear(&mut work.parent);
+        return true;
+    }
+    let Some(session) = session(kin).filter(|session| session.has(flow.created)) else {
         return false;
     };
     work.parent = session.parent;
@@ -358,8 +367,6 @@ pub fn goes_on(work: &mut Work, flow: &mut Flow) -> bool {
     if session.killed_by == 0 {
         return false;
     }
-    flow.kin = session.killed_by;
-    flow.last_seen = work.now;
-    flow.state = State::Killed as u8;
+    atomic::entomb(flow, session.killed_by, work.now);
     true
 }

@@ -467,10 +467,7 @@ fn kill<F: Frame, P: Filter>(frame: &F, work: &mut Work, parser: &P, code: u16) 
     let number = report::killed(frame, work);
     count(work.protocol, |counters| counters.kills += 1);
     if let Some(flow) = flow {
-        flow.kin = number;
-        flow.last_seen = work.now;
-        // Whatever state another CPU has just moved it to: it is over.
-        flow.state = State::Killed as u8;
+        atomic::entomb(flow, number, work.now);
     }
     filter::forget(work.flow_id, work.now, number);
 }

@@ -108,7 +108,8 @@ fn kills_come_first(killer: Killer) {
         if record.kind == EventKind::ConnectionKilled as u8 {
             assert!(killed.insert(record.id), "told once");
             assert!(record.started > 0 && record.packets[0] >= 2, "{record:?}");
-        } else if record.caused_by != 0 {
+        } else if record.reason == Reason::TcpNotSyn as u8 {
+            assert_ne!(record.caused_by, 0, "{killer:?}: a drop without a cause: {record:?}");
             assert!(killed.contains(&record.caused_by), "{killer:?}: {record:?} before its kill");
             caused.insert(record.caused_by);
         }

@@ -308,7 +308,7 @@ impl Session {
         flow_id: u64,
     ) -> u64 {
         if wish.session == 0 {
-            return flow_id;
+            return flow_id | Self::OF_FLOW;
         }
         let ([_, speaker], [_, listener]) = (&scene.speaker, &scene.listener);
         let (originator, responder) = match direction {
@@ -317,8 +317,19 @@ impl Session {
         };
         let ([a, b, c, d], [w, x, y, z]) = (*originator, *responder);
         let words = [wish.session, pair(a, b), pair(c, d), pair(w, x), pair(y, z), 0];
-        // Numbers of flows have their highest bit clear.
-        keyed(secret, &words) | 1 << 63
+        keyed(secret, &words) | Self::NAMED
+    }
+
+    /// Marks the key of a session that a server named.
+    const NAMED: u64 = 1 << 63;
+    /// Marks that of the one session of a connection whose protocol names none.
+    const OF_FLOW: u64 = 1 << 62;
+
+    /// Whether `kin` ([`Flow::kin`](crate::flow::Flow::kin)) is the key of a session, and not the number of a kill: numbers
+    /// of events stay below 2^53.
+    #[inline(always)]
+    pub const fn is_key(kin: u64) -> bool {
+        kin & (Self::NAMED | Self::OF_FLOW) != 0
     }
 
     /// Makes it the session that `wish` begins, of the connection `parent`.
@@ -349,15 +360,20 @@ impl Session {
     }
 
     /// Its connection has ended: by itself, or by the kill with the number `killed_by`. It ends after a while, or at
-    /// once.
+    /// once. Who sees on another CPU that it is over sees the kill too: that is written first.
     #[inline(always)]
-    pub const fn parent_ended(&mut self, now: u64, killed_by: u64) {
-        self.killed_by = killed_by;
-        if killed_by != 0 {
-            self.ends_at = now;
+    pub fn parent_ended(&mut self, now: u64, killed_by: u64) {
+        // SAFETY: a reference is valid to write to. Volatile, so that the compiler keeps the order.
+        unsafe { (&raw mut self.killed_by).write_volatile(killed_by) }
+        let ends_at = if killed_by != 0 {
+            now
         } else if self.ends_at == 0 {
-            self.ends_at = now.wrapping_add(GRACE_NS);
-        }
+            now.wrapping_add(GRACE_NS)
+        } else {
+            return;
+        };
+        // SAFETY: as above.
+        unsafe { (&raw mut self.ends_at).write_volatile(ends_at) }
     }
 
     /// Takes so many pinholes more. `false`: it has enough, and takes none.
@@ -440,6 +456,30 @@ mod tests {
         assert!(!session.is_over(110) && session.is_over(111) && !session.is_over(50));
         let ending = Session { ends_at: 105, ..session };
         assert!(!ending.is_over(104) && ending.is_over(105));
+    }
+
+    #[test]
+    fn a_session_outlives_its_connection_but_not_its_kill() {
+        let session = Session { last_seen: 100, timeout: u64::MAX, ..Session::default() };
+        let (mut ended, mut killed) = (session, session);
+        ended.parent_ended(100, 0);
+        assert_eq!((ended.killed_by, ended.ends_at), (0, 100 + GRACE_NS));
+        ended.parent_ended(200, 0);
+        assert_eq!(ended.ends_at, 100 + GRACE_NS, "the first end counts");
+        killed.parent_ended(100, 7);
+        assert_eq!((killed.killed_by, killed.ends_at), (7, 100));
+    }
+
+    #[test]
+    fn the_key_of_a_session_is_no_number_of_a_kill() {
+        let (secret, scene) = (Secret::default(), Scene::default());
+        for session in [0, 1, u64::MAX] {
+            let wish = Wish { session, ..Wish::default() };
+            for flow_id in [1, (1 << 53) - 1] {
+                let key = Session::key(&secret, &wish, &scene, Direction::Original, flow_id);
+                assert!(Session::is_key(key) && !Session::is_key(flow_id));
+            }
+        }
     }
 
     const ENDS: [[u32; 4]; 2] = [[1, 0, 0, 0], [2, 0, 0, 0]];

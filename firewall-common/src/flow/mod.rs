@@ -98,8 +98,8 @@ pub struct Flow {
     pub tallies: [Tally; 2],
     /// Time of the first packet.
     pub created: u64,
-    /// While it lives: the [session](crate::filter::pinhole::Session) that let it in, 0 if none did. Once it was
-    /// killed: [`killed_by`](Self::killed_by).
+    /// While it lives: the key of the [session](crate::filter::pinhole::Session) that let it in, 0 if none did. Once it
+    /// was killed: [`killed_by`](Self::killed_by), which is written before the state.
     pub kin: u64,
     /// TCP: sequence number of each stream's first byte of payload, as the SYN announced it.
     pub first_seq: [u32; 2],
