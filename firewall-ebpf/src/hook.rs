@@ -60,7 +60,7 @@ pub fn packet<F: Frame>(frame: &F, hook: Hook) -> i32 {
     }
     work.note_decision(decision);
     match work.decision() {
-        Decision::Pass if work.told.reason != Reason::None as u8 && work.told.change == 0 => {
+        Decision::Pass if work.told.reason != Reason::None as u8 => {
             report::passed_against_rules(frame, work);
             pass::<F>(work)
         }

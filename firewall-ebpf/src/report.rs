@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     event::{EventKind, Record, Ring, SNAP_MAX, Untold, finding_bucket},
-    flow::{Flow, State},
+    flow::{Change, Flow, State},
     layout::{Answer, Command, Counter, Hook, ReplayOutput, Verdict},
     reason::Reason,
     words::clear,
@@ -68,11 +68,17 @@ pub fn refused<F: Frame>(frame: &F, work: &mut Work) {
     limited(frame, work, EventKind::PacketDropped as u8);
 }
 
-/// A flow began or ended by itself, as laid out on the desk.
+/// A flow began or ended by itself, as laid out on the desk. If its packet is refused besides, that is told apart.
 #[inline(always)]
 pub fn flow_changed<F: Frame>(frame: &F, work: &mut Work) {
-    count_reason(work.told.reason);
-    limited(frame, work, work.told.change);
+    let Some(change) = Change::from_raw(work.told.change) else {
+        return;
+    };
+    let (kind, reason) = change.event();
+    let refused = core::mem::replace(&mut work.told.reason, reason as u8);
+    count_reason(reason as u8);
+    limited(frame, work, kind as u8);
+    work.told.reason = refused;
 }
 
 /// A segment passes that the policy would have refused, were it not to watch only: for the reason on the desk.

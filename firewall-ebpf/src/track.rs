@@ -8,8 +8,7 @@
 use firewall_common::{
     classifier::{Head, Lines as _},
     essential::Need,
-    event::EventKind,
-    flow::{self, Direction, Fault, Flow, Half, Segment, State, Step},
+    flow::{self, Change, Direction, Fault, Flow, Half, Segment, State, Step},
     layout::{Counter, Hook},
     policy::{Action, NewFlow},
     reason::Reason,
@@ -632,17 +631,12 @@ fn forget(work: &mut Work, flow: &Flow) {
 /// Lays out what there is to say about a flow that began or ended.
 #[inline(always)]
 fn note_change(work: &mut Work, flow: &Flow, before: State, next: State) {
-    let (kind, reason) = match next {
-        State::Closed => (EventKind::ConnectionClosed, Reason::AbortiveShutdown),
-        State::TimeWait => (EventKind::ConnectionClosed, Reason::GracefulShutdown),
-        _ if before.is_half_open() && next.is_completed() => {
-            (EventKind::ConnectionOpened, Reason::None)
-        }
-        _ => return,
+    let Some(change) = Change::between(before, next) else {
+        return;
     };
-    if kind == EventKind::ConnectionClosed {
+    if change != Change::Opened {
         work.record.sum_up(flow);
         pinholes::parent_ended(work.flow_id, work.now, 0);
     }
-    (work.told.change, work.told.reason) = (kind as u8, reason as u8);
+    work.told.change = change as u8;
 }

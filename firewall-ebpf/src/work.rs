@@ -68,9 +68,9 @@ impl Decision {
 #[repr(C, align(4))]
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Told {
-    /// Index of the [`Reason`] of a drop or a change.
+    /// Index of the [`Reason`] of a drop, or of what is told of a packet that passes.
     pub reason: u8,
-    /// The [`firewall_common::event::EventKind`] of a flow's beginning or end; 0: neither.
+    /// The [`firewall_common::flow::Change`] of the packet's flow: its beginning or its end; 0: neither.
     pub change: u8,
     /// 1: the packet's flow has no answer yet, or just got it: it has to be known again on its way out.
     pub crosses: u8,

@@ -1,6 +1,7 @@
 //! Flows: who talks to whom, since when, and in which state.
 
 mod alias;
+mod change;
 mod key;
 mod passage;
 mod state;
@@ -11,6 +12,7 @@ mod timeout;
 mod window;
 
 pub use alias::Alias;
+pub use change::Change;
 pub use key::{FragmentKey, KeyV4, KeyV6, Oriented};
 pub use passage::{FRESH_TICKS, Passage};
 pub use state::State;

@@ -265,6 +265,35 @@ fn fragments_that_overlap_end_their_datagram() {
     }
 }
 
+/// The first fragment of an answer opens the flow, and is refused all the same.
+#[test]
+fn a_first_fragment_that_overlaps_is_told_and_counted_once_and_so_is_the_flow_it_opens() {
+    for hook in HOOKS {
+        let mut rig = Rig::open(hook);
+        for family in FAMILIES {
+            rig.expect("a request", &family.udp(40_000, 80), passes(State::Unreplied));
+            let answer = family.udp_back(80, 40_000).payload([7; 100]).identification(1);
+            let first = answer.build_fragment(0..40);
+            rig.expect_frame("its answer in fragments", &first, passes(State::Assured));
+            rig.expect("another request", &family.udp(40_001, 80), passes(State::Unreplied));
+            let answer = family.udp_back(80, 40_001).payload([7; 100]).identification(2);
+            let later = answer.build_fragment(32..72);
+            rig.expect_frame("the answer's middle", &later, passes(State::None));
+
+            rig.events();
+            let first = answer.build_fragment(0..40);
+            let in_flow = refused().in_state(State::Assured);
+            rig.expect_frame("its first, over the middle", &first, in_flow);
+            let told: Vec<_> =
+                rig.events().into_iter().map(|event| (event.event, event.reason)).collect();
+            let dropped = "FWX_E_FRAGMENT_PACKET_DROPPED".to_owned();
+            let [(opened, None), (refused, Some(reason))] = &told[..] else { panic!("{told:?}") };
+            assert_eq!((&opened[..], &refused[..]), ("connection_opened", "packet_dropped"));
+            assert_eq!(*reason, dropped);
+        }
+    }
+}
+
 #[test]
 fn no_fragment_reaches_beyond_the_largest_datagram() {
     const LAST_UNIT: u16 = 8_191;
