@@ -57,7 +57,6 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
     count(work.protocol, |counters| counters.segments += 1);
     set_scene(work);
 
-    let (stream, parser, peer) = connection.reading::<P>(work.direction);
     let arrival = Arrival {
         mode: Mode::from_raw(work.binding.mode),
         profile: Profile::from_raw(work.binding.profile),
@@ -65,8 +64,7 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
         len: work.packet.payload_len,
         acked: work.acked,
     };
-    // The segment before this one may be read on another CPU: what that reads decides where this one stands.
-    if !atomic::claim(&mut stream.claim) {
+    if !its_turn::<P>(work, connection) {
         work.refuse(Reason::FilterSegmentHeld);
         if !enforces(work) {
             report::passed_unread(frame, work);
@@ -75,6 +73,7 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
         count(work.protocol, |counters| counters.held += 1);
         return hook::drop(frame, work);
     }
+    let (stream, parser, peer) = connection.reading::<P>(work.direction);
     if work.unread {
         begin_anew(work, stream, parser);
     }
@@ -98,12 +97,29 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
         atomic::release(&mut stream.claim);
         return hook::pass::<F>(work);
     }
-    atomic::release(&mut stream.claim);
+    // The claim stays: what waits for it has nothing to read any more.
     kill(frame, work, parser, killed_by as u16);
     // The receiver takes a RST at the first byte that it does not have yet.
     work.packet.seq = arrival.seq.wrapping_add(skip_front);
     report::replayed(work, Verdict::Reset);
     reset::send(frame, work, reset::Into::ResetToReceiver)
+}
+
+/// The segment before this one may be read on another CPU: what that reads decides where this one stands. `false`: that
+/// takes longer, or the flow was killed meanwhile.
+#[inline(always)]
+fn its_turn<P: Filter>(work: &Work, connection: &mut Connection) -> bool {
+    let (stream, _, _) = connection.reading::<P>(work.direction);
+    if !atomic::claim(&mut stream.claim) {
+        return false;
+    }
+    if connection.is_of(work.flow_id) {
+        return true;
+    }
+    // The entry was freed while the segment waited, and another flow has it.
+    let (stream, _, _) = connection.reading::<P>(work.direction);
+    atomic::release(&mut stream.claim);
+    false
 }
 
 /// What is known of the flow's streams, or a new beginning. `None`: there is none, for the reason on the desk.
@@ -135,7 +151,7 @@ fn new_connection<P: Filter>(work: &mut Work, in_midst: bool) -> Option<&'static
     work.refuse(Reason::OutOfResources);
     // SAFETY: the entry is this CPU's alone.
     let new = unsafe { &mut *NEW_CONNECTION.get_ptr_mut(0)? };
-    new.begin::<P>();
+    new.begin::<P>(flow.id);
     join::<P>(new, flow, in_midst);
     // Should another CPU be first, its entry is the one to use.
     let _ = CONNECTIONS.insert(flow.id, new, if in_midst { BPF_ANY } else { BPF_NOEXIST });

@@ -20,6 +20,9 @@ const SLOT: usize = 96;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Connection {
+    /// Number of the flow. It comes first: what lies where another connection's entry lay is told by it before its streams
+    /// can be claimed.
+    flow_id: u64,
     /// Number of the filter that reads it; 0: none yet.
     filter: u64,
     /// Original direction, then reply.
@@ -47,10 +50,18 @@ impl Connection {
         self.filter == filter as u64
     }
 
-    /// Forgets everything: `filter` begins to read it.
+    /// Whether it is of the flow with this number.
     #[inline(always)]
-    pub fn begin<P: Parser>(&mut self) {
+    pub fn is_of(&self, flow_id: u64) -> bool {
+        // SAFETY: a reference is valid to read from. Volatile, because another CPU may write it meanwhile.
+        (unsafe { (&raw const self.flow_id).read_volatile() }) == flow_id
+    }
+
+    /// Forgets everything: the filter of `P` begins to read the flow with this number.
+    #[inline(always)]
+    pub fn begin<P: Parser>(&mut self, flow_id: u64) {
         crate::words::clear(self);
+        self.flow_id = flow_id;
         self.filter = P::FILTER as u64;
         self.parser::<P>(Direction::Original).begin(Direction::Original);
         self.parser::<P>(Direction::Reply).begin(Direction::Reply);

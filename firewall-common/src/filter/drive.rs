@@ -46,7 +46,7 @@ impl<P: Parser> Drive<P> {
     /// A connection seen from its SYNs; `first` are the sequence numbers of each direction's first byte.
     pub fn new(mode: Mode, profile: Profile, first: [u32; 2]) -> Self {
         let mut drive = Self::joining(mode, profile);
-        drive.connection.begin::<P>();
+        drive.connection.begin::<P>(0);
         for (direction, first) in [Direction::Original, Direction::Reply].into_iter().zip(first) {
             let (stream, ..) = drive.connection.reading::<P>(direction);
             stream.cursor = Cursor::starting_at(first);
@@ -57,7 +57,7 @@ impl<P: Parser> Drive<P> {
     /// A connection that already runs.
     pub fn joining(mode: Mode, profile: Profile) -> Self {
         let mut connection = Connection::zeroed();
-        connection.begin::<P>();
+        connection.begin::<P>(0);
         for direction in [Direction::Original, Direction::Reply] {
             connection.reading::<P>(direction).1.resync();
         }
