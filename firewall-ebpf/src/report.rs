@@ -372,13 +372,17 @@ pub fn killed_by_command(
     record.flow_flags = u16::from(flow.flags);
     record.sum_up(flow);
     name_ends(record, key, flow.originator_is_second != 0);
-    match output(frame, record, 0, Ring::Kills) {
+    let outcome = output(frame, record, 0, Ring::Kills);
+    if outcome != 0 && outcome != ENOENT && patient {
+        return Answer::NoRoom;
+    }
+    count_reason(record.reason);
+    match outcome {
         0 => Answer::Done,
         ENOENT => {
             untold(Ring::Kills, record.reason, |untold| untold.unheard += 1);
             Answer::Untold
         }
-        _ if patient => Answer::NoRoom,
         _ => {
             untold(Ring::Kills, record.reason, |untold| untold.lost += 1);
             Answer::Untold

@@ -19,9 +19,9 @@ use aya::{
     util::nr_cpus,
 };
 use firewall_common::{
-    event::{Bucket, EventKind},
-    flow::{Flow, KeyV4},
-    layout::Answer,
+    event::{Bucket, EventKind, Ring, Untold},
+    flow::{Flow, KeyV4, State},
+    layout::{Answer, Command, Order},
     reason::Reason,
     wire::{self, Parsed},
 };
@@ -30,7 +30,8 @@ use firewall_user::{
     event::Caught,
     flows::Key,
     generation::Over,
-    object::{self, Purpose, TC_INGRESS},
+    losses::{Loss, losses},
+    object::{self, COMMAND, Purpose, TC_INGRESS},
     policy::{Policy, TableSizes},
     ring::{Rings, monotonic_ns},
     tables::Tables,
@@ -116,7 +117,50 @@ fn kills_come_first(killer: Killer) {
     }
     println!("{killer:?}: drops of {} of {} kills were told", caused.len(), killed.len());
     assert_eq!(killed.len(), usize::from(KILLS));
+    let counted = rig.tables.reason_count(Reason::ConnectionKilled).unwrap();
+    assert_eq!(counted, u64::from(KILLS), "{killer:?}");
     assert!(caused.len() > usize::from(KILLS) / 2, "{} kills caused drops", caused.len());
+}
+
+/// The ring of kills is open, and nobody reads it.
+#[test]
+fn where_kills_find_no_room_a_command_may_wait_or_kill_untold() {
+    /// More than a ring has room for.
+    const ENOUGH: u16 = 5_000;
+    let rig = Rig::new();
+    let mut rings = Rings::open(&rig.tables).unwrap();
+    // Each CPU has a ring of its own.
+    pin(0);
+    let counted = || rig.tables.reason_count(Reason::ConnectionKilled).unwrap();
+    let full = (0..ENOUGH).find(|number| {
+        let port = FIRST_PORT + number;
+        rig.give(&client(port).flags("S").seq(CLIENT_ISN));
+        match rig.command(Order::TellAndKill, port, u64::from(*number) + 1) {
+            Answer::Done => false,
+            answer => {
+                assert_eq!(answer, Answer::NoRoom);
+                true
+            }
+        }
+    });
+    let full = full.expect("the ring of kills has an end");
+    let told = u64::from(full);
+    let port = FIRST_PORT + full;
+    assert!(told > 500, "{told} kills found room");
+    assert_eq!(rig.flow(port).state(), State::SynSent, "nothing was done");
+    assert_eq!((counted(), losses(&rig.tables).unwrap()), (told, vec![]));
+
+    assert_eq!(rig.command(Order::KillAnyway, port, told + 1), Answer::Untold);
+    let flow = rig.flow(port);
+    assert_eq!((flow.state(), flow.killed_by()), (State::Killed, event_number(told + 1)));
+    let reason = Reason::ConnectionKilled;
+    let lost = Untold { lost: 1, ..Untold::default() };
+    assert_eq!(losses(&rig.tables).unwrap(), [Loss { ring: Ring::Kills, reason, untold: lost }]);
+    assert_eq!(counted(), told + 1, "counted all the same");
+    assert_eq!(rig.command(Order::KillAnyway, port, told + 2), Answer::NotDone, "dead already");
+
+    let heard: Vec<_> = rings.all().iter().map(|caught| caught.record.id).collect();
+    assert_eq!(heard, (1..=told).map(event_number).collect::<Vec<_>>());
 }
 
 /// Waits until `counter` has gone on by `more`.
@@ -169,17 +213,44 @@ impl Rig {
                 self.give(&reply.payload(REPLY_WITHOUT_CSEQ));
             }
             Killer::Command => {
-                let key = key(port);
-                let flows: HashMap<MapData, KeyV4, Flow> = self.tables.flows_v4().unwrap();
-                let id = flows.get(&key, 0).unwrap().id;
-                // As commands number theirs: no CPU has this one.
-                let event = number << 10 | 1022;
-                let kill = Kill { event, reason: Reason::ConnectionKilled, now: monotonic_ns() };
+                let (event, now) = (event_number(number), monotonic_ns());
+                let kill = Kill { event, reason: Reason::ConnectionKilled, now };
                 let commander = Commander::loaded(&self.ebpf).unwrap();
-                let answer = commander.tell_and_kill(&Key::V4(key), id, kill).unwrap();
+                let flow = self.flow(port);
+                let answer = commander.tell_and_kill(&Key::V4(key(port)), flow.id, kill).unwrap();
                 assert_eq!(answer, Answer::Done);
             }
         }
+    }
+
+    /// Gives a command once, as [`Commander`] does again and again while there is no room.
+    fn command(&self, order: Order, port: u16, number: u64) -> Answer {
+        let command = Command {
+            id: self.flow(port).id,
+            event: event_number(number),
+            now: monotonic_ns(),
+            key_v4: key(port),
+            order: order as u32,
+            version: 4,
+            reason: Reason::ConnectionKilled as u32,
+            ..Command::default()
+        };
+        let options =
+            TestRunOptions { data_in: Some(bytemuck::bytes_of(&command)), ..TestRunOptions::new() };
+        let Program::SchedClassifier(program) = self.ebpf.program(COMMAND).unwrap() else {
+            panic!("commands are a classifier's");
+        };
+        Answer::from_raw(program.test_run(options).unwrap().return_value).unwrap()
+    }
+
+    /// The flow from this port of the client's, in whichever table.
+    fn flow(&self, port: u16) -> Flow {
+        let key = key(port);
+        let in_table = |name| {
+            let flows: HashMap<MapData, KeyV4, Flow> = self.tables.open(name).unwrap();
+            flows.get(&key, 0)
+        };
+        in_table("FLOWS_V4").or_else(|_| in_table("HALF_OPEN_V4")).unwrap()
     }
 
     /// So that drops of the next kill are told too.
@@ -196,6 +267,11 @@ fn client(port: u16) -> Packet {
 
 fn server(port: u16) -> Packet {
     Packet::tcp(Family::V4.camera_at(RTSP_PORT), Family::V4.client_at(port))
+}
+
+/// Numbers as commands give them: no CPU has this one.
+const fn event_number(number: u64) -> u64 {
+    number << 10 | 1022
 }
 
 /// The client's sequence number `offset` bytes behind its request.

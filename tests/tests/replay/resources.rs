@@ -15,8 +15,8 @@ use firewall_user::{
     replay::Hook,
 };
 use lab::replaying::{
-    Conversation, FAMILIES, Family, OPTIONS, REPLY, RTSP_PORT, Rig, STEP_NS, drops, passes,
-    rtsp_policy,
+    Conversation, FAMILIES, Family, OPTIONS, REPLY, RTSP_PORT, RTSP_PROTOCOL, Rig, STEP_NS, drops,
+    passes, rtsp_policy,
 };
 use nix::{
     sched::{CpuSet, sched_setaffinity},
@@ -153,10 +153,7 @@ fn a_flood_of_syns_costs_no_established_flow() {
 #[test]
 fn drops_are_all_counted_however_few_are_told() {
     const SENT: u64 = 2_000;
-    // The rate limit is each CPU's own: stay on one.
-    let mut one = CpuSet::new();
-    one.set(0).expect("CPU 0");
-    sched_setaffinity(Pid::from_raw(0), &one).expect("this thread may run on CPU 0");
+    stay_on_one_cpu();
     let mut rig = Rig::open(Hook::Xdp);
     let ack = Family::V4.tcp(40_000, 80).flags("A").build();
     let mut told = Vec::new();
@@ -182,6 +179,55 @@ fn drops_are_all_counted_however_few_are_told() {
     let events = rig.events();
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].suppressed, Some(SENT - Bucket::BURST), "what went unsaid is said");
+}
+
+#[test]
+fn findings_are_all_counted_and_a_flood_of_one_holds_no_other_back() {
+    const SENT: u64 = 600;
+    const WITHOUT_CSEQ: &[u8] = b"RTSP/1.0 200 OK\r\n\r\n";
+    const MALFORMED_CSEQ: &[u8] = b"RTSP/1.0 200 OK\r\nCSeq: x\r\n\r\n";
+    stay_on_one_cpu();
+    let mut rig = Rig::new(&rtsp_policy("monitor", "standard"), Hook::Xdp);
+    let mut talk = Conversation::established(&mut rig, Family::V4, 40_000, RTSP_PORT);
+    rig.events();
+    let mut say = |rig: &mut Rig, reply| {
+        let reply = talk.server_sends("PA", reply);
+        rig.expect("a reply", &reply, passes(State::Established));
+        let told = rig.events().into_iter().map(|event| {
+            let filter = event.filter.as_ref().expect("a filter found it");
+            (filter.finding.clone(), event.suppressed)
+        });
+        let told: Vec<_> = told.collect();
+        rig.expect("its ACK", &talk.client_sends("A", b""), passes(State::Established));
+        told
+    };
+    let mut told = Vec::new();
+    for _ in 0..SENT {
+        // Without waiting, so that the limit has no time to let more through.
+        rig.rewind(2 * STEP_NS);
+        told.extend(say(&mut rig, WITHOUT_CSEQ));
+    }
+    assert_eq!(told.len() as u64, Bucket::BURST);
+    assert!(told.iter().all(|told| *told == ("missing-cseq".into(), Some(0))));
+
+    let reason = Reason::IpsDetected;
+    let held_back = Untold { held_back: SENT - Bucket::BURST, ..Untold::default() };
+    let untold = losses(rig.tables()).expect("what went untold");
+    assert_eq!(untold, [Loss { ring: Ring::Events, reason, untold: held_back }]);
+
+    assert_eq!(say(&mut rig, MALFORMED_CSEQ), [("malformed-cseq".into(), Some(0))]);
+    rig.wait(1_000_000_000);
+    let news = [("missing-cseq".into(), Some(SENT - Bucket::BURST))];
+    assert_eq!(say(&mut rig, WITHOUT_CSEQ), news, "what went unsaid is said");
+    let found = rig.tables().filter_counters(RTSP_PROTOCOL).expect("the counters").findings;
+    assert_eq!((found, rig.count(reason)), (SENT + 2, SENT + 2));
+}
+
+/// The rate limits are each CPU's own.
+fn stay_on_one_cpu() {
+    let mut one = CpuSet::new();
+    one.set(0).expect("CPU 0");
+    sched_setaffinity(Pid::from_raw(0), &one).expect("this thread may run on CPU 0");
 }
 
 #[test]
