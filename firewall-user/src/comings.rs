@@ -65,6 +65,8 @@ pub(crate) struct Comings {
     unfit: HashSet<u32>,
     /// Why others could not be, by name.
     failures: HashMap<String, String>,
+    /// The last look found something to do and could not: somebody else changed the instance.
+    is_put_off: bool,
 }
 
 /// What came of a look.
@@ -79,10 +81,24 @@ pub(crate) struct Change {
 impl Comings {
     /// Attaches in this mode.
     pub(crate) fn new(mode: Mode) -> Self {
-        Self { mode, went: HashSet::new(), unfit: HashSet::new(), failures: HashMap::new() }
+        Self {
+            mode,
+            went: HashSet::new(),
+            unfit: HashSet::new(),
+            failures: HashMap::new(),
+            is_put_off: false,
+        }
     }
 
-    /// Looks at what is there. `known` is what was last read of the instance. `None`: nothing changed.
+    /// Whether there is something to do that had to be put off: it is time for another look.
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.is_put_off
+    }
+
+    /// Looks at what is there. `known` is what was last read of the instance. `None`: nothing was changed.
+    ///
+    /// It never waits for who else changes the instance: that may be `fwx apply`, which waits for the controller to take
+    /// kills out of their ring.
     pub(crate) async fn look(
         &mut self,
         instance: &Instance,
@@ -93,9 +109,12 @@ impl Comings {
         self.unfit.retain(|index| there.iter().any(|found| found.index == *index));
         self.failures.retain(|name, _| there.iter().any(|found| found.name == *name));
         if gone(known, &there).is_empty() && self.come(known, &there).is_empty() {
+            self.is_put_off = false;
             return Ok(None);
         }
-        let _change = instance.lock_for_change()?;
+        let change = instance.try_lock_for_change()?;
+        self.is_put_off = change.is_none();
+        let Some(_change) = change else { return Ok(None) };
         // As it is now that nobody else changes it.
         let Some(state) = instance.state()? else { return Ok(None) };
         self.follow(instance, ebpf, state, &there).map(Some)

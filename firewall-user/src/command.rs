@@ -66,7 +66,8 @@ impl Commander {
     }
 
     /// Tells of a kill and then leaves a tombstone in the place of the flow with this number, which names the kill as its
-    /// cause: no drop can be told before it. Waits while the kills' ring is full, for two seconds at most and then no more.
+    /// cause: no drop can be told before it. Waits while the kills' ring is full, for two seconds at most and then no more
+    /// until there is room again.
     ///
     /// [`Answer::NotDone`]: it is not there any more, or was killed before. [`Answer::Untold`]: it is dead, and no event
     /// tells of it.
@@ -77,15 +78,20 @@ impl Commander {
         while self.patience.get() > 0 {
             let answer = self.answer(command(Order::TellAndKill))?;
             if answer != Answer::NoRoom {
-                if answer == Answer::Done {
-                    self.patience.set(TRIES);
-                }
-                return Ok(answer);
+                return Ok(self.note(answer));
             }
             self.patience.set(self.patience.get() - 1);
             sleep(PAUSE);
         }
-        self.answer(command(Order::KillAnyway))
+        self.answer(command(Order::KillAnyway)).map(|answer| self.note(answer))
+    }
+
+    /// A kill that was told found room: somebody takes them out.
+    fn note(&self, answer: Answer) -> Answer {
+        if answer == Answer::Done {
+            self.patience.set(TRIES);
+        }
+        answer
     }
 
     /// Leaves a tombstone in the place of the flow with this number, which names `event` as its cause, a kill that has

@@ -257,6 +257,9 @@ impl Controller {
                     let news = self.failures.news(&self.board.read(), Instant::now());
                     news.into_iter().try_for_each(|news| self.tell(news))?;
                     self.keeper.notice().map_or(Ok(()), |notice| self.tell(notice))?;
+                    if self.comings.is_put_off() {
+                        self.look_at_interfaces().await?;
+                    }
                 }
                 report = self.housekeeping.swept() => {
                     let notices = self.housekeeping.take_in(report);

@@ -15,7 +15,10 @@ use firewall_common::{
     flow::{Timeout, Timeouts},
     layout,
 };
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{bad_input, bpffs, events::EventSettings, export::Export, shadow::ShadowState};
@@ -194,6 +197,16 @@ impl Instance {
     /// Waits until nobody else brings this instance up or takes it down, and keeps others from it until this
     /// is dropped. The file lies outside the directory that goes with the instance.
     pub fn lock_for_change(&self) -> Result<ControllerLock> {
+        let lock = self.take_change_lock(FlockArg::LockExclusive)?;
+        lock.context("the lock of changes was neither waited for nor taken")
+    }
+
+    /// The same, of who may not wait. `None`: another has it.
+    pub fn try_lock_for_change(&self) -> Result<Option<ControllerLock>> {
+        self.take_change_lock(FlockArg::LockExclusiveNonblock)
+    }
+
+    fn take_change_lock(&self, how: FlockArg) -> Result<Option<ControllerLock>> {
         let directory = Path::new("/run/fwx");
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
@@ -203,14 +216,18 @@ impl Instance {
                 .write(true)
                 .open(&path)
                 .with_context(|| format!("cannot open {}", path.display()))?;
-            let lock = Flock::lock(file, FlockArg::LockExclusive)
-                .map_err(|(_, error)| error)
-                .with_context(|| format!("cannot lock {}", path.display()))?;
+            let lock = match Flock::lock(file, how) {
+                Ok(lock) => lock,
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((_, error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
+            };
             // Whoever had it may have removed the file, see `forget_change_lock`; then it keeps out nobody.
             let same = fs::metadata(&path)
                 .is_ok_and(|there| lock.metadata().is_ok_and(|held| there.ino() == held.ino()));
             if same {
-                return Ok(ControllerLock { _file: lock });
+                return Ok(Some(ControllerLock { _file: lock }));
             }
         }
     }

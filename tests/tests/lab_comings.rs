@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::ensure;
+use firewall_user::instance::Instance;
 use lab::{Event, Fwx, Lab, Mode, policy, traces, wait};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -95,6 +96,26 @@ impl Page {
         far.set_read_timeout(Some(PATIENCE)).unwrap();
         far.read_exact(&mut [0; 5]).unwrap();
     }
+}
+
+#[test]
+fn who_changes_the_instance_does_not_keep_the_controller_from_its_rings() {
+    let lab = Lab::single().unwrap();
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
+    fwx.run(&one_service(&["lan0", "wan0", "usb0"]), Mode::Auto).unwrap();
+    // As `fwx apply` does, which meanwhile waits for the controller to take kills out of their ring.
+    let change = Instance::new(fwx.instance()).unwrap().lock_for_change().unwrap();
+    plug_in(&lab, "usb0");
+    for port in 30_001..30_011 {
+        let sender = lab.client.run(|| UdpSocket::bind(("0.0.0.0", port))).unwrap().unwrap();
+        sender.send_to(b"noise", lab.camera.socket_v4(9)).unwrap();
+        let is = |event: &Event| event.kind == "packet_dropped" && event.src_port == Some(port);
+        fwx.wait_for_event("that it is refused", is).unwrap();
+    }
+    assert_eq!(awaited(&fwx), ["usb0"]);
+    drop(change);
+    told(&fwx, "interface usb0 has come: attached, ingress tc");
+    is_judged(&lab, &fwx, "usb0", 30_101);
 }
 
 #[test]

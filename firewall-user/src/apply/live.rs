@@ -215,7 +215,7 @@ pub fn enforce(
     let commander = Commander::pinned(instance)?;
     let telling = Telling { reason: Reason::PolicyConnectionClosed, resets: live == Live::Kill };
     let end = |refused: &mut Vec<Entry>, ended: &mut conn::Killed| {
-        ended.add(conn::end(instance, tables, refused, telling)?);
+        ended.add(conn::end(instance, tables, &commander, refused, telling)?);
         refused.clear();
         anyhow::Ok(())
     };

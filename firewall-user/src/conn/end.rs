@@ -53,14 +53,14 @@ impl Killed {
 }
 
 /// Ends `entries`, connections of `instance`, by a tombstone for each. One that is gone or was killed meanwhile is
-/// passed over.
+/// passed over. Who ends more of them later does it by the same `commander`, which has one patience for all.
 pub fn end(
     instance: &Instance,
     tables: &Tables,
+    commander: &Commander,
     entries: &[Entry],
     telling: Telling,
 ) -> Result<Killed> {
-    let commander = Commander::pinned(instance)?;
     let aliases = aliases(tables, entries)?;
     let flows = Finder::open(tables)?;
     let mut numbers = Numbers::of(instance)?;
