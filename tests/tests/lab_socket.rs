@@ -123,6 +123,26 @@ fn has_ended(pid: u32) -> bool {
 }
 
 #[test]
+fn the_status_tells_all_but_what_only_a_stuck_controller_knows() {
+    let lab = Lab::single().unwrap();
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("stuck")).unwrap();
+    fwx.run(&policy::open(&["lan0", "wan0"]), Mode::Auto).unwrap();
+    let controller = Pid::from_raw(instance(&fwx).controller().flatten().unwrap());
+    kill(controller, Signal::SIGSTOP).unwrap();
+    let stuck = fwx.call(&["status"]);
+    let as_json = fwx.call(&["status", "-o", "json"]);
+    kill(controller, Signal::SIGCONT).unwrap();
+    let stuck = stuck.unwrap().success().unwrap();
+    assert!(stuck.contains("exports: not known: the controller does not answer"), "{stuck}");
+    assert!(stuck.contains("packets: "), "{stuck}");
+    let status: Value = serde_json::from_str(&as_json.unwrap().success().unwrap()).unwrap();
+    let why = status["exports_unknown"].as_str().unwrap();
+    assert!(why.starts_with("the controller does not answer"), "{why}");
+    let status = fwx.call(&["status"]).unwrap().success().unwrap();
+    assert!(!status.contains("not known"), "{status}");
+}
+
+#[test]
 fn each_reader_has_all_but_what_it_was_too_slow_for() {
     const BURST: u64 = 500;
     const BURSTS: u64 = 60;

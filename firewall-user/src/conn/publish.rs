@@ -1,14 +1,18 @@
 //! Handing events to the controller, which publishes them as its own.
 
 use std::{
-    io::{BufRead as _, BufReader, BufWriter, Write as _},
+    io::{self, BufRead as _, BufReader, BufWriter, Write as _},
     net::Shutdown,
     os::unix::net::UnixStream,
 };
 
 use anyhow::{Context as _, Result};
 
-use crate::{event::Event, instance::Instance, subscribe::Request};
+use crate::{
+    event::Event,
+    instance::Instance,
+    subscribe::{Request, connect},
+};
 
 /// The way to a controller that runs.
 #[derive(Debug)]
@@ -19,8 +23,12 @@ pub(super) struct Publisher {
 impl Publisher {
     /// The controller of an instance; `None` if none runs.
     pub(super) fn of(instance: &Instance) -> Result<Option<Self>> {
-        let Ok(stream) = UnixStream::connect(instance.socket()) else {
-            return Ok(None);
+        let stream = match connect(&instance.socket()) {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(error).context("the controller does not answer");
+            }
+            Err(_) => return Ok(None),
         };
         let mut publisher = Self { writer: BufWriter::new(stream) };
         publisher

@@ -2,7 +2,7 @@
 
 mod text;
 
-use std::{collections::BTreeMap, os::unix::net::UnixStream};
+use std::{collections::BTreeMap, io};
 
 use anyhow::{Result, bail};
 use aya::maps::Array;
@@ -99,6 +99,9 @@ pub struct Status {
     /// Where the controller sends events and metrics, and how that is going; none without a controller.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exports: Vec<ExportStatus>,
+    /// Why it is not known how the exports are doing: the controller does not answer, say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exports_unknown: Option<String>,
     /// The filters' bindings.
     pub filters: Vec<FilterStatus>,
 }
@@ -116,9 +119,11 @@ pub struct ControllerStatus {
 impl ControllerStatus {
     /// Whether one runs now.
     pub(crate) fn look(instance: &Instance) -> Self {
+        let stuck = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        let connected = subscribe::connect(&instance.socket());
         Self {
-            // One that is still attaching serves nobody yet.
-            running: UnixStream::connect(instance.socket()).is_ok(),
+            // One that is still attaching serves nobody yet; one that does not look now may be stuck, and runs.
+            running: connected.as_ref().map_or_else(stuck, |_| true),
             pid: instance.controller().flatten(),
         }
     }
@@ -233,6 +238,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
             pinholes: Pinholes::default(),
             shortcut: Taken::default(),
             exports: Vec::new(),
+            exports_unknown: None,
             filters: Vec::new(),
         });
     };
@@ -247,6 +253,7 @@ pub fn status(instance: &Instance) -> Result<Status> {
     }
     let losses = losses::losses(&tables)?;
     let untold = losses::total(&losses);
+    let (exports, exports_unknown) = exports(instance);
     Ok(Status {
         instance: name,
         attached: true,
@@ -287,11 +294,20 @@ pub fn status(instance: &Instance) -> Result<Status> {
             flows: tables.counter(Counter::PinholeFlows)?,
         },
         shortcut: Taken::read(state.shortcut, &tables)?,
-        exports: subscribe::exports(instance)?.unwrap_or_default(),
+        exports,
+        exports_unknown,
         filters: filters(&state, &tables)?,
         awaited: state.awaited().cloned().collect(),
         interfaces: interfaces(state)?,
     })
+}
+
+/// How the exports are doing, or why that is not known: all else is, whatever the controller does.
+fn exports(instance: &Instance) -> (Vec<ExportStatus>, Option<String>) {
+    match subscribe::exports(instance) {
+        Ok(exports) => (exports.unwrap_or_default(), None),
+        Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+    }
 }
 
 /// An interface, and what the shortcut comes to there.

@@ -91,6 +91,10 @@ impl Status {
         for export in &self.exports {
             text += &export_line(export);
         }
+        if let Some(error) = &self.exports_unknown {
+            text += &printable(&format!("exports: not known: {error}"));
+            text += "\n";
+        }
         text + &filter_table(&self.filters)
     }
 }

@@ -5,6 +5,7 @@
 
 mod ask;
 mod client;
+mod connect;
 mod past;
 mod protocol;
 mod server;
@@ -15,6 +16,7 @@ mod writer;
 
 pub use ask::exports;
 pub use client::Events;
+pub(crate) use connect::connect;
 pub use protocol::{Answer, Request};
 pub use server::serve;
 pub use socket::{listen, set_group};
