@@ -53,6 +53,8 @@ pub(super) struct Connection {
     next_attempt: Instant,
     /// The last connection ended with UDP's port unreachable, which comes only after the message is gone.
     in_doubt: bool,
+    /// How many the last message held that was written.
+    last: u64,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Connection {
             pause: PAUSE_MIN,
             next_attempt: Instant::now(),
             in_doubt: false,
+            last: 0,
         }
     }
 
@@ -92,7 +95,7 @@ impl Connection {
         loop {
             let failure = match self.connected_by(deadline).await {
                 None => None,
-                Some(_) => match self.write(message).await {
+                Some(_) => match self.write(message, 1).await {
                     Ok(()) => {
                         self.health.sent(1);
                         return true;
@@ -134,13 +137,15 @@ impl Connection {
         Some(self.number)
     }
 
-    /// Writes a message on the connection that there is, and counts nothing.
+    /// Writes a message that holds `count` events or records on the connection that there is. What becomes of it is for
+    /// the caller to count; only what UDP refused late, of the message before it, is counted here: as failed, after it
+    /// was as sent.
     ///
     /// # Errors
     ///
     /// EMSGSIZE: it is too long for a datagram; the connection stands. Any other: the connection broke, and there is none
     /// now.
-    pub(super) async fn write(&mut self, message: &[u8]) -> io::Result<()> {
+    pub(super) async fn write(&mut self, message: &[u8], count: u64) -> io::Result<()> {
         let in_doubt = self.in_doubt;
         let Some(open) = &mut self.open else {
             return Err(io::ErrorKind::NotConnected.into());
@@ -150,13 +155,13 @@ impl Connection {
             other => other,
         };
         match &written {
-            Ok(()) => self.in_doubt = false,
+            Ok(()) => (self.in_doubt, self.last) = (false, count),
             Err(error) if is_too_long(error) => {}
             Err(error) => {
                 let is_udp = matches!(open.socket, Socket::Udp(_));
                 if is_udp && !in_doubt && error.kind() == io::ErrorKind::ConnectionRefused {
                     // What the receiver's host refused is the message before this one.
-                    self.health.failed(1, format!("{}: {error}", self.endpoint));
+                    self.health.failed(self.last, self.told(error));
                 }
                 self.in_doubt = is_udp;
                 self.break_off(error);

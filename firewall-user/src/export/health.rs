@@ -13,7 +13,15 @@ use serde::{Deserialize, Serialize};
 pub struct Health {
     sent: AtomicU64,
     failed: AtomicU64,
-    failure: Mutex<Option<String>>,
+    /// Why nothing can be sent at this moment, for each [`Content`].
+    failures: Mutex<[Option<String>; 2]>,
+}
+
+/// What is sent. Each has a failure of its own, for a receiver may take one and refuse the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Events,
+    Metrics,
 }
 
 /// The same at one moment.
@@ -23,7 +31,7 @@ pub struct Condition {
     pub sent: u64,
     /// Those that did not, because the receiver could not be reached or refused them.
     pub failed: u64,
-    /// Why nothing can be sent at this moment.
+    /// Why nothing can be sent at this moment, or only one of events and metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
@@ -31,29 +39,40 @@ pub struct Condition {
 impl Health {
     /// `count` went out: whatever was wrong before is over.
     pub fn sent(&self, count: u64) {
-        self.sent.fetch_add(count, Relaxed);
-        self.set(None);
+        self.sent_of(Content::Events, count);
     }
 
     /// `count` did not go out, for this reason. 0: what waits will be tried again.
     pub fn failed(&self, count: u64, failure: String) {
+        self.failed_of(Content::Events, count, failure);
+    }
+
+    /// [`Health::sent`] for one that sends both: what was wrong with the other stands.
+    pub(super) fn sent_of(&self, content: Content, count: u64) {
+        self.sent.fetch_add(count, Relaxed);
+        self.set(content, None);
+    }
+
+    /// [`Health::failed`] for one that sends both.
+    pub(super) fn failed_of(&self, content: Content, count: u64, failure: String) {
         self.failed.fetch_add(count, Relaxed);
-        self.set(Some(failure));
+        self.set(content, Some(failure));
     }
 
     /// How it is doing now.
     pub fn condition(&self) -> Condition {
+        let first = |failures: &[Option<String>; 2]| failures.iter().flatten().next().cloned();
         Condition {
             sent: self.sent.load(Relaxed),
             failed: self.failed.load(Relaxed),
-            failure: self.failure.lock().map_or_else(|_| None, |failure| failure.clone()),
+            failure: self.failures.lock().map_or_else(|_| None, |failures| first(&failures)),
         }
     }
 
-    fn set(&self, now: Option<String>) {
+    fn set(&self, content: Content, now: Option<String>) {
         // Only this file locks it, and nothing here panics meanwhile.
-        if let Ok(mut failure) = self.failure.lock() {
-            *failure = now;
+        if let Ok(mut failures) = self.failures.lock() {
+            failures[content as usize] = now;
         }
     }
 }
@@ -69,5 +88,17 @@ mod tests {
         assert_eq!(health.condition().failure.as_deref(), Some("connection refused"));
         health.sent(1);
         assert_eq!(health.condition(), Condition { sent: 1, failed: 2, failure: None });
+    }
+
+    #[test]
+    fn events_and_metrics_fail_apart() {
+        let health = Health::default();
+        health.failed_of(Content::Metrics, 1, "no metrics".to_owned());
+        health.failed_of(Content::Events, 5, "no events".to_owned());
+        assert_eq!(health.condition().failure.as_deref(), Some("no events"), "they come first");
+        health.sent_of(Content::Events, 1);
+        assert_eq!(health.condition().failure.as_deref(), Some("no metrics"));
+        health.sent_of(Content::Metrics, 1);
+        assert_eq!(health.condition(), Condition { sent: 2, failed: 6, failure: None });
     }
 }

@@ -31,7 +31,7 @@ const OTHERS_WRITE: Duration = Duration::from_millis(50);
 const MODE: u32 = 0o640;
 
 /// Writes each event of the feed to `file`, until the feed ends.
-pub(super) async fn run(file: PathBuf, mut feed: Feed, health: Arc<Health>) {
+pub(super) async fn run(file: PathBuf, feed: &mut Feed, health: Arc<Health>) {
     let path: Arc<Path> = file.into();
     while let Some(first) = feed.next().await {
         let mut batch = Batch::default();
@@ -211,8 +211,9 @@ mod tests {
         }
 
         fn start(&self) -> tokio::task::JoinHandle<()> {
-            let feed = self.hub.feed(Selection::default());
-            tokio::spawn(run(self.file.clone(), feed, Arc::clone(&self.health)))
+            let mut feed = self.hub.feed(Selection::default());
+            let (file, health) = (self.file.clone(), Arc::clone(&self.health));
+            tokio::spawn(async move { run(file, &mut feed, health).await })
         }
 
         /// Publishes `count` events, and waits until so many more were written.

@@ -19,6 +19,7 @@ mod settings;
 mod severity;
 mod supervisor;
 mod syslog;
+mod waiting;
 
 pub use board::{Board, ExportStatus};
 pub use failures::Failures;

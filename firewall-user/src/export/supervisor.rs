@@ -15,11 +15,9 @@ use super::{
     Export, Health, Target,
     board::{Board, Entry},
     ipfix, json, otlp, prometheus, syslog,
+    waiting::Waiting,
 };
-use crate::{
-    hub::{Feed, Hub},
-    metrics::Source,
-};
+use crate::{hub::Hub, metrics::Source};
 
 /// How long exports may take to send what waits when the controller ends.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -76,6 +74,8 @@ impl Exports {
             let has_events = !matches!(running.entry.export.target, Target::Prometheus { .. });
             if !has_events || timeout_at(end, &mut running.task).await.is_err() {
                 running.task.abort();
+                // It is over when it has said what it leaves.
+                let _ = running.task.await;
             }
         }
     }
@@ -91,22 +91,22 @@ impl Exports {
         let selection = criteria.selection(0)?;
         let feed = hub.named_feed(&export.name, selection);
         let entry = Entry { export: export.clone(), health: Arc::default(), lost: feed.lost() };
-        let task = self.spawn(&export.target, feed, Arc::clone(&entry.health));
+        let waiting = Waiting::new(export.name.clone(), feed);
+        let task = self.spawn(&export.target, waiting, Arc::clone(&entry.health));
         Ok(Running { entry, task })
     }
 
-    fn spawn(&self, target: &Target, feed: Feed, health: Arc<Health>) -> JoinHandle<()> {
+    fn spawn(&self, target: &Target, mut waiting: Waiting, health: Arc<Health>) -> JoinHandle<()> {
         let source = self.source.clone();
         match target.clone() {
             // It fetches, and is told no events.
-            Target::Prometheus { listen } => {
-                drop(feed);
-                tokio::spawn(prometheus::run(listen, source, health))
+            Target::Prometheus { listen } => tokio::spawn(prometheus::run(listen, source, health)),
+            Target::Json { file } => {
+                tokio::spawn(async move { json::run(file, waiting.feed(), health).await })
             }
-            Target::Json { file } => tokio::spawn(json::run(file, feed, health)),
-            Target::Syslog { to, facility } => {
-                tokio::spawn(syslog::run(to, facility, feed, health))
-            }
+            Target::Syslog { to, facility } => tokio::spawn(async move {
+                syslog::run(to, facility, waiting.feed(), health).await;
+            }),
             Target::Otlp { to, interval_s } => {
                 let instance = self.instance.clone();
                 let interval = Duration::from_secs(interval_s);
@@ -115,13 +115,16 @@ impl Exports {
                     async move { source.read().await }
                 };
                 let told = Arc::clone(&health);
-                let run = otlp::run(instance, to, interval, feed, read, health);
-                tokio::spawn(async move { note(run.await, &told) })
+                tokio::spawn(async move {
+                    let feed = waiting.feed();
+                    note(otlp::run(instance, to, interval, feed, read, health).await, &told);
+                })
             }
             Target::Ipfix { to, domain } => {
                 let told = Arc::clone(&health);
-                let run = ipfix::run(to, domain, feed, health);
-                tokio::spawn(async move { note(run.await, &told) })
+                tokio::spawn(async move {
+                    note(ipfix::run(to, domain, waiting.feed(), health).await, &told);
+                })
             }
         }
     }

@@ -20,7 +20,7 @@ const DATAGRAM_MAX: usize = 2_048;
 const MESSAGE_MAX: usize = 8_192;
 
 /// Sends each event of the feed, until the feed ends.
-pub(super) async fn run(to: Endpoint, facility: Facility, mut feed: Feed, health: Arc<Health>) {
+pub(super) async fn run(to: Endpoint, facility: Facility, feed: &mut Feed, health: Arc<Health>) {
     let (framing, limit) = match &to {
         Endpoint::Host { transport: Transport::Tcp, .. } => (Framing::OctetCounting, MESSAGE_MAX),
         Endpoint::Host { transport: Transport::Udp, .. } => (Framing::Datagram, DATAGRAM_MAX),
@@ -86,8 +86,9 @@ mod tests {
             stream.read_to_end(&mut bytes).await.unwrap();
             bytes
         };
-        let (bytes, ()) =
-            tokio::join!(receive, run(to, Facility::Daemon, feed_of(3), Arc::clone(&health)));
+        let mut feed = feed_of(3);
+        let send = run(to, Facility::Daemon, &mut feed, Arc::clone(&health));
+        let (bytes, ()) = tokio::join!(receive, send);
         let messages = strict::counted(&bytes).unwrap();
         assert_eq!(messages.len(), 3);
         assert!((1..).zip(messages).all(|(number, message)| is_event(message, number)));
@@ -100,7 +101,7 @@ mod tests {
         let path = directory.path().join("log");
         let receiver = UnixDatagram::bind(&path).unwrap();
         let health = Arc::new(Health::default());
-        run(Endpoint::Unix(path), Facility::Daemon, feed_of(2), Arc::clone(&health)).await;
+        run(Endpoint::Unix(path), Facility::Daemon, &mut feed_of(2), Arc::clone(&health)).await;
         let mut message = vec![0; MESSAGE_MAX];
         for event_id in 1..=2 {
             let length = receiver.recv(&mut message).await.unwrap();

@@ -35,7 +35,12 @@ pub(super) fn criteria() -> Criteria {
 /// # Errors
 ///
 /// `to` is no host.
-pub(super) async fn run(to: Endpoint, domain: u32, feed: Feed, health: Arc<Health>) -> Result<()> {
+pub(super) async fn run(
+    to: Endpoint,
+    domain: u32,
+    feed: &mut Feed,
+    health: Arc<Health>,
+) -> Result<()> {
     let Endpoint::Host { transport, .. } = to else {
         bail!("cannot send flow records to {to}: they go by UDP or TCP");
     };
@@ -56,8 +61,8 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(&mut self, mut feed: Feed, linger: Duration) {
-        while let Some(batch) = batch::gather(&mut feed, linger).await {
+    async fn run(&mut self, feed: &mut Feed, linger: Duration) {
+        while let Some(batch) = batch::gather(feed, linger).await {
             let mut flows = Vec::with_capacity(batch.len());
             for told in batch {
                 match Flow::of(&told.event) {
@@ -86,13 +91,14 @@ impl Sender {
             }
             let message = self.session.message(flows, seconds());
             attempts += 1;
-            match self.connection.write(&message.bytes).await {
+            let count = message.records as u64;
+            match self.connection.write(&message.bytes, count).await {
                 Ok(()) => {
                     self.session.sent(&message);
-                    self.health.sent(message.records as u64);
+                    self.health.sent(count);
                 }
                 Err(_) if attempts < ATTEMPTS => continue,
-                Err(error) => self.health.failed(message.records as u64, error.to_string()),
+                Err(error) => self.health.failed(count, error.to_string()),
             }
             flows = &flows[message.records..];
             attempts = 0;

@@ -18,7 +18,7 @@ use prost::Message;
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
-use crate::events::printable;
+use crate::{events::printable, export::health::Content};
 
 /// Where a collector listens that says nothing else.
 const DEFAULT_PORT: u16 = 4318;
@@ -73,6 +73,18 @@ impl FromStr for Collector {
     }
 }
 
+impl Collector {
+    /// Its name or address, that of IPv6 without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
 /// `HOST:PORT`.
 impl fmt::Display for Collector {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,6 +105,13 @@ impl Signal {
         match self {
             Self::Logs => "/v1/logs",
             Self::Metrics => "/v1/metrics",
+        }
+    }
+
+    pub(super) const fn content(self) -> Content {
+        match self {
+            Self::Logs => Content::Events,
+            Self::Metrics => Content::Metrics,
         }
     }
 }

@@ -87,7 +87,7 @@ impl Courier {
             if refusal.retry == Retry::Never || self.not_before > until {
                 return Err(refusal.why);
             }
-            self.health.failed(0, refusal.why);
+            self.health.failed_of(self.signal.content(), 0, refusal.why);
         }
     }
 

@@ -27,7 +27,7 @@ use self::{
     collector::{Signal, shown},
     courier::{Courier, Pace},
 };
-use super::{Health, batch, clock};
+use super::{Health, batch, clock, health::Content};
 use crate::{hub::Feed, metrics::Metric};
 
 /// Metrics are sent no more often.
@@ -43,7 +43,7 @@ pub(super) async fn run<R, F>(
     instance: String,
     to: String,
     period: Duration,
-    feed: Feed,
+    feed: &mut Feed,
     read: R,
     health: Arc<Health>,
 ) -> Result<()>
@@ -66,7 +66,7 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run<R, F>(&self, feed: Feed, period: Duration, read: R)
+    async fn run<R, F>(&self, feed: &mut Feed, period: Duration, read: R)
     where
         R: Fn() -> F + Sync,
         F: Future<Output = Result<Vec<Metric>>> + Send,
@@ -77,9 +77,9 @@ impl Sender {
         }
     }
 
-    async fn send_events(&self, mut feed: Feed) {
+    async fn send_events(&self, feed: &mut Feed) {
         let mut courier = self.courier(Signal::Logs);
-        while let Some(batch) = batch::gather(&mut feed, self.pace.linger).await {
+        while let Some(batch) = batch::gather(feed, self.pace.linger).await {
             let now = clock::now_ns();
             let records: Vec<_> = batch.iter().map(|told| logs::record(&told.event, now)).collect();
             let count = records.len() as u64;
@@ -89,9 +89,14 @@ impl Sender {
             match courier.deliver::<ExportLogsServiceResponse>(body, self.pace.patience).await {
                 Ok(answer) => {
                     let part = answer.partial_success.unwrap_or_default();
-                    self.count(count, part.rejected_log_records, &part.error_message);
+                    self.count(
+                        Content::Events,
+                        count,
+                        part.rejected_log_records,
+                        &part.error_message,
+                    );
                 }
-                Err(why) => self.health.failed(count, why),
+                Err(why) => self.health.failed_of(Content::Events, count, why),
             }
         }
     }
@@ -110,7 +115,8 @@ impl Sender {
             let metrics = match read().await {
                 Ok(metrics) => metrics,
                 Err(error) => {
-                    self.health.failed(1, format!("cannot read the metrics: {error:#}"));
+                    let why = format!("cannot read the metrics: {error:#}");
+                    self.health.failed_of(Content::Metrics, 1, why);
                     continue;
                 }
             };
@@ -121,9 +127,14 @@ impl Sender {
             match courier.deliver::<ExportMetricsServiceResponse>(body, patience).await {
                 Ok(answer) => {
                     let part = answer.partial_success.unwrap_or_default();
-                    self.count(1, part.rejected_data_points.min(1), &part.error_message);
+                    self.count(
+                        Content::Metrics,
+                        1,
+                        part.rejected_data_points.min(1),
+                        &part.error_message,
+                    );
                 }
-                Err(why) => self.health.failed(1, why),
+                Err(why) => self.health.failed_of(Content::Metrics, 1, why),
             }
         }
     }
@@ -133,12 +144,12 @@ impl Sender {
     }
 
     /// Counts what a collector took: all but those that it says it rejected.
-    fn count(&self, sent: u64, rejected: i64, why: &str) {
+    fn count(&self, content: Content, sent: u64, rejected: i64, why: &str) {
         let rejected = u64::try_from(rejected).unwrap_or(0).min(sent);
-        self.health.sent(sent - rejected);
+        self.health.sent_of(content, sent - rejected);
         if rejected > 0 {
             let why = format!("{}: rejected {rejected}: {}", self.collector, shown(why));
-            self.health.failed(rejected, why);
+            self.health.failed_of(content, rejected, why);
         } else if !why.is_empty() {
             tracing::warn!("{}: {}", self.collector, shown(why));
         }

@@ -23,7 +23,7 @@ struct Exporting {
 impl Exporting {
     fn start(to: &str) -> Self {
         let hub = Hub::default();
-        let feed = hub.feed(criteria().selection(0).unwrap());
+        let mut feed = hub.feed(criteria().selection(0).unwrap());
         let (to, health): (Endpoint, _) = (to.parse().unwrap(), Arc::<Health>::default());
         let Endpoint::Host { transport, .. } = to else { panic!("{to} is no host") };
         let mut sender = Sender {
@@ -35,7 +35,7 @@ impl Exporting {
             health: Arc::clone(&health),
         };
         let linger = Duration::from_millis(20);
-        let task = tokio::spawn(async move { sender.run(feed, linger).await });
+        let task = tokio::spawn(async move { sender.run(&mut feed, linger).await });
         Self { hub, health, task }
     }
 
@@ -107,13 +107,15 @@ async fn a_collector_of_datagrams_that_comes_back_gets_the_templates_again() {
     drop(socket);
     // Nobody has said yet that nobody listens.
     exporting.publish(ended(2));
-    exporting.wait_until("the second", |condition| condition.sent == 2).await;
     exporting.publish(ended(3));
-    exporting.wait_until("the refusal", |condition| condition.failed == 1).await;
+    exporting.wait_until("the second and the third", |condition| condition.sent == 3).await;
+    exporting.publish(ended(4));
+    // Both were in one message, and nobody listened.
+    exporting.wait_until("the refusal", |condition| condition.failed == 2).await;
     let socket = UdpSocket::bind(address).await.unwrap();
     let decoded = heard(&socket, &mut Decoder::default()).await;
     assert!(decoded.has_templates, "and its sequence begins anew");
-    assert_eq!(flow_ids(&decoded), [3]);
+    assert_eq!(flow_ids(&decoded), [4]);
 }
 
 #[tokio::test]
@@ -169,8 +171,8 @@ async fn a_collector_that_reads_nothing_costs_its_own_records_and_no_memory() {
 
 #[tokio::test]
 async fn a_unix_socket_is_none_for_flow_records() {
-    let feed = Hub::default().feed(criteria().selection(0).unwrap());
+    let mut feed = Hub::default().feed(criteria().selection(0).unwrap());
     let to: Endpoint = "unix:///dev/log".parse().unwrap();
-    let ended = run(to, 1, feed, Arc::default()).await;
+    let ended = run(to, 1, &mut feed, Arc::default()).await;
     assert!(ended.unwrap_err().to_string().contains("UDP or TCP"));
 }

@@ -51,7 +51,7 @@ impl Exporting {
 
     fn start_with(address: &str, pace: Pace, period: Duration) -> Self {
         let hub = Hub::default();
-        let feed = hub.feed(Criteria::default().selection(0).unwrap());
+        let mut feed = hub.feed(Criteria::default().selection(0).unwrap());
         let lost = feed.lost();
         let health = Arc::<Health>::default();
         let sender = Sender {
@@ -62,7 +62,7 @@ impl Exporting {
         };
         let read = async || Ok(vec![drops(7.0)]);
         let task = tokio::spawn(async move {
-            sender.run(feed, period, read).await;
+            sender.run(&mut feed, period, read).await;
         });
         Self { hub: Arc::new(Mutex::new(hub)), health, lost, task }
     }
@@ -298,6 +298,27 @@ async fn a_batch_that_is_refused_is_counted_and_the_next_one_goes() {
 }
 
 #[tokio::test]
+async fn a_collector_of_metrics_alone_goes_on_failing_for_events() {
+    let missing = Answer::http("404 Not Found", "", b"");
+    let mut receiver = Receiver::start([missing]).await;
+    let period = Duration::from_millis(50);
+    let exporting = Exporting::start_with(&receiver.address, QUICK, period);
+    exporting.publish(event(1));
+    let refused = exporting.wait_until("the refusal", |condition| condition.failed == 1).await;
+    // Two of its answers to metrics, of which the first is counted when the second request is there.
+    while receiver.metrics.try_recv().is_ok() {}
+    for _ in 0..2 {
+        receiver.metrics.recv().await.unwrap();
+    }
+    let condition = exporting.health.condition();
+    assert!(condition.sent > refused.sent, "metrics go on");
+    assert_eq!(condition.failure.as_deref(), Some("/v1/logs 404 Not Found"));
+    exporting.publish(event(2));
+    exporting.wait_until("that events go", |condition| condition.failure.is_none()).await;
+    exporting.end().await;
+}
+
+#[tokio::test]
 async fn a_collector_that_rejects_some_is_not_asked_again() {
     let part = ExportLogsPartialSuccess {
         rejected_log_records: 2,
@@ -357,11 +378,12 @@ async fn a_dead_collector_costs_its_own_events_and_no_memory() {
 
 #[tokio::test]
 async fn an_address_that_is_none_is_an_error() {
-    let feed = Hub::default().feed(Criteria::default().selection(0).unwrap());
+    let mut feed = Hub::default().feed(Criteria::default().selection(0).unwrap());
     let period = Duration::from_secs(1);
     let to = "https://otel:4318".to_owned();
     let ended =
-        run("gate".to_owned(), to, period, feed, || async { Ok(vec![]) }, Arc::default()).await;
+        run("gate".to_owned(), to, period, &mut feed, || async { Ok(vec![]) }, Arc::default())
+            .await;
     let said = format!("{:#}", ended.unwrap_err());
     assert!(said.contains("https://otel:4318") && said.contains("http://HOST:PORT"), "{said}");
 }
