@@ -3,6 +3,8 @@
 //! Whoever reaches the address may ask, so everything that a client can make it hold is bounded: connections, the size of
 //! a request's head, and the time from the first byte to the last.
 
+mod seats;
+
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Result;
@@ -18,16 +20,13 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
     time::{sleep, timeout},
 };
 
+use self::seats::{Seats, Turn};
 use super::{Health, exposition::Form};
 use crate::metrics::{Metric, Source};
 
-/// Most connections at once; further ones wait.
-const CONNECTIONS_MAX: usize = 32;
 /// Longest head of a request, in bytes, about: the smallest that hyper takes.
 const HEAD_MAX: usize = 8_192;
 /// How long a client may take for the head of its request.
@@ -44,33 +43,26 @@ pub async fn run(listen: SocketAddr, source: Source, health: Arc<Health>) {
         let source = source.clone();
         async move { source.read().await }
     };
-    serve(listen, read, health).await;
+    serve(bind(listen, &health).await, read, health).await;
 }
 
-async fn serve<R, F>(listen: SocketAddr, read: R, health: Arc<Health>)
+async fn serve<R, F>(listener: TcpListener, read: R, health: Arc<Health>)
 where
     R: Fn() -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Vec<Metric>>> + Send,
+    F: Future<Output = Result<Vec<Metric>>> + Send + 'static,
 {
-    let listener = bind(listen, &health).await;
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // With this task its connections end.
-    let mut connections = JoinSet::new();
+    let mut seats = Seats::default();
     loop {
-        while connections.try_join_next().is_some() {}
-        // Never closed.
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                seats.make_room().await;
                 let (read, health) = (read.clone(), Arc::clone(&health));
-                connections.spawn(async move {
-                    converse(stream, read, health).await;
-                    drop(place);
-                });
+                seats.seat(|turn| converse(stream, read, health, turn));
             }
             // Too many files are open, say.
             Err(error) => {
-                health.failed(0, format!("cannot accept a connection at {listen}: {error}"));
+                health.failed(0, format!("cannot accept a connection: {error}"));
                 sleep(RETRY_PERIOD).await;
             }
         }
@@ -91,14 +83,20 @@ async fn bind(listen: SocketAddr, health: &Health) -> TcpListener {
 }
 
 /// One request and its answer. What is no HTTP is hyper's to refuse, and nobody's to hear of.
-async fn converse<R, F>(stream: TcpStream, read: R, health: Arc<Health>)
+async fn converse<R, F>(stream: TcpStream, read: R, health: Arc<Health>, turn: Turn)
 where
     R: Fn() -> F,
     F: Future<Output = Result<Vec<Metric>>>,
 {
     let service = service_fn(|request: Request<Incoming>| {
+        turn.is_servers();
         let answered = answer(request, &read, &health);
-        async { Ok::<_, Infallible>(answered.await) }
+        let turn = &turn;
+        async move {
+            let answer = answered.await;
+            turn.is_clients();
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

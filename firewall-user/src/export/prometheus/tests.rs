@@ -1,23 +1,21 @@
 //! The server, by raw bytes from a client.
 
+use std::io::ErrorKind;
+
 use anyhow::bail;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::*;
+use super::{seats::SEATS, *};
 use crate::metrics::definitions::POLICY_RULES;
 
 /// Serves one metric, or none, at a port of the loopback address, and gives its address.
 async fn server(is_well: bool, health: &Arc<Health>) -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
     let read = move || async move {
         if is_well { Ok(vec![POLICY_RULES.is(7.0)]) } else { bail!("no table") }
     };
-    tokio::spawn(serve(address, read, Arc::clone(health)));
-    while TcpStream::connect(address).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    tokio::spawn(serve(listener, read, Arc::clone(health)));
     address
 }
 
@@ -88,23 +86,43 @@ async fn garbage_is_refused_and_the_next_is_served() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-#[tokio::test]
-async fn who_says_nothing_is_hung_up_on_and_others_have_their_turn() {
-    let address = server(true, &Arc::default()).await;
+/// Connects as many as there are seats, each of which sends `start` and no more.
+async fn silent(address: SocketAddr, start: &[u8]) -> Vec<TcpStream> {
     let mut silent = Vec::new();
-    for _ in 0..CONNECTIONS_MAX {
+    for _ in 0..SEATS {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nX-").await.unwrap();
+        stream.write_all(start).await.unwrap();
         silent.push(stream);
     }
-    // Its turn comes once those before it have had their time.
-    let answer = ask(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    for mut stream in silent {
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    silent
+}
+
+/// Whether `stream` is still open after the server had every occasion to close it.
+fn is_open(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+#[tokio::test]
+async fn those_who_say_nothing_hold_nobody_up() {
+    let address = server(true, &Arc::default()).await;
+    for start in [b"".as_slice(), b"GET /metrics HTTP/1.1\r\nX-"] {
+        let silent = silent(address, start).await;
+        let answer = ask(address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(answer.ends_with("\nfwx_policy_rules 7\n"), "{answer}");
+        // None had to have its time first: only so many went as others came.
+        assert!(is_open(&silent[SEATS - 1]));
+        assert!(!is_open(&silent[0]));
     }
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_hung_up_on() {
+    let address = server(true, &Arc::default()).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nX-").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
 }
 
 #[tokio::test]
@@ -124,7 +142,8 @@ async fn an_address_that_is_taken_is_tried_again() {
     let address = taken.local_addr().unwrap();
     let health: Arc<Health> = Arc::default();
     let read = || async { Ok(vec![POLICY_RULES.is(7.0)]) };
-    tokio::spawn(serve(address, read, Arc::clone(&health)));
+    let told = Arc::clone(&health);
+    tokio::spawn(async move { serve(bind(address, &told).await, read, told).await });
     while health.condition().failure.is_none() {
         tokio::task::yield_now().await;
     }
