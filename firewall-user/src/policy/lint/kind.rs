@@ -62,6 +62,11 @@ pub enum WarningKind {
         "`syn_authentication = \"auto\"` has no effect: with `syn_attack = 0` no attack is ever on"
     )]
     NoAttack,
+
+    #[error(
+        "export {export} cannot reach its receiver: {by} refuses what the gateway itself sends there"
+    )]
+    BarredExport { export: String, by: String },
 }
 
 impl WarningKind {
@@ -84,6 +89,7 @@ impl WarningKind {
             Self::NothingRefused => "nothing-refused",
             Self::LimitWithoutEffect { .. } => "limit-without-effect",
             Self::NoAttack => "no-attack",
+            Self::BarredExport { .. } => "barred-export",
         }
     }
 }

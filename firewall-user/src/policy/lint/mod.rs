@@ -4,6 +4,7 @@
 //! once is read no more.
 
 mod effect;
+mod exports;
 mod index;
 mod kind;
 mod region;
@@ -37,6 +38,7 @@ pub(super) fn lint(policy: &Policy, places: &Places<'_, '_>, warnings: &mut Prob
     effect::refusals(&mut lints);
     effect::limits(&mut lints);
     effect::syn_authentication(&mut lints);
+    exports::receivers(&mut lints);
 }
 
 impl Lints<'_, '_> {

@@ -357,6 +357,98 @@ fn a_limit_that_sources_never_reach() {
     assert_eq!(told(&text("to = ['few']\nnew_per_second = 40")), [], "from anywhere");
 }
 
+/// The exports that are said to be barred, and by what, if these are the gateway, its rules and where an export of this
+/// kind sends.
+fn barred(kind: &str, to: &str, gateway: &str, rules: &str) -> Vec<String> {
+    let (networks, _) = NAMES.split_once("[protocol").expect("protocols behind the networks");
+    let text = format!(
+        "{GATEWAY}{gateway}\n[export.siem]\nkind = '{kind}'\nto = '{to}'\n{networks}{rules}\n{}",
+        rule("names", "allow", "interface = ['lan0']\nto = ['ten', 'lab', 'low', 'high']")
+    );
+    let told = told(&text).into_iter().filter(|(.., code, _)| *code == "barred-export");
+    told.map(|(line, column, place, _, message)| {
+        assert_eq!((line, column, place), (6, 6, format!("'{to}'")));
+        let ends = (
+            "export `siem` cannot reach its receiver: ",
+            " refuses what the gateway itself sends there",
+        );
+        let by = message.strip_prefix(ends.0).and_then(|rest| rest.strip_suffix(ends.1));
+        by.unwrap_or_else(|| panic!("{message}")).to_owned()
+    })
+    .collect()
+}
+
+#[test]
+fn exports_that_nothing_lets_out() {
+    for (kind, to) in [
+        ("syslog", "udp://10.1.2.7:514"),
+        ("syslog", "tcp://[fd00::7]:601"),
+        ("syslog", "tcp://log.example.net:601"),
+        ("otlp", "http://10.1.2.7"),
+        ("otlp", "http://[fd00::7]:4319"),
+        ("ipfix", "udp://10.1.2.7:4739"),
+    ] {
+        assert_eq!(barred(kind, to, "", ""), ["the default"], "{to}");
+        assert_eq!(barred(kind, to, "default = 'allow'", ""), [""; 0], "{to}");
+        let own = rule("own", "allow", "interface = ['self']");
+        assert_eq!(barred(kind, to, "", &own), [""; 0], "{to}");
+        let denied = rule("none", "deny", "interface = ['self']");
+        assert_eq!(barred(kind, to, "", &format!("{denied}{own}")), ["rule `none`"], "{to}");
+        assert_eq!(barred(kind, to, "default = 'allow'", &denied), ["rule `none`"], "{to}");
+        let through = rule("through", "allow", "interface = ['lan0']");
+        assert_eq!(barred(kind, to, "", &through), ["the default"], "{to}");
+    }
+}
+
+#[test]
+fn what_an_export_sends_is_told_by_its_address_transport_and_port() {
+    let ports = |transport: &str, port: u16| {
+        format!("[protocol.log]\ntransport = '{transport}'\nports = [{port}]\n")
+    };
+    let allowed = |to: &str, transport: &str, port: u16| {
+        ports(transport, port)
+            + &rule(
+                "log",
+                "allow",
+                &format!("interface = ['self']\nto = ['{to}']\nprotocols = ['log']"),
+            )
+    };
+    let to = "udp://10.1.2.7:514";
+    assert_eq!(barred("syslog", to, "", &allowed("low", "udp", 514)), [""; 0]);
+    for rules in
+        [allowed("high", "udp", 514), allowed("low", "tcp", 514), allowed("low", "udp", 515)]
+    {
+        assert_eq!(barred("syslog", to, "", &rules), ["the default"], "{rules}");
+    }
+    assert_eq!(barred("otlp", "http://10.1.2.7", "", &allowed("low", "tcp", 4318)), [""; 0]);
+    // A name may stand for any address, and the gateway may have any.
+    let name = "tcp://log.example.net:601";
+    assert_eq!(barred("syslog", name, "", &allowed("high", "tcp", 601)), [""; 0]);
+    assert_eq!(barred("syslog", name, "", &allowed("high", "tcp", 602)), ["the default"]);
+    let own = rule("own", "allow", "from = ['lab']") + &rule("none", "deny", "");
+    assert_eq!(barred("syslog", to, "", &own), [""; 0]);
+    let other = rule("other", "deny", "from = ['lab']") + &rule("own", "allow", "");
+    assert_eq!(barred("syslog", to, "", &other), [""; 0]);
+}
+
+#[test]
+fn what_stays_on_the_gateway_needs_no_rule() {
+    for (kind, to) in [
+        ("syslog", "unix:///run/log"),
+        ("syslog", "udp://127.0.0.7:514"),
+        ("syslog", "udp://[::1]:514"),
+        ("syslog", "tcp://[::ffff:127.0.0.1]:601"),
+        ("ipfix", "udp://localhost:4739"),
+        ("otlp", "http://127.0.0.1:4318"),
+    ] {
+        assert_eq!(barred(kind, to, "", ""), [""; 0], "{to}");
+    }
+    let text = format!(
+        "{GATEWAY}[export.p]\nkind = 'prometheus'\n[export.j]\nkind = 'json'\nfile = '/tmp/x'\n"
+    );
+    assert_eq!(told(&text), []);
+}
+
 #[test]
 fn attacks_that_are_never_on() {
     let text = format!("{GATEWAY}[limits]\nsyn_attack = 0\nsyn_authentication = 'auto'\n");
