@@ -153,6 +153,21 @@ pub struct Refusal {
 }
 
 impl Criteria {
+    /// The criteria that are lists, as their options are called.
+    pub const LISTS: [&'static str; 11] = [
+        "event",
+        "reason",
+        "network",
+        "src",
+        "dst",
+        "port",
+        "protocol",
+        "interface",
+        "rule",
+        "filter",
+        "flow",
+    ];
+
     /// Whether they ask for nothing, and select all.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -166,6 +181,24 @@ impl Criteria {
             [event, reason, network, src, dst, port, protocol, interface, rule, filter, flow];
         let times = [since, until].into_iter().flatten().count();
         times + lists.iter().map(|list| list.len()).sum::<usize>()
+    }
+
+    /// The values of the criterion `name`, one of [`Criteria::LISTS`]. `None`: it is none of these.
+    pub fn list_mut(&mut self, name: &str) -> Option<&mut Vec<String>> {
+        Some(match name {
+            "event" => &mut self.event,
+            "reason" => &mut self.reason,
+            "network" => &mut self.network,
+            "src" => &mut self.src,
+            "dst" => &mut self.dst,
+            "port" => &mut self.port,
+            "protocol" => &mut self.protocol,
+            "interface" => &mut self.interface,
+            "rule" => &mut self.rule,
+            "filter" => &mut self.filter,
+            "flow" => &mut self.flow,
+            _ => return None,
+        })
     }
 
     /// What they select, where `now` is the present in nanoseconds since 1970.
@@ -318,6 +351,19 @@ fn filter(text: &str) -> Result<(FilterId, Option<&'static str>), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_list_has_its_name() {
+        let mut criteria = Criteria::default();
+        for name in Criteria::LISTS {
+            criteria.list_mut(name).unwrap().push(name.to_owned());
+        }
+        let json = serde_json::to_value(&criteria).unwrap();
+        let fields = json.as_object().unwrap();
+        assert!(fields.iter().all(|(name, values)| *values == serde_json::json!([name])));
+        assert_eq!((fields.len(), criteria.values()), (Criteria::LISTS.len(), fields.len()));
+        assert_eq!(criteria.list_mut("since"), None);
+    }
 
     fn drop() -> Event {
         let json = r#"{"timestamp":"2026-01-02T03:04:05.000000000Z","event":"packet_dropped","event_id":6144,

@@ -9,21 +9,9 @@ use firewall_common::reason::Reason;
 use crate::{bad_input, events::Criteria};
 
 /// What can stand before the `=`.
-const KEYS: [&str; 13] = [
-    "since",
-    "until",
-    "event",
-    "reason",
-    "network",
-    "src",
-    "dst",
-    "port",
-    "protocol",
-    "interface",
-    "rule",
-    "filter",
-    "flow",
-];
+fn keys() -> String {
+    ["since", "until"].into_iter().chain(Criteria::LISTS).collect::<Vec<_>>().join(", ")
+}
 
 /// What `line` asks for; nothing is asked for by an empty one.
 ///
@@ -44,7 +32,7 @@ pub fn parse(line: &str, now: i128) -> Result<Criteria> {
 
 fn take_word(criteria: &mut Criteria, word: &str) -> Result<()> {
     let Some((key, value)) = word.split_once('=') else {
-        bad_input!("{word}: not KEY=VALUE; keys are {}", KEYS.join(", "));
+        bad_input!("{word}: not KEY=VALUE; keys are {}", keys());
     };
     // `!port=554`, `port=!554` and `port!=554` are the same.
     let negated = key.starts_with('!') || key.ends_with('!') || value.starts_with('!');
@@ -58,18 +46,10 @@ fn take_word(criteria: &mut Criteria, word: &str) -> Result<()> {
         }
         "since" => return set_once(&mut criteria.since, key, value),
         "until" => return set_once(&mut criteria.until, key, value),
-        "event" => &mut criteria.event,
-        "reason" => &mut criteria.reason,
-        "network" => &mut criteria.network,
-        "src" => &mut criteria.src,
-        "dst" => &mut criteria.dst,
-        "port" => &mut criteria.port,
-        "protocol" => &mut criteria.protocol,
-        "interface" => &mut criteria.interface,
-        "rule" => &mut criteria.rule,
-        "filter" => &mut criteria.filter,
-        "flow" => &mut criteria.flow,
-        _ => bad_input!("{key}: no such key; there are {}", KEYS.join(", ")),
+        key => match criteria.list_mut(key) {
+            Some(list) => list,
+            None => bad_input!("{key}: no such key; there are {}", keys()),
+        },
     };
     let sign = if negated { "!" } else { "" };
     let values = if key == "reason" { reasons(value) } else { vec![value.to_owned()] };

@@ -6,10 +6,6 @@ use crate::{
     policy::{PolicyRule, Protocol, document::Section, error::Problems, transport},
 };
 
-/// What a selection may ask for. Not by time nor by flow: what is to come is not known.
-pub(in crate::policy) const KEYS: [&str; 10] =
-    ["event", "reason", "network", "src", "dst", "port", "protocol", "interface", "rule", "filter"];
-
 /// The names that there are.
 pub(super) struct Named<'p> {
     pub(super) interfaces: &'p [String],
@@ -39,9 +35,11 @@ pub(super) fn selected(
     named: &Named<'_>,
     problems: &mut Problems,
 ) -> Criteria {
-    section.deny_unknown_keys(&KEYS, problems);
+    // Not by time nor by flow: what is to come is not known.
+    let keys: Vec<_> = Criteria::LISTS.into_iter().filter(|key| *key != "flow").collect();
+    section.deny_unknown_keys(&keys, problems);
     let mut criteria = Criteria::default();
-    for key in KEYS {
+    for key in keys {
         let Some(value) = section.value(key) else { continue };
         let texts = texts(key, value, problems);
         for (text, value) in &texts {
@@ -51,7 +49,7 @@ pub(super) fn selected(
             }
         }
         let mut this = Criteria::default();
-        let (all, own) = (list(&mut criteria, key), list(&mut this, key));
+        let (Some(all), Some(own)) = (criteria.list_mut(key), this.list_mut(key)) else { continue };
         own.extend(texts.iter().map(|(text, _)| text.clone()));
         all.clone_from(own);
         if let Err(refusal) = this.understood(0)
@@ -61,20 +59,4 @@ pub(super) fn selected(
         }
     }
     criteria
-}
-
-/// The values of the criterion `key`, one of [`KEYS`].
-fn list<'c>(criteria: &'c mut Criteria, key: &str) -> &'c mut Vec<String> {
-    match key {
-        "event" => &mut criteria.event,
-        "reason" => &mut criteria.reason,
-        "network" => &mut criteria.network,
-        "src" => &mut criteria.src,
-        "dst" => &mut criteria.dst,
-        "port" => &mut criteria.port,
-        "protocol" => &mut criteria.protocol,
-        "interface" => &mut criteria.interface,
-        "rule" => &mut criteria.rule,
-        _ => &mut criteria.filter,
-    }
 }
