@@ -25,7 +25,7 @@ const RTSP: u16 = 554;
 const INTERFACES: [&str; 2] = ["lan0", "wan0"];
 const LARGE: [u16; 2] = [120, 40];
 const USUAL: [u16; 2] = [80, 24];
-const NOT_SYN: &str = "TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = "TCP_NOT_SYN";
 /// Connections that play beside the story.
 const CONNECTIONS: usize = 12;
 /// How a program ends that was asked to: the terminal is as it was.
@@ -55,8 +55,8 @@ fn the_story_is_on_the_screen_and_a_filter_is_toggled_there() {
             let rated = screen.contains("in the last") && !screen.contains("without a rate");
             ensure!(rated, "there are no rates yet");
             has(&[NOT_SYN])?;
-            has(&["killed", "missing-cseq", &killed])?;
-            has(&["dropped", NOT_SYN, "because of event"])?;
+            has(&["KILL", "missing-cseq", &killed])?;
+            has(&["drop", NOT_SYN, "because of event"])?;
             has(&["rtsp", "enforce", "strict"])
         })
         .unwrap();
@@ -199,8 +199,8 @@ fn is_toggled(fwx: &Fwx<'_>, terminal: &Terminal<'_>) {
     terminal.press(&["Tab", "Tab"]).unwrap();
     terminal.press(&vec!["Down"; position]).unwrap();
     terminal.press(&["m"]).unwrap();
-    let question =
-        ["rtsp", "goes from enforce to monitor?", "Gives up", "fwx filter mode rtsp monitor"];
+    let command = format!("fwx --instance {} filter mode rtsp monitor", fwx.instance());
+    let question = ["rtsp", "goes from enforce to monitor?", "Gives up", &command];
     println!("{}", terminal.wait_for("the question", &question).unwrap());
     terminal.press(&["n"]).unwrap();
     terminal
@@ -231,8 +231,8 @@ fn the_log_is_filtered(terminal: &Terminal<'_>) {
             let log = screen.split("[Log]").nth(1).unwrap_or_default();
             let (title, events) = log.split_once('\n').unwrap_or_default();
             ensure!(title.contains("reason=tcp_not_syn port=554"), "its title does not say so");
-            ensure!(events.contains("dropped"), "no drop");
-            ensure!(!["killed", "opened", "control"].iter().any(|it| events.contains(it)));
+            ensure!(events.contains(" drop "), "no drop");
+            ensure!(!["KILL", "opened", "note"].iter().any(|it| events.contains(it)));
             Ok(())
         })
         .unwrap();

@@ -46,6 +46,8 @@ impl To {
 /// A change of one protocol's binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
+    /// How commands begin.
+    fwx: String,
     /// The protocol.
     pub protocol: String,
     /// The filter that is bound, or is going to be.
@@ -59,12 +61,18 @@ pub struct Change {
 }
 
 impl Change {
-    /// The change of `now` to `to`. Where no filter is bound, `last` was, if one was since the screen began.
+    /// The change of `now` to `to`. Where no filter is bound, `last` was, if one was since the screen began. Commands for
+    /// the instance begin with `fwx`.
     ///
     /// # Errors
     ///
     /// There is nothing to change, or nobody knows which filter to bind.
-    pub fn new(now: &FilterStatus, to: To, last: Option<(FilterId, Profile)>) -> Result<Self> {
+    pub fn new(
+        fwx: &str,
+        now: &FilterStatus,
+        to: To,
+        last: Option<(FilterId, Profile)>,
+    ) -> Result<Self> {
         let bound = now.filter.as_deref().and_then(FilterId::from_name);
         let from = bound.map(|_| mode(&now.mode));
         let is_so = match (from, to) {
@@ -79,12 +87,13 @@ impl Change {
         let known = Self::bound(now).or(last).or_else(usual);
         let Some((filter, profile)) = known else {
             bail!(
-                "{}: which filter? `fwx filter bind {} FILTER` says it",
+                "{}: which filter? `{fwx} filter bind {} FILTER` says it",
                 now.protocol,
                 now.protocol
             );
         };
         Ok(Self {
+            fwx: fwx.to_owned(),
             protocol: now.protocol.clone(),
             filter,
             from,
@@ -97,12 +106,12 @@ impl Change {
 
     /// The command that does the same.
     pub fn command(&self) -> String {
-        let Self { protocol, filter, profile, to, .. } = self;
+        let Self { fwx, protocol, filter, profile, to, .. } = self;
         match (self.from, to) {
-            (_, To::Unbound) => format!("fwx filter unbind {protocol}"),
-            (Some(_), to) => format!("fwx filter mode {protocol} {}", to.name()),
+            (_, To::Unbound) => format!("{fwx} filter unbind {protocol}"),
+            (Some(_), to) => format!("{fwx} filter mode {protocol} {}", to.name()),
             (None, to) => format!(
-                "fwx filter bind {protocol} {} --mode {} --profile {}",
+                "{fwx} filter bind {protocol} {} --mode {} --profile {}",
                 filter.name(),
                 to.name(),
                 profile.name()
@@ -218,7 +227,8 @@ mod tests {
     fn a_change_is_a_command() {
         let enforced = bound(Some("rtsp"), "enforce");
         let unbound = bound(None, "off");
-        let command = |now: &FilterStatus, to, last| Change::new(now, to, last).unwrap().command();
+        let command =
+            |now: &FilterStatus, to, last| Change::new("fwx", now, to, last).unwrap().command();
         assert_eq!(command(&enforced, To::Monitor, None), "fwx filter mode cameras monitor");
         assert_eq!(command(&enforced, To::Unbound, None), "fwx filter unbind cameras");
         assert_eq!(
@@ -235,7 +245,8 @@ mod tests {
 
     #[test]
     fn the_question_says_what_it_does_and_gives_up() {
-        let change = Change::new(&bound(Some("rtsp"), "enforce"), To::Monitor, None).unwrap();
+        let now = bound(Some("rtsp"), "enforce");
+        let change = Change::new("fwx --instance gw", &now, To::Monitor, None).unwrap();
         let [changes, does, gives_up, command] = change.question();
         assert_eq!(
             changes,
@@ -243,12 +254,13 @@ mod tests {
         );
         assert!(does.contains("kills no connection"), "{does}");
         assert!(gives_up.contains("Findings so far: 3, kills: 2"), "{gives_up}");
-        assert_eq!(command, "The same as: fwx filter mode cameras monitor");
+        assert_eq!(command, "The same as: fwx --instance gw filter mode cameras monitor");
     }
 
     #[test]
     fn what_is_so_already_or_is_not_known_is_refused() {
-        let refused = |now: &FilterStatus, to| Change::new(now, to, None).unwrap_err().to_string();
+        let refused =
+            |now: &FilterStatus, to| Change::new("fwx", now, to, None).unwrap_err().to_string();
         assert_eq!(
             refused(&bound(Some("rtsp"), "monitor"), To::Monitor),
             "cameras: the filter is monitor already"

@@ -34,6 +34,8 @@ use crate::{
 pub const FLOWS_MAX: usize = 500;
 /// Of the time, a walk takes at most one part of so many.
 const WALK_SHARE: u32 = 4;
+/// The instance that commands mean which name none.
+const UNNAMED: &str = "default";
 /// Looks that may wait for the screen.
 const BACKLOG: usize = 4;
 
@@ -158,6 +160,14 @@ fn as_seconds<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok,
 }
 
 impl Figures {
+    /// How commands begin that are about this instance.
+    pub fn fwx(&self) -> String {
+        match self.instance.as_str() {
+            UNNAMED => "fwx".to_owned(),
+            name => format!("fwx --instance {name}"),
+        }
+    }
+
     /// Reads them.
     ///
     /// # Errors

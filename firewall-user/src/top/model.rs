@@ -292,6 +292,11 @@ impl Model {
         }
     }
 
+    /// How commands for the instance begin.
+    pub fn fwx(&self) -> String {
+        self.shown().figures.as_ref().map_or_else(|| "fwx".to_owned(), |figures| figures.fwx())
+    }
+
     fn chosen_filter(&self) -> Option<&FilterStatus> {
         self.filters().get(self.chosen(Pane::Filters)?)
     }
@@ -305,7 +310,7 @@ impl Model {
         }
         let Some(filter) = self.chosen_filter() else { return };
         let last = self.bound.get(&filter.protocol).copied();
-        match Change::new(filter, to, last) {
+        match Change::new(&self.fwx(), filter, to, last) {
             Ok(change) => self.mode = Mode::Question(change),
             Err(error) => self.take_outcome(Err(error.to_string())),
         }

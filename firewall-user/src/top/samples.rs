@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use firewall_common::reason::Reason;
 
 use super::{
-    look::{Figures, RatedFlow, TableFill, Walked},
+    data::Heard,
+    look::{Figures, Look, Order, RatedFlow, TableFill, Walked},
+    model::Model,
     rates::Rate,
 };
 use crate::{
@@ -123,6 +125,22 @@ pub(super) fn flow(
     };
     let rate = Rate { bits_per_s, packets_per_s: bits_per_s / 8_000 };
     RatedFlow { row, rate, filter: Some("rtsp".to_owned()), mode: Some("enforce".to_owned()) }
+}
+
+/// A model that has taken in the story: figures at two moments, flows, and a kill with the drop that it caused.
+pub(super) fn story() -> Model {
+    let mut model = Model::new(Order::Rate, String::new());
+    for look in [
+        Look::Figures(Ok(figures())),
+        Look::Walked(Ok(walked())),
+        Look::Figures(Ok(figures_later())),
+    ] {
+        model.take_look(look);
+    }
+    model.take_heard(Heard::Taken);
+    let events = vec![control(1), kill(2), drop(3, 2)];
+    model.take_heard(Heard::Events(events));
+    model
 }
 
 /// Something that the controller said.

@@ -1,22 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::{data::Source, samples};
+use super::super::{data::Source, samples, samples::story};
 use super::*;
-
-fn model() -> Model {
-    let mut model = Model::new(Order::Rate, String::new());
-    for look in [
-        Look::Figures(Ok(samples::figures())),
-        Look::Walked(Ok(samples::walked())),
-        Look::Figures(Ok(samples::figures_later())),
-    ] {
-        model.take_look(look);
-    }
-    model.take_heard(Heard::Taken);
-    let events = vec![samples::control(1), samples::kill(2), samples::drop(3, 2)];
-    model.take_heard(Heard::Events(events));
-    model
-}
 
 fn press(model: &mut Model, actions: &[Action]) -> Option<Effect> {
     actions.iter().filter_map(|action| model.act(*action, 0)).last()
@@ -32,12 +17,12 @@ fn write(model: &mut Model, line: &str) -> Option<Effect> {
 
 #[test]
 fn a_filter_is_changed_only_after_a_yes() {
-    let mut model = model();
+    let mut model = story();
     let effect =
         press(&mut model, &[Action::NextPane, Action::NextPane, Action::Bind(To::Monitor)]);
     assert_eq!(effect, None, "asked first");
     let Mode::Question(asked) = model.mode.clone() else { panic!("no question: {:?}", model.mode) };
-    assert_eq!(asked.command(), "fwx filter mode rtsp monitor");
+    assert_eq!(asked.command(), "fwx --instance gw filter mode rtsp monitor");
     assert_eq!(press(&mut model, &[Action::Close]), None);
     assert_eq!(model.mode, Mode::Browse, "no is no");
     assert_eq!(press(&mut model, &[Action::Yes]), None, "there is no question any more");
@@ -49,15 +34,15 @@ fn a_filter_is_changed_only_after_a_yes() {
 
 #[test]
 fn the_chosen_protocol_is_the_one_that_is_asked_about() {
-    let mut model = model();
+    let mut model = story();
     press(&mut model, &[Action::NextPane, Action::NextPane, Action::Down, Action::Enter]);
     let Mode::Question(asked) = &model.mode else { panic!("no question: {:?}", model.mode) };
-    assert_eq!(asked.command(), "fwx filter unbind ftp", "what comes behind monitor");
+    assert_eq!(asked.command(), "fwx --instance gw filter unbind ftp", "what comes behind monitor");
 }
 
 #[test]
 fn what_was_bound_is_bound_again_as_it_was() {
-    let mut model = model();
+    let mut model = story();
     let mut unbound = samples::figures_later();
     unbound.at += 1;
     unbound.filters[0].filter = None;
@@ -66,12 +51,15 @@ fn what_was_bound_is_bound_again_as_it_was() {
     model.pane = Pane::Filters;
     press(&mut model, &[Action::Bind(To::Enforce)]);
     let Mode::Question(asked) = &model.mode else { panic!("no question: {:?}", model.mode) };
-    assert_eq!(asked.command(), "fwx filter bind rtsp rtsp --mode enforce --profile strict");
+    assert_eq!(
+        asked.command(),
+        "fwx --instance gw filter bind rtsp rtsp --mode enforce --profile strict"
+    );
 }
 
 #[test]
 fn filters_are_changed_in_their_pane_only() {
-    let mut model = model();
+    let mut model = story();
     assert_eq!(press(&mut model, &[Action::Bind(To::Unbound)]), None);
     assert_eq!(model.mode, Mode::Browse);
     assert!(model.notice.as_ref().unwrap().text.contains("Tab"));
@@ -79,7 +67,7 @@ fn filters_are_changed_in_their_pane_only() {
 
 #[test]
 fn a_filter_line_that_is_wrong_is_said_and_stays_to_be_mended() {
-    let mut model = model();
+    let mut model = story();
     assert_eq!(write(&mut model, "port=http"), None);
     assert_eq!(model.mode, Mode::Line);
     assert!(model.fault.as_ref().unwrap().contains("not a number"));
@@ -95,7 +83,7 @@ fn a_filter_line_that_is_wrong_is_said_and_stays_to_be_mended() {
 
 #[test]
 fn leaving_the_filter_line_changes_nothing() {
-    let mut model = model();
+    let mut model = story();
     press(&mut model, &[Action::EditLine, Action::Type('x'), Action::Close]);
     assert_eq!((model.line.as_str(), model.fault.clone()), ("", None));
     assert_eq!(model.shown().log.len(), 3);
@@ -103,7 +91,7 @@ fn leaving_the_filter_line_changes_nothing() {
 
 #[test]
 fn a_paused_screen_stands_still_and_misses_nothing() {
-    let mut model = model();
+    let mut model = story();
     press(&mut model, &[Action::Pause]);
     model.take_heard(Heard::Events(vec![samples::drop(4, 2)]));
     model.take_look(Look::Walked(Ok(Default::default())));
@@ -114,7 +102,7 @@ fn a_paused_screen_stands_still_and_misses_nothing() {
 
 #[test]
 fn who_looks_at_an_older_event_goes_on_seeing_it() {
-    let mut model = model();
+    let mut model = story();
     model.pane = Pane::Log;
     press(&mut model, &[Action::Up]);
     assert_eq!(model.chosen(Pane::Log), Some(1));
@@ -130,7 +118,7 @@ fn who_looks_at_an_older_event_goes_on_seeing_it() {
 
 #[test]
 fn flows_come_in_the_order_that_is_asked_for_at_once() {
-    let mut model = model();
+    let mut model = story();
     let first = |model: &Model| model.flows()[0].row.flow_id;
     assert_eq!(first(&model), 4_097);
     let mut walked = samples::walked();
@@ -144,7 +132,7 @@ fn flows_come_in_the_order_that_is_asked_for_at_once() {
 
 #[test]
 fn a_choice_stays_within_what_there_is() {
-    let mut model = model();
+    let mut model = story();
     press(&mut model, &[Action::Bottom]);
     assert_eq!(model.chosen(Pane::Flows), Some(2));
     press(&mut model, &[Action::PageDown, Action::PageUp]);
@@ -156,7 +144,7 @@ fn a_choice_stays_within_what_there_is() {
 
 #[test]
 fn help_and_zoom_are_left_one_after_the_other() {
-    let mut model = model();
+    let mut model = story();
     press(&mut model, &[Action::Zoom, Action::Help, Action::Close]);
     assert_eq!((model.mode.clone(), model.zoomed), (Mode::Browse, true));
     press(&mut model, &[Action::Close]);
@@ -166,7 +154,7 @@ fn help_and_zoom_are_left_one_after_the_other() {
 proptest! {
     #[test]
     fn no_sequence_of_keys_is_too_odd(keys in prop::collection::vec((0..27_usize, any::<char>()), 0..60)) {
-        let mut model = model();
+        let mut model = story();
         for (key, character) in keys {
             model.act(any_action(key, character), 0);
         }

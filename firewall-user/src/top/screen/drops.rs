@@ -17,7 +17,7 @@ use super::{
     text::short,
     theme::Theme,
 };
-use crate::conn::duration;
+use crate::{conn::duration, events::short_reason};
 
 const COLUMNS: [Column; 4] = [
     Column::left("REASON", 20, 0),
@@ -68,7 +68,6 @@ fn line(drop: &DropRow) -> Line {
     Line { cells, style: Style::new() }
 }
 
-/// The reason without what all of them begin with.
 fn name(drop: &DropRow) -> &'static str {
-    drop.reason.strip_prefix("FWX_E_").unwrap_or(drop.reason)
+    short_reason(drop.reason)
 }

@@ -109,16 +109,17 @@ fn warnings(model: &Model) -> Vec<String> {
         }
         if let Some(pending) = &figures.pending {
             warnings.push(format!(
-                "{} is on trial: in {} s {} comes back unless `fwx confirm` is said",
+                "{} is on trial: in {} s {} comes back unless `{} confirm` is said",
                 printable(&pending.policy),
                 pending.seconds_left,
-                printable(&pending.before)
+                printable(&pending.before),
+                figures.fwx()
             ));
         }
         if !figures.controller.running {
-            let name = &figures.instance;
+            let fwx = figures.fwx();
             warnings.push(format!(
-                "no controller: the firewall works, nobody tells of it; `fwx --instance {name} run` does"
+                "no controller: the firewall works, nobody tells of it; `{fwx} run` does"
             ));
         }
     }

@@ -18,7 +18,10 @@ use super::{
     text,
     theme::Theme,
 };
-use crate::{event::Event, events::printable};
+use crate::{
+    event::Event,
+    events::{printable, short_kind, short_reason},
+};
 
 pub(super) fn about(model: &Model) -> String {
     let back = match model.chosen(Pane::Log) {
@@ -71,26 +74,31 @@ fn draw_event(buffer: &mut Buffer, row: Rect, event: &Event, marked: bool, theme
     let mark = if marked { Modifier::REVERSED } else { Modifier::empty() };
     buffer.set_style(row, Style::new().add_modifier(mark));
     let time = event.timestamp.get(11..19).unwrap_or("");
-    let (kind, style) = kind(&event.event, theme);
-    let style = style.add_modifier(mark);
+    let style = style(&event.event, theme).add_modifier(mark);
     let (kind_at, text_at) = (9.min(row.width), 17.min(row.width));
     let cell = |from: u16, to: u16| Rect { x: row.x + from, width: to - from, ..row };
     text::put(buffer, cell(0, kind_at), time, false, theme.faint().add_modifier(mark), theme);
-    text::put(buffer, cell(kind_at, text_at), kind, false, style, theme);
+    text::put(
+        buffer,
+        cell(kind_at, text_at),
+        &printable(short_kind(&event.event)),
+        false,
+        style,
+        theme,
+    );
     let told = told(event, theme);
     text::put(buffer, cell(text_at, row.width), &told, false, style, theme);
 }
 
-/// What happened, in a word.
-fn kind(event: &str, theme: Theme) -> (&str, Style) {
+fn style(event: &str, theme: Theme) -> Style {
     match event {
-        "packet_dropped" => ("dropped", theme.coloured(Color::Yellow)),
-        "connection_killed" => ("killed", theme.alert()),
-        "filter_finding" => ("finding", theme.coloured(Color::Magenta)),
-        "connection_opened" => ("opened", theme.coloured(Color::Green)),
-        "connection_closed" => ("closed", theme.faint()),
-        "control" => ("control", theme.coloured(Color::Cyan)),
-        _ => ("other", Style::new()),
+        "packet_dropped" => theme.coloured(Color::Yellow),
+        "connection_killed" => theme.alert(),
+        "filter_finding" => theme.coloured(Color::Magenta),
+        "connection_opened" => theme.coloured(Color::Green),
+        "connection_closed" => theme.faint(),
+        "control" => theme.coloured(Color::Cyan),
+        _ => Style::new(),
     }
 }
 
@@ -99,7 +107,7 @@ fn told(event: &Event, theme: Theme) -> String {
     let mut parts = Vec::new();
     // What a filter found says more than that it did.
     if let (Some(reason), None) = (&event.reason, &event.filter) {
-        parts.push(reason.strip_prefix("FWX_E_").unwrap_or(reason).to_owned());
+        parts.push(short_reason(reason).to_owned());
     }
     if let Some(transport) = &event.transport {
         let source = end(event.src_ip, event.src_port);
@@ -107,8 +115,9 @@ fn told(event: &Event, theme: Theme) -> String {
         parts.push(format!("{transport} {source} {} {destination}", theme.arrow()));
     }
     if let Some(filter) = &event.filter {
+        // The excerpt is escaped already.
         parts.push(format!(
-            "{} {} at byte {}: {:?}",
+            "{} {} at byte {}: \"{}\"",
             filter.name, filter.finding, filter.offset, filter.excerpt
         ));
     }

@@ -49,7 +49,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
         Mode::Browse | Mode::Line => {}
         Mode::Help => over::help(buffer, middle, theme),
         Mode::Question(change) => over::question(buffer, middle, change, theme),
-        Mode::Event(event) => over::event(buffer, middle, event, theme),
+        Mode::Event(event) => over::event(buffer, middle, event, &model.fwx(), theme),
     }
 }
 

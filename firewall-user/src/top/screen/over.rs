@@ -47,10 +47,10 @@ pub(super) fn question(buffer: &mut Buffer, area: Rect, change: &Change, theme: 
     over(buffer, area, " Filter ", lines, theme);
 }
 
-pub(super) fn event(buffer: &mut Buffer, area: Rect, event: &Event, theme: Theme) {
+pub(super) fn event(buffer: &mut Buffer, area: Rect, event: &Event, fwx: &str, theme: Theme) {
     let at = printable(&event.timestamp);
     let mut lines = vec![Line::from(format!("{at} {}", sentence(event)))];
-    lines.push(Line::from(format!("Its story: fwx why --event {}", event.event_id)));
+    lines.push(Line::from(format!("Its story: {fwx} why --event {}", event.event_id)));
     over(buffer, area, " Event ", lines, theme);
 }
 

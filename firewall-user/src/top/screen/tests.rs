@@ -6,30 +6,15 @@ use super::super::{
     change::To,
     data::Heard,
     keys::Action,
-    look::{Look, Order, Walked},
+    look::{Look, Walked},
     once::lines,
-    samples,
+    samples::{self, story},
 };
 use super::*;
 
 const PLAIN: Theme = Theme { coloured: false, unicode: false };
 const RICH: Theme = Theme { coloured: true, unicode: true };
 const USUAL: [u16; 2] = [80, 24];
-
-fn story() -> Model {
-    let mut model = Model::new(Order::Rate, String::new());
-    for look in [
-        Look::Figures(Ok(samples::figures())),
-        Look::Walked(Ok(samples::walked())),
-        Look::Figures(Ok(samples::figures_later())),
-    ] {
-        model.take_look(look);
-    }
-    model.take_heard(Heard::Taken);
-    let events = vec![samples::control(1), samples::kill(2), samples::drop(3, 2)];
-    model.take_heard(Heard::Events(events));
-    model
-}
 
 fn press(model: &mut Model, actions: &[Action]) {
     for action in actions {
@@ -39,6 +24,18 @@ fn press(model: &mut Model, actions: &[Action]) {
 
 fn shows(model: &Model, theme: Theme, size: [u16; 2], expected: Expect) {
     expected.assert_eq(&lines(model, theme, size).unwrap());
+}
+
+#[test]
+fn an_excerpt_is_escaped_once() {
+    let mut model = story();
+    let mut event = samples::kill(4);
+    let filter = event.filter.as_mut().unwrap();
+    // As events have it, whose excerpt is ASCII with escapes.
+    filter.excerpt = r"A\x1b[2J\r\n".to_owned();
+    model.take_heard(Heard::Events(vec![event]));
+    let shown = lines(&model, PLAIN, [160, 40]).unwrap();
+    assert!(shown.contains(r#"at byte 0: "A\x1b[2J\r\n""#), "{shown}");
 }
 
 #[test]
@@ -58,18 +55,18 @@ fn the_story_on_a_usual_terminal() {
 
             flow 4097: rule cameras, filter rtsp enforce, 440 packets, 404k bytes, age 12s,…
             ─ Drops ─ in the last 1s, the newest at the right ──────────────────────────────
-            REASON                     PKT/S LATELY TOTAL
-            TCP_NOT_SYN_PACKET_DROPPED     7      7    12                                  █
-            LAND_ATTACK_DROPPED            0      0     1
+            REASON      PKT/S LATELY TOTAL
+            TCP_NOT_SYN     7      7    12                                                 █
+            LAND_ATTACK     0      0     1
             ─ Filters ─ 1 killed ───────────────────────────────────────────────────────────
             PROTOCOL PORTS FILTER MODE    PROFILE  SEGMENTS FINDINGS KILLS HELD
             rtsp     554   rtsp   enforce strict       4242        3     1    0
             ftp      21    ftp    monitor standard     4242        3     0    0
             smtp     25    -      unbound -            4242        3     0    0
             ─ Log ─ all events ─────────────────────────────────────────────────────────────
-            03:04:05 control controller started: attached anew
-            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
-            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 […
+            03:04:05 note    controller started: attached anew
+            03:04:05 KILL    tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
+            03:04:05 drop    TCP_NOT_SYN tcp 10.1.0.2:40002 → 10.2.0.2:554 [A] because of e…
 
             q quit  ? help  Tab pane  s sort  z zoom  / filter log  Space pause
         "#]],
@@ -107,14 +104,14 @@ fn the_story_on_a_large_terminal() {
 
             flow 4097: rule cameras, filter rtsp enforce, 440 packets, 404k bytes, age 12s, idle 0s, lan0
             ─ Drops ─ in the last 1s, the newest at the right ────────── ─ Filters ─ 1 killed ──────────────────────────────────────
-            REASON                     PKT/S LATELY TOTAL                PROTOCOL FILTER MODE    PROFILE  SEGMENTS FINDINGS KILLS
-            TCP_NOT_SYN_PACKET_DROPPED     7      7    12              █ rtsp     rtsp   enforce strict       4242        3     1
-            LAND_ATTACK_DROPPED            0      0     1                ftp      ftp    monitor standard     4242        3     0
+            REASON      PKT/S LATELY TOTAL                               PROTOCOL FILTER MODE    PROFILE  SEGMENTS FINDINGS KILLS
+            TCP_NOT_SYN     7      7    12                             █ rtsp     rtsp   enforce strict       4242        3     1
+            LAND_ATTACK     0      0     1                               ftp      ftp    monitor standard     4242        3     0
                                                                          smtp     -      unbound -            4242        3     0
             ─ Log ─ all events ─────────────────────────────────────────────────────────────────────────────────────────────────────
-            03:04:05 control controller started: attached anew
-            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0: "OPTIONS rtsp://x RTSP/1.0" rule cameras
-            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 [A] because of event 2 rule cameras
+            03:04:05 note    controller started: attached anew
+            03:04:05 KILL    tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0: "OPTIONS rtsp://x RTSP/1.0" rule cameras
+            03:04:05 drop    TCP_NOT_SYN tcp 10.1.0.2:40002 → 10.2.0.2:554 [A] because of event 2 rule cameras
 
 
 
@@ -142,15 +139,15 @@ fn the_story_in_ascii_on_the_smallest_terminal() {
             SOURCE          DESTINATION     PROTOC~ STATE    BIT/S PKT/S
             10.1.0.2:40000  10.2.0.2:554    tcp/rt~ ESTABLI~ 1.23M   154
             - Drops - in the last 1s, the newest at the right ----------
-            REASON                     PKT/S LATELY TOTAL
-            TCP_NOT_SYN_PACKET_DROPPED     7      7    12              #
+            REASON      PKT/S LATELY TOTAL
+            TCP_NOT_SYN     7      7    12                             #
             - Filters - 1 killed ---------------------------------------
             PROTOCOL FILTER MODE    PROFILE  SEGMENTS FINDINGS KILLS
             rtsp     rtsp   enforce strict       4242        3     1
             -[Log]- all events -----------------------------------------
-            03:04:05 control controller started: attached anew
-            03:04:05 killed  tcp 10.1.0.2:40002 -> 10.2.0.2:554 rtsp mi~
-            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40~
+            03:04:05 note    controller started: attached anew
+            03:04:05 KILL    tcp 10.1.0.2:40002 -> 10.2.0.2:554 rtsp mi~
+            03:04:05 drop    TCP_NOT_SYN tcp 10.1.0.2:40002 -> 10.2.0.2~
             q quit  ? help  Tab pane  / filter log  Enter event  z zoom~
         "#]],
     );
@@ -179,13 +176,13 @@ fn a_question_before_a_filter_is_changed() {
             LA│ connection.                                                              │
             ─[│ Gives up: what the profile forbids reaches the other end. Findings so    │──
             PR│ far: 3, kills: 1.                                                        │
-            rt│ The same as: fwx filter mode rtsp monitor                                │
+            rt│ The same as: fwx --instance gw filter mode rtsp monitor                  │
             ft│ Do it? y yes  n no                                                       │
             sm└──────────────────────────────────────────────────────────────────────────┘
             ─ Log ─ all events ─────────────────────────────────────────────────────────────
-            03:04:05 control controller started: attached anew
-            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
-            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 […
+            03:04:05 note    controller started: attached anew
+            03:04:05 KILL    tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
+            03:04:05 drop    TCP_NOT_SYN tcp 10.1.0.2:40002 → 10.2.0.2:554 [A] because of e…
 
 
             y yes  n no
@@ -241,18 +238,18 @@ fn an_event_in_full() {
             [fd00:1::2]:40001 [fd00:2::2]:554 tcp/rtsp ESTABLISHED  9000     1 cameras
             10.1.0.2:40002    10.2.0.2:554    tcp/rtsp KILLED          0     0 cameras
             ─ Drops ─ in the last 1s, the newest at the right ──────────────────────────────
-            REASON                     PKT/S LATELY TOTAL
+            REASON      PKT/S LATELY TOTAL
             TC┌ Event ───────────────────────────────────────────────────────────────────┐ █
             LA│ 2026-01-02T03:04:05.000000000Z connection_killed FWX_E_CONNECTION_KILLED │
             ─ │ tcp 10.1.0.2:40002 -> 10.2.0.2:554 rtsp/missing-cseq at byte 0 (enforce, │──
             PR│ strict): "OPTIONS rtsp://x RTSP/1.0" rule "cameras"                      │
-            rt│ Its story: fwx why --event 2                                             │
+            rt│ Its story: fwx --instance gw why --event 2                               │
             ft└──────────────────────────────────────────────────────────────────────────┘
             smtp     25    -      unbound -            4242        3     0    0
             ─[Log]─ all events, 1 newer below ──────────────────────────────────────────────
-            03:04:05 control controller started: attached anew
-            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
-            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 […
+            03:04:05 note    controller started: attached anew
+            03:04:05 KILL    tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
+            03:04:05 drop    TCP_NOT_SYN tcp 10.1.0.2:40002 → 10.2.0.2:554 [A] because of e…
 
 
 
@@ -290,8 +287,8 @@ fn help() {
             sm│ Ctrl-L              draw everything anew                                 │
             ─ │ ?                   this                                                 │──
             03└──────────────────────────────────────────────────────────────────────────┘
-            03:04:05 killed  tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
-            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 → 10.2.0.2:554 […
+            03:04:05 KILL    tcp 10.1.0.2:40002 → 10.2.0.2:554 rtsp missing-cseq at byte 0:…
+            03:04:05 drop    TCP_NOT_SYN tcp 10.1.0.2:40002 → 10.2.0.2:554 [A] because of e…
 
             any key goes back
         "#]],
@@ -331,16 +328,16 @@ fn what_asks_for_attention() {
             10.1.0.2:40002    10.2.0.2:554    tcp/rtsp KILLED          0     0 cameras
             flow 4097: rule cameras, filter rtsp enforce, 440 packets, 404k bytes, age 12s,~
             - Drops - in the last 2s, the newest at the right ------------------------------
-            REASON                     PKT/S LATELY TOTAL
-            TCP_NOT_SYN_PACKET_DROPPED     0      7    12                                 #
-            LAND_ATTACK_DROPPED            0      0     1
+            REASON      PKT/S LATELY TOTAL
+            TCP_NOT_SYN     0      7    12                                                #
+            LAND_ATTACK     0      0     1
             - Filters - 1 killed -----------------------------------------------------------
             PROTOCOL PORTS FILTER MODE    PROFILE  SEGMENTS FINDINGS KILLS HELD
             rtsp     554   rtsp   enforce strict       4242        3     1    0
             ftp      21    ftp    monitor standard     4242        3     0    0
             - Log - not told ---------------------------------------------------------------
-            03:04:05 killed  tcp 10.1.0.2:40002 -> 10.2.0.2:554 rtsp missing-cseq at byte 0~
-            03:04:05 dropped TCP_NOT_SYN_PACKET_DROPPED tcp 10.1.0.2:40002 -> 10.2.0.2:554 ~
+            03:04:05 KILL    tcp 10.1.0.2:40002 -> 10.2.0.2:554 rtsp missing-cseq at byte 0~
+            03:04:05 drop    TCP_NOT_SYN tcp 10.1.0.2:40002 -> 10.2.0.2:554 [A] because of ~
             no controller runs for the instance "gw"
             q quit  ? help  Tab pane  s sort  z zoom  / filter log  Space pause
         "#]],
@@ -448,7 +445,8 @@ fn the_documented_picture_is_of_this_screen() {
     for first in ["SOURCE ", "REASON "] {
         assert_eq!(words(picture, first), words(&now, first));
     }
-    let asks = crate::top::change::Change::new(&samples::figures().filters[0], To::Monitor, None);
+    let asks =
+        crate::top::change::Change::new("fwx", &samples::figures().filters[0], To::Monitor, None);
     let [changes, does, ..] = asks.unwrap().question();
     assert!(question.contains(&changes) && question.contains(&does), "{question}");
     for [keys, _] in crate::top::keys::HELP {
