@@ -1,17 +1,17 @@
 //! All events that are known, by what stories look them up by: there may be hundreds of thousands, and many causes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::join::Tuple;
-use crate::event::{CONTROLLER_CPU, Event};
+use super::{held_back::Limits, join::Tuple};
+use crate::event::Event;
 
 /// All events, in the order of time within each list.
 #[derive(Debug, Default)]
 pub(super) struct Index<'a> {
     by_flow: HashMap<u64, Vec<&'a Event>>,
     by_tuple: HashMap<Tuple, Vec<&'a Event>>,
-    /// Those before which others were held back, by kind and reason.
-    held_back: HashMap<(&'a str, Option<&'a str>), Vec<&'a Event>>,
+    /// What rate limits let pass and held back.
+    pub limits: Limits<'a>,
     /// What the controller said itself.
     pub controls: Vec<&'a Event>,
 }
@@ -27,10 +27,7 @@ impl<'a> Index<'a> {
             if let Some(tuple) = Tuple::of(event) {
                 index.by_tuple.entry(tuple).or_default().push(event);
             }
-            if event.suppressed.is_some() {
-                let kind = (event.event.as_str(), event.reason.as_deref());
-                index.held_back.entry(kind).or_default().push(event);
-            }
+            index.limits.add(event);
             if event.event == "control" {
                 index.controls.push(event);
             }
@@ -51,19 +48,5 @@ impl<'a> Index<'a> {
         let mut events: Vec<_> = of_flow.chain(lone).copied().collect();
         events.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
         events
-    }
-
-    /// How many packets with the reason of `events`, at most, were dropped while these came, of which no event tells.
-    /// An event says how many were held back before it on its CPU; so the first behind the last one counts too.
-    pub(super) fn held_back(&self, events: &[&Event]) -> u64 {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return 0 };
-        let kind = (first.event.as_str(), first.reason.as_deref());
-        let same = self.held_back.get(&kind).map_or(&[][..], Vec::as_slice);
-        let begin = same.partition_point(|event| event.timestamp < first.timestamp);
-        let mut told = HashSet::new();
-        let counts = same[begin..].iter().filter(|event| {
-            event.timestamp <= last.timestamp || told.insert(event.event_id & CONTROLLER_CPU)
-        });
-        counts.fold(0, |sum: u64, event| sum.saturating_add(event.suppressed.unwrap_or(0)))
     }
 }

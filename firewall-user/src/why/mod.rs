@@ -12,6 +12,7 @@ mod clean;
 mod clues;
 mod context;
 mod group;
+mod held_back;
 mod index;
 mod join;
 mod question;
@@ -26,6 +27,7 @@ mod way;
 mod tests;
 
 pub use context::{Context, Origin};
+pub use held_back::HeldBack;
 pub use question::Question;
 pub use reading::read;
 pub use remedy::Remedy;

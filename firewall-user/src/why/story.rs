@@ -6,7 +6,7 @@ use firewall_common::filter::finding::Effect;
 use serde::Serialize;
 
 use super::{
-    Context, Origin, Question, Remedy, Way, advice,
+    Context, HeldBack, Origin, Question, Remedy, Way, advice,
     clean::clean,
     clues,
     group::{Effect as Caused, Group, Key, groups, reason_of},
@@ -88,8 +88,8 @@ pub struct Cause {
     pub events: u64,
     /// Connections, or attempts at one, that it happened to.
     pub connections: u64,
-    /// Packets at most of which no event tells, and that had the same reason meanwhile, of whomever.
-    pub held_back: u64,
+    /// Packets of which no event tells, and that had the same reason meanwhile, of whomever.
+    pub held_back: HeldBack,
     /// Addresses that began, the first 100.
     pub clients: Vec<IpAddr>,
     /// Protocol by the policy.
@@ -162,8 +162,8 @@ pub struct Consequence {
     pub code: String,
     /// How many, that events tell of.
     pub packets: u64,
-    /// Packets at most of which no event tells, and that had the same reason meanwhile, of whomever.
-    pub held_back: u64,
+    /// Packets of which no event tells, and that had the same reason meanwhile, of whomever.
+    pub held_back: HeldBack,
     /// Connections that they were of: that which was killed, and what it had announced.
     pub connections: u64,
     /// When the first was.
@@ -233,7 +233,7 @@ fn cause(group: &Group<'_>, index: &Index<'_>, context: &Context) -> Cause {
         last: newest.timestamp.clone(),
         events: group.events.len() as u64,
         connections: who.connections,
-        held_back: if is_drop { index.held_back(&group.events) } else { 0 },
+        held_back: if is_drop { index.limits.held_back(&group.events) } else { HeldBack::NONE },
         clients: who.clients.iter().take(LISTED).copied().collect(),
         protocol: newest.protocol.clone(),
         rule: newest.rule.clone(),
@@ -291,7 +291,7 @@ fn consequences(effects: &[Caused<'_>], index: &Index<'_>) -> Vec<Consequence> {
             reason: reason.to_owned(),
             code: events[0].code.clone().unwrap_or_default(),
             packets: events.len() as u64,
-            held_back: index.held_back(&events),
+            held_back: index.limits.held_back(&events),
             connections: events
                 .iter()
                 .map(|event| {
@@ -386,17 +386,22 @@ fn not_known(
     list
 }
 
-/// What gave way to what came later, if the memory of what comes in masses is full. Kills are remembered longer.
-fn forgotten(all: &[Event]) -> Option<String> {
-    let mut routine = all.iter().filter(|event| hub::is_routine(event));
-    let oldest = routine.next()?;
-    (routine.count() + 1 >= hub::ROOM).then(|| {
-        format!(
-            "Drops, findings, and connections opened and closed before {}: the last {} of them are remembered.",
-            oldest.timestamp,
-            hub::ROOM
-        )
-    })
+/// What gave way to what came later, of each sort that the controller has room of its own for, where there are so many
+/// that it may have been full.
+fn forgotten(all: &[Event]) -> Vec<String> {
+    let sorts = [
+        (true, "Drops, findings, and connections opened and closed"),
+        (false, "Kills and what the controller said"),
+    ];
+    let before = |(is_routine, what): (bool, &str)| {
+        let mut sort = all.iter().filter(|event| hub::is_routine(event) == is_routine);
+        let oldest = sort.next()?;
+        (sort.count() + 1 >= hub::ROOM).then(|| {
+            let time = &oldest.timestamp;
+            format!("{what} before {time}, if there were any: they are not remembered any more.")
+        })
+    };
+    sorts.into_iter().filter_map(before).collect()
 }
 
 /// What the controller said of events that were lost.

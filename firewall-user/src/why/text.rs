@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use firewall_common::reason::Reason;
 
-use super::{Cause, Consequence, Objection, Remedy, Seen, Step, Story, Way, tell::count};
+use super::{Cause, Consequence, HeldBack, Objection, Remedy, Seen, Step, Story, Way, tell::count};
 use crate::{conn::Row, events::printable};
 
 /// Columns that sentences are broken at. Commands, lines of a policy and what devices sent are not broken.
@@ -164,9 +164,7 @@ impl Cause {
         let when = span(&self.first, &self.last);
         let last = if self.events > 1 { "the last event" } else { "event" };
         page.item("what", &format!("{code}, {when}, {last} {}", self.event_id));
-        if self.held_back > 0 {
-            page.item("", &held_back(self.held_back));
-        }
+        held_back(self.held_back, page);
         if let Some(rule) = &self.rule {
             let is_refusal = self.reason.as_deref() == Some(Reason::PolicyRulesDenied.name());
             let what = if is_refusal { "refused by" } else { "let in by" };
@@ -214,17 +212,17 @@ impl Consequence {
             ""
         };
         page.item("caused", &format!("{packets} of {of} dropped{late}, {when}: {code} {reason}"));
-        if self.held_back > 0 {
-            page.item("", &held_back(self.held_back));
-        }
+        held_back(self.held_back, page);
     }
 }
 
-fn held_back(packets: u64) -> String {
-    format!(
-        "besides, up to {} with this reason meanwhile, of whomever, that no event tells of",
-        count(packets, "packet", "packets")
-    )
+fn held_back(held_back: HeldBack, page: &mut Page) {
+    if let Some(packets) = held_back.text() {
+        page.item(
+            "",
+            &format!("besides: {packets} with this reason in that time, of whomever, of which no event tells"),
+        );
+    }
 }
 
 impl Way {

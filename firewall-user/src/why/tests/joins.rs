@@ -205,19 +205,24 @@ fn a_scan_is_told_within_bounds() {
 }
 
 #[test]
-fn what_memory_had_no_room_for_is_said() {
-    let drop = |number: usize| {
-        let seconds = 60.0 + number as f64 / 1_000.0;
-        event(seconds, number as u64, "packet_dropped", tcp("10.1.0.2:1", "10.2.0.2:2", "S"))
-    };
-    let control = event(0.0, 0, "control", json!({"message": "controller started"}));
+fn what_memory_had_no_room_for_is_said_of_either_sort() {
     let asked = question(&["10.9.9.9"], &[]);
-    let said = |drops: usize| {
-        let events: Vec<_> = [control.clone()].into_iter().chain((1..=drops).map(drop)).collect();
+    let said = |kind: &str, other: &str, number: usize| {
+        let at = |number: usize| 60.0 + number as f64 / 1_000.0;
+        let of = |number| event(at(number), number as u64, kind, json!({}));
+        let events: Vec<_> =
+            [event(0.0, 0, other, json!({}))].into_iter().chain((1..=number).map(of)).collect();
         let context = Context { origin: crate::why::Origin::Controller, ..Context::default() };
-        crate::why::Story::of(events, &asked, context).not_known.join("\n")
+        Story::of(events, &asked, context).not_known.join("\n")
     };
-    let forgotten = "closed before 2026-11-23T09:01:00.001000000Z: the last 10000 of them are";
-    assert!(said(crate::hub::ROOM).contains(forgotten), "{}", said(crate::hub::ROOM));
-    assert!(!said(crate::hub::ROOM - 1).contains("of them are remembered"));
+    for (kind, other, what) in [
+        ("packet_dropped", "control", "Drops, findings, and connections opened and closed"),
+        ("connection_killed", "packet_dropped", "Kills and what the controller said"),
+    ] {
+        let forgotten = format!("{what} before 2026-11-23T09:01:00.001000000Z, ");
+        let full = said(kind, other, crate::hub::ROOM);
+        assert!(full.contains(&forgotten), "{full}");
+        let not_full = said(kind, other, crate::hub::ROOM - 1);
+        assert!(!not_full.contains(" before "), "{not_full}");
+    }
 }

@@ -162,8 +162,8 @@ fn answers_whose_question_went_another_way() {
 
           what        0xc0040017 FWX_E_TCP_NOT_SYN_PACKET_DROPPED, 2026-11-23 09:00:01.000 to 09:00:02.000,
                       the last event 2048
-                      besides, up to 40 packets with this reason meanwhile, of whomever, that no event tells
-                      of
+                      besides: at most 40 packets with this reason in that time, of whomever, of which no
+                      event tells
           means       A TCP connection begins with a SYN, and the firewall knows no connection that the
                       segment could be of.
           usually     Only one direction comes by this gateway (asymmetric routing): the SYN went another
@@ -322,7 +322,10 @@ fn a_story_for_programs() {
                   "code": "0xc0040017",
                   "connections": 1,
                   "first": "2026-11-22T21:19:29.268036000Z",
-                  "held_back": 0,
+                  "held_back": {
+                    "at_least": 0,
+                    "at_most": 0
+                  },
                   "is_late": false,
                   "last": "2026-11-22T21:19:29.288630000Z",
                   "packets": 15,
@@ -340,7 +343,10 @@ fn a_story_for_programs() {
               "events": 1,
               "first": "2026-11-22T21:19:29.267994000Z",
               "headline": "The filter rtsp killed 1 connection from 10.1.0.2 to 10.2.0.2:554: missing-cseq",
-              "held_back": 0,
+              "held_back": {
+                "at_least": 0,
+                "at_most": 0
+              },
               "last": "2026-11-22T21:19:29.267994000Z",
               "means": "…",
               "now": [],
