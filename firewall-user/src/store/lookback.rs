@@ -3,7 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     fs::File,
-    io::{self, BufRead as _, BufReader, Read as _},
+    io::{self, BufReader},
 };
 
 use anyhow::{Context as _, Result};
@@ -11,15 +11,13 @@ use tokio::sync::Semaphore;
 
 use super::{
     Segments,
-    segments::{Segment, timestamp},
+    segments::{Segment, next_line, timestamp},
 };
 use crate::{
     event::Event,
     events::{Moment, Selection},
 };
 
-/// Longest line that is read, in bytes: more than fwx writes.
-const LINE_MAX: u64 = 256 << 10;
 /// What is read at a time ends with so many bytes, or so many events that are meant.
 const READ_MAX: usize = 4 << 20;
 const FOUND_MAX: usize = 256;
@@ -105,7 +103,7 @@ impl Lookback {
             && let Some(file) = files.pop_back()
         {
             let it = file.clone();
-            let look = move |reading: &mut Reading| Ok((reading.count(&it)?, it.begin()));
+            let look = move |reading: &mut Reading| Ok((reading.count(&it)?, it.begin()?));
             let (meant, begin) = self.on_a_thread(look).await?;
             found += meant;
             if let Some(begin) = begin {
@@ -149,7 +147,7 @@ impl Reading {
                 let Some(segment) = self.ahead.pop_front() else {
                     return Ok((!found.is_empty()).then_some(found));
                 };
-                self.open = open(&segment)?;
+                self.open = segment.open()?;
                 continue;
             };
             match next_line(file, &mut line)? {
@@ -163,7 +161,7 @@ impl Reading {
 
     /// How many events of a file are meant.
     fn count(&mut self, segment: &Segment) -> io::Result<usize> {
-        let Some(mut file) = open(segment)? else { return Ok(0) };
+        let Some(mut file) = segment.open()? else { return Ok(0) };
         let mut line = Vec::new();
         let mut count = 0;
         while next_line(&mut file, &mut line)? > 0 {
@@ -189,21 +187,6 @@ impl Meant {
         let event = Event { timestamp: key.1, ..event };
         (is_new && self.selection.has(&event)).then(|| Stored { event, line: line.to_owned() })
     }
-}
-
-/// `None`: it was the oldest and made room meanwhile.
-fn open(segment: &Segment) -> io::Result<Option<io::Take<BufReader<File>>>> {
-    match File::open(&segment.path) {
-        Ok(file) => Ok(Some(BufReader::new(file).take(segment.len))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The next line, with its newline; one that is too long comes in pieces, none of which is an event.
-fn next_line(file: &mut impl io::BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
-    line.clear();
-    file.take(LINE_MAX).read_until(b'\n', line)
 }
 
 #[cfg(test)]
@@ -279,6 +262,28 @@ mod tests {
         Writer::new(segments.clone()).append(&garbage, 12_000).unwrap();
         let all = numbers(&mut Lookback::new(segments).await.unwrap()).await;
         assert_eq!(all, (0..=100).collect::<Vec<_>>());
+    }
+
+    /// As a power cut leaves it: a block that never reached the disk, and the rest of a line.
+    #[tokio::test]
+    async fn what_stands_before_a_files_first_event_hides_none_of_the_newest() {
+        let (_directory, segments) = store(&[]);
+        for segment in segments.list().unwrap() {
+            let whole = std::fs::read(&segment.path).unwrap();
+            std::fs::write(&segment.path, [&[0; 40][..], b"\n{\"timest\n", &whole].concat())
+                .unwrap();
+        }
+        // Memory has the last three; the disk has these too.
+        let others: Vec<_> = (97..100).collect();
+        let times: Vec<_> = others.iter().map(|number| time(*number)).collect();
+        let mut lookback = Lookback::new(segments).await.unwrap();
+        let known = others.iter().map(|number| (*number, time(*number))).collect();
+        lookback.set(Meant { known, ..Meant::default() });
+        let (there, before) = lookback.go_to_last(5, &times).await.unwrap();
+        let mut all = numbers(&mut lookback).await;
+        all.extend(&others[before..]);
+        assert_eq!(all.len(), there);
+        assert_eq!(&all[there - 5..], [95, 96, 97, 98, 99]);
     }
 
     #[tokio::test]

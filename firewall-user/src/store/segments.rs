@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead, BufReader, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -88,12 +88,36 @@ impl Segment {
         since.is_reached_by(&rfc3339(self.written + COARSENESS_NS))
     }
 
-    /// The time of its first event. `None`: it has none, or is gone.
-    pub(super) fn begin(&self) -> Option<String> {
+    /// The time of its first event, by the first line that has one: a machine that lost power may have left anything
+    /// before it. `None`: it has none, or is gone.
+    pub(super) fn begin(&self) -> io::Result<Option<String>> {
+        let Some(mut file) = self.open()? else { return Ok(None) };
         let mut line = Vec::new();
-        BufReader::new(fs::File::open(&self.path).ok()?).read_until(b'\n', &mut line).ok()?;
-        timestamp(&line).map(str::to_owned)
+        while next_line(&mut file, &mut line)? > 0 {
+            if let Some(time) = timestamp(&line) {
+                return Ok(Some(time.to_owned()));
+            }
+        }
+        Ok(None)
     }
+
+    /// What it had when it was listed. `None`: it was the oldest and made room meanwhile.
+    pub(super) fn open(&self) -> io::Result<Option<io::Take<BufReader<fs::File>>>> {
+        match fs::File::open(&self.path) {
+            Ok(file) => Ok(Some(BufReader::new(file).take(self.len))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Longest line that is read, in bytes: more than fwx writes.
+const LINE_MAX: u64 = 256 << 10;
+
+/// The next line, with its newline; one that is too long comes in pieces, none of which is an event.
+pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    line.clear();
+    file.take(LINE_MAX).read_until(b'\n', line)
 }
 
 /// The time of the event that `line` tells, without reading the rest of it: it always comes first.
