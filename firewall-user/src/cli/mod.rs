@@ -10,6 +10,7 @@ mod out;
 mod replay;
 mod rules;
 mod shadow;
+mod told;
 mod top;
 mod why;
 

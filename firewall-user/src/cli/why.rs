@@ -19,13 +19,13 @@ use firewall_user::{
     instance::{Instance, State},
     ring::monotonic_ns,
     rules, status,
-    subscribe::{Events, Request},
+    subscribe::Request,
     tables::Tables,
     why::{self, Context, Origin, Question, Story},
 };
 use nix::unistd::geteuid;
 
-use super::OutputOption;
+use super::{OutputOption, told::Told};
 
 /// The name of the instance that is meant without one.
 const DEFAULT_INSTANCE: &str = "default";
@@ -79,7 +79,7 @@ pub(super) async fn run(instance: &Instance, command: Why) -> Result<ExitCode> {
             ask(instance, &mut context).await?
         }
     };
-    if context.origin != Origin::Controller {
+    if matches!(context.origin, Origin::File(_)) {
         context.missing.push(
             "What lives now, how filters are bound now, and the policy in force: only events were read.".to_owned(),
         );
@@ -103,8 +103,11 @@ fn read(path: &Path) -> Result<Vec<Event>> {
 async fn ask(instance: &Instance, context: &mut Context) -> Result<Vec<Event>> {
     let mut known = Vec::new();
     let request = Request { last: Some(EVENTS), ..Request::default() };
-    match Events::ask(instance, &request).await {
+    match Told::ask(instance, &request).await {
         Ok(mut events) => {
+            if matches!(events, Told::OnDisk(_)) {
+                context.origin = Origin::Disk;
+            }
             while let Some(event) = events.next().await? {
                 known.push(event);
             }

@@ -72,6 +72,11 @@ impl Lookback {
         Ok(lookback)
     }
 
+    /// Whether there are no files.
+    pub(super) fn is_empty(&self) -> bool {
+        self.reading.as_ref().is_none_or(|reading| reading.ahead.is_empty())
+    }
+
     /// Says which events are meant, before any is read. Files that were written last before their time are not opened.
     pub(crate) fn set(&mut self, meant: Meant) {
         if let Some(reading) = &mut self.reading {

@@ -6,9 +6,11 @@
 
 mod keeper;
 mod lookback;
+mod on_disk;
 mod segments;
 mod writer;
 
 pub use keeper::Keeper;
 pub(crate) use lookback::{Lookback, Meant, Stored};
+pub use on_disk::OnDisk;
 pub use segments::Segments;

@@ -34,6 +34,8 @@ pub struct Context {
 pub enum Origin {
     /// The controller's memory and store.
     Controller,
+    /// The store alone: no controller runs.
+    Disk,
     /// A file of this name.
     File(String),
 }

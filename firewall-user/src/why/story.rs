@@ -367,8 +367,12 @@ fn not_known(
             event.reason.as_deref().unwrap_or_default()
         ));
     }
-    if context.origin == Origin::Controller {
-        list.extend(forgotten(all));
+    match context.origin {
+        Origin::Controller => list.extend(forgotten(all)),
+        Origin::Disk => list.push(
+            "What happened since the controller ended, and what it had not brought to disk: no controller runs.".to_owned(),
+        ),
+        Origin::File(_) => {}
     }
     list.extend(losses(index));
     let quiet = context.policy.iter().flat_map(|policy| policy.rules()).filter(|rule| !rule.log);
@@ -379,7 +383,7 @@ fn not_known(
             quiet.join(", ")
         ));
     }
-    if !looked_at && context.origin == Origin::Controller {
+    if !looked_at && !matches!(context.origin, Origin::File(_)) {
         list.push("Which connections live now: they were not looked at.".to_owned());
     }
     list.extend(context.missing.iter().cloned());

@@ -1,4 +1,4 @@
-//! Where events come from: the controller, and if one follows, the one after it.
+//! Where events come from: the controller, and if one follows, the one after it; what is past may come from disk.
 
 use std::{io, time::Duration};
 
@@ -9,6 +9,8 @@ use firewall_user::{
     subscribe::{Events, Request},
 };
 
+use crate::cli::told::{Told, is_without_controller};
+
 /// How often a controller is looked for while there is none.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -17,7 +19,7 @@ pub(super) struct Source<'a> {
     instance: &'a Instance,
     request: Request,
     /// `None`: the controller went away and another one is waited for.
-    events: Option<Events>,
+    events: Option<Told>,
     /// When the last event was that came.
     newest: Option<i128>,
     /// Why there is no controller, as it was said last.
@@ -25,13 +27,13 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Asks the controller.
+    /// Asks the controller; without one, what is on disk.
     ///
     /// # Errors
     ///
     /// There is none, or it may not be asked.
     pub(super) async fn ask(instance: &'a Instance, request: Request) -> Result<Self> {
-        let events = Some(Events::ask(instance, &request).await?);
+        let events = Some(Told::ask(instance, &request).await?);
         Ok(Self { instance, request, events, newest: None, said: String::new() })
     }
 
@@ -51,7 +53,10 @@ impl<'a> Source<'a> {
             };
             match events.next().await {
                 Ok(Some(event)) => {
-                    self.newest = self.newest.max(epoch_ns(&event.timestamp));
+                    // What the controller says to this reader alone has no number and overtakes what waits for it.
+                    if event.event_id != 0 {
+                        self.newest = self.newest.max(epoch_ns(&event.timestamp));
+                    }
                     return Ok(Some(event));
                 }
                 Ok(None) if !self.request.follow => return Ok(None),
@@ -73,10 +78,12 @@ impl<'a> Source<'a> {
         }
         match Events::ask(self.instance, &self.request).await {
             Ok(events) => {
-                self.events = Some(events);
+                self.events = Some(Told::ByController(events));
                 self.said.clear();
                 eprintln!("fwx: there is a controller again");
             }
+            // That was said when it went away.
+            Err(_) if is_without_controller(self.instance) => {}
             Err(error) => {
                 let reason = format!("{error:#}");
                 if reason != self.said {
