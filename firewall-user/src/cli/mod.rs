@@ -6,6 +6,7 @@ mod conn;
 mod events;
 mod filter;
 mod findings;
+mod names;
 mod out;
 mod replay;
 mod rules;

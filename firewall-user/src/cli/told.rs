@@ -2,7 +2,7 @@
 
 use std::{io, os::unix::net::UnixStream};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use firewall_user::{
     event::Event,
     instance::Instance,
@@ -43,7 +43,7 @@ impl Told {
                 );
                 Ok(Self::OnDisk(Box::new(events)))
             }
-            None => Err(refused.context(format!("there are no events in {}", directory.display()))),
+            None => Err(anyhow!("{refused:#}; on disk, in {}, are none", directory.display())),
         }
     }
 

@@ -25,7 +25,7 @@ use firewall_user::{
 };
 use nix::unistd::geteuid;
 
-use super::{OutputOption, told::Told};
+use super::{OutputOption, names::warn_of_unknown, told::Told};
 
 /// The name of the instance that is meant without one.
 const DEFAULT_INSTANCE: &str = "default";
@@ -65,6 +65,9 @@ Exit codes: 0, something is known; 1, nothing is known about it; 2, wrong usage 
 /// Tells what is known.
 pub(super) async fn run(instance: &Instance, command: Why) -> Result<ExitCode> {
     let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+    if command.from.is_none() {
+        warn_of_unknown(instance, &command.criteria);
+    }
     let question = Question::new(&command.words, command.criteria, now)?;
     let name = (instance.name() != DEFAULT_INSTANCE).then(|| instance.name().to_owned());
     let mut context = Context { instance: name, all: command.all, ..Context::default() };
@@ -90,13 +93,21 @@ pub(super) async fn run(instance: &Instance, command: Why) -> Result<ExitCode> {
 }
 
 fn read(path: &Path) -> Result<Vec<Event>> {
-    let name = path.display().to_string();
-    if name == "-" {
-        return why::read("standard input", io::stdin().lock());
+    let name = match path.to_str() {
+        Some("-") => "standard input".to_owned(),
+        _ => path.display().to_string(),
+    };
+    let lines = if path.as_os_str() == "-" {
+        why::read(&name, io::stdin().lock())?
+    } else {
+        let file =
+            File::open(path).map_err(|error| BadInput(format!("cannot read {name}: {error}")))?;
+        why::read(&name, BufReader::new(file))?
+    };
+    if let Some(number) = lines.cut_off {
+        eprintln!("fwx: {name}, line {number}: it is cut off and passed over");
     }
-    let file =
-        File::open(path).map_err(|error| BadInput(format!("cannot read {name}: {error}")))?;
-    why::read(&name, BufReader::new(file))
+    Ok(lines.events)
 }
 
 /// All that the controller knows: what belongs to a question is more than what it names.

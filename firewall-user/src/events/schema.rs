@@ -1,22 +1,20 @@
 //! The JSON Schema (draft 2020-12) of events, and of what is said over the controller's socket.
 
+use crate::{
+    event::Event,
+    schema::{without_format, without_null},
+    subscribe::{Answer, Request},
+};
 use schemars::{
     JsonSchema, Schema,
     generate::SchemaSettings,
     json_schema,
     transform::{RecursiveTransform, Transform as _},
 };
-use serde_json::Value;
-
-use crate::{
-    event::Event,
-    subscribe::{Answer, Request},
-};
 
 /// The schema of an event; in `$defs` also those of a request to the socket and of its answers that are no events.
 pub fn schema() -> Schema {
     let mut event = definition::<Event>();
-    // What does not apply is left out, and never null.
     RecursiveTransform(without_null).transform(&mut event);
     json_schema!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -40,34 +38,6 @@ fn definition<T: JsonSchema>() -> Schema {
     schema
 }
 
-/// Sizes of numbers in Rust are nobody's concern.
-fn without_format(schema: &mut Schema) {
-    schema.remove("format");
-}
-
-fn without_null(schema: &mut Schema) {
-    if let Some(Value::Array(types)) = schema.get_mut("type") {
-        types.retain(|it| it != "null");
-        if let [single] = &types[..] {
-            let single = single.clone();
-            schema.insert("type".to_owned(), single);
-        }
-    }
-    if let Some(Value::Array(schemas)) = schema.get_mut("anyOf") {
-        schemas.retain(|it| it != &serde_json::json!({"type": "null"}));
-        if let [Value::Object(single)] = &schemas[..] {
-            let single = single.clone();
-            schema.remove("anyOf");
-            for (key, value) in single {
-                // The field's own description says more than that of its type.
-                if schema.get(&key).is_none() {
-                    schema.insert(key, value);
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,7 +45,7 @@ mod tests {
     use firewall_common::event::Record;
     use jsonschema::Validator;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::{fs, path::PathBuf};
 
     fn docs(file: &str) -> PathBuf {

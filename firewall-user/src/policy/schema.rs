@@ -30,41 +30,17 @@ use super::{
         RULE_HALF_OPEN, RULE_NEW_PER_SECOND, SYN_ATTACK,
     },
 };
+use crate::schema::{without_format, without_null};
 
 /// The JSON Schema (draft 2020-12) of a policy file.
 pub fn schema() -> Schema {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<Document>();
-    RecursiveTransform(as_toml).transform(&mut schema);
+    RecursiveTransform(without_format).transform(&mut schema);
+    // TOML knows no null.
+    RecursiveTransform(without_null).transform(&mut schema);
     schema
-}
-
-/// TOML knows no null, and a key that is left out is not there. Sizes of numbers in Rust are nobody's concern.
-fn as_toml(schema: &mut Schema) {
-    schema.remove("format");
-    if let Some(Value::Array(types)) = schema.get_mut("type") {
-        types.retain(|it| it != "null");
-        if let [single] = &types[..] {
-            let single = single.clone();
-            schema.insert("type".to_owned(), single);
-        }
-    }
-    if let Some(Value::Array(words)) = schema.get_mut("enum") {
-        words.retain(|word| !word.is_null());
-    }
-    if let Some(Value::Array(schemas)) = schema.get_mut("anyOf") {
-        schemas.retain(|it| it != &serde_json::json!({"type": "null"}));
-        if let [Value::Object(single)] = &schemas[..] {
-            let single = single.clone();
-            schema.remove("anyOf");
-            for (key, value) in single {
-                // What is said of the key stands before what is said of its type.
-                let object = schema.ensure_object();
-                object.entry(key).or_insert(value);
-            }
-        }
-    }
 }
 
 /// A policy of fwx. docs/policy.md describes it.

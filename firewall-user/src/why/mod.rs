@@ -29,7 +29,7 @@ mod tests;
 pub use context::{Context, Origin};
 pub use held_back::HeldBack;
 pub use question::Question;
-pub use reading::read;
+pub use reading::{Lines, read};
 pub use remedy::Remedy;
 pub use story::{Cause, Consequence, Objection, Seen, Story};
 pub use way::{Step, Way};

@@ -44,6 +44,11 @@ impl Question {
     ///
     /// What is none of that: bad input.
     pub fn new(words: &[String], mut criteria: Criteria, now: i128) -> Result<Self> {
+        if !words.is_empty() && words.iter().all(|word| word.trim().is_empty()) {
+            bad_input!(
+                "what is asked about is empty: name an address, a prefix, or an end such as 10.2.0.2:554"
+            );
+        }
         let asked = asked(words, &criteria)?;
         let ends = ends(words, &mut criteria)?;
         let (numbers, kinds): (Vec<_>, Vec<_>) =

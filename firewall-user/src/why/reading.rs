@@ -2,30 +2,46 @@
 
 use std::io::BufRead;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::{bad_input, event::Event};
+use crate::{bad_input, error::BadInput, event::Event};
+
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// The events, one a line.
+    pub events: Vec<Event>,
+    /// Number of the last line, from 1, if it is the beginning of one: whoever writes it has not written the rest, or
+    /// was killed meanwhile.
+    pub cut_off: Option<usize>,
+}
 
 /// The events of `from`, one a line. Empty lines are passed over. `name` is what messages call it.
 ///
 /// # Errors
 ///
-/// It cannot be read; a line is no event: bad input.
-pub fn read(name: &str, from: impl BufRead) -> Result<Vec<Event>> {
-    let mut events = Vec::new();
-    for (index, line) in from.lines().enumerate() {
-        let line = line.with_context(|| format!("cannot read {name}"))?;
-        if line.trim().is_empty() {
+/// It cannot be read, as a directory cannot; a line with an end is no event, or no text: bad input.
+pub fn read(name: &str, mut from: impl BufRead) -> Result<Lines> {
+    let mut lines = Lines::default();
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let len = from.read_until(b'\n', &mut line);
+        if len.map_err(|error| BadInput(format!("cannot read {name}: {error}")))? == 0 {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        match serde_json::from_str(&line) {
-            Ok(event) => events.push(event),
+        match serde_json::from_slice(&line) {
+            Ok(event) => lines.events.push(event),
+            Err(_) if !line.ends_with(b"\n") && number > 1 => lines.cut_off = Some(number),
             Err(error) => {
-                bad_input!("{name}, line {}: no event of `fwx events -o json`: {error}", index + 1)
+                bad_input!("{name}, line {number}: no event of `fwx events -o json`: {error}")
             }
         }
     }
-    Ok(events)
+    Ok(lines)
 }
 
 #[cfg(test)]
@@ -37,15 +53,40 @@ mod tests {
 
     #[test]
     fn each_line_is_an_event_and_empty_ones_are_none() {
-        let text = format!("{LINE}\n\n{LINE}\r\n");
-        assert_eq!(read("it", text.as_bytes()).unwrap().len(), 2);
+        let text = format!("{LINE}\n\n{LINE}\r\n{LINE}");
+        let lines = read("it", text.as_bytes()).unwrap();
+        assert_eq!((lines.events.len(), lines.cut_off), (3, None));
+    }
+
+    #[test]
+    fn the_last_line_may_be_cut_off() {
+        let text = format!("{LINE}\n{LINE}\n{}", &LINE[..30]);
+        let lines = read("it", text.as_bytes()).unwrap();
+        assert_eq!((lines.events.len(), lines.cut_off), (2, Some(3)));
     }
 
     #[test]
     fn what_is_no_event_is_bad_input_and_its_line_is_named() {
-        let text = format!("{LINE}\nno event\n");
-        let error = read("story.json", text.as_bytes()).unwrap_err();
-        assert!(error.is::<crate::error::BadInput>());
-        assert!(error.to_string().starts_with("story.json, line 2: "), "{error}");
+        for (text, line) in [
+            (format!("{LINE}\nno event\n"), 2),
+            (format!("{LINE}\n{}\n{LINE}\n", &LINE[..30]), 2),
+            ("no file of lines at all".to_owned(), 1),
+        ] {
+            let error = read("story.json", text.as_bytes()).unwrap_err();
+            assert!(error.is::<BadInput>(), "{text}");
+            let begin = format!("story.json, line {line}: ");
+            assert!(error.to_string().starts_with(&begin), "{error}");
+        }
+        assert!(read("a", &b"\xff\xfe\n"[..]).unwrap_err().is::<BadInput>());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_bad_input() {
+        let directory = std::fs::File::open("/").unwrap();
+        let error = read("/", std::io::BufReader::new(directory)).unwrap_err();
+        assert!(
+            error.is::<BadInput>() && error.to_string().starts_with("cannot read /: "),
+            "{error}"
+        );
     }
 }

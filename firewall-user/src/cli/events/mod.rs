@@ -15,7 +15,7 @@ use firewall_user::{
 };
 
 use self::{sink::Sink, source::Source};
-use super::out;
+use super::{names::warn_of_unknown, out};
 
 pub(super) const EXAMPLES: &str = "\
 Of several values of one option one has to apply; one that begins with `!` must not. Times are UTC.
@@ -91,6 +91,7 @@ pub(super) async fn run(instance: &Instance, events: Events) -> Result<()> {
     }
     // What is wrong is said before anybody is asked, and before a file is written.
     events.criteria.selection(time::OffsetDateTime::now_utc().unix_timestamp_nanos())?;
+    warn_of_unknown(instance, &events.criteria);
     let fields = events.fields.as_deref().map(Fields::parse).transpose()?;
     let packets = events.write.is_some() || fields.as_ref().is_some_and(Fields::need_packets);
     let printer = events.printer(fields)?;

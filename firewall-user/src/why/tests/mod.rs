@@ -39,7 +39,7 @@ fn told_with(events: &[Event], question: &Question, context: Context) -> String 
 
 /// Events that were recorded: the capture of the story, replayed with the strict profile.
 fn recorded() -> Vec<Event> {
-    read("story.json", &include_bytes!("story.json")[..]).unwrap()
+    read("story.json", &include_bytes!("story.json")[..]).unwrap().events
 }
 
 /// An event at `seconds` past 09:00, number `id`.

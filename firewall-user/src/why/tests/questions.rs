@@ -45,6 +45,8 @@ fn an_address_a_prefix_an_end_or_both() {
 fn what_is_none_is_bad_input() {
     for (words, said) in [
         (&["2049"][..], "--flow 2049"),
+        (&[""], "is empty"),
+        (&[" ", ""], "is empty"),
         (&["somewhere"], "not an address"),
         (&["10.1.0.2", "10.1.0.3", "10.1.0.4"], "two ends"),
         (&["10.1.0.2:x"], "not an address"),
