@@ -3,9 +3,10 @@
 //!
 //! tmux has a socket and a server of its own here, which runs in the foreground on the machine and ends with this.
 
-use std::{path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 
 use crate::{host::Host, process::Process, wait};
 
@@ -13,6 +14,8 @@ use crate::{host::Host, process::Process, wait};
 const ATTEMPTS: u32 = 3_000;
 /// The one session that there is.
 const SESSION: &str = "lab";
+/// What a program writes that leaves the other screen (xterm's control sequences, DECRST 1049).
+const LEAVES: &[u8] = b"\x1b[?1049l";
 
 /// A terminal with a program in it.
 #[derive(Debug)]
@@ -20,7 +23,9 @@ pub struct Terminal<'lab> {
     host: &'lab Host,
     socket: PathBuf,
     /// tmux. Ends with its panes.
-    _server: Process,
+    server: Process,
+    /// Everything that the program wrote to it.
+    transcript: PathBuf,
 }
 
 /// What became of a terminal's program.
@@ -44,7 +49,8 @@ impl<'lab> Terminal<'lab> {
         let mut server = host.command("tmux");
         server.arg("-S").arg(&socket).args(["-f", "/dev/null", "-D"]).env("LC_ALL", "C.UTF-8");
         let server = host.start(name, server)?;
-        let terminal = Self { host, socket, _server: server };
+        let transcript = host.path(&format!("{name}.transcript"));
+        let terminal = Self { host, socket, server, transcript };
         wait::until("tmux listens", || {
             ensure!(terminal.socket.exists(), "there is no socket");
             Ok(())
@@ -55,6 +61,8 @@ impl<'lab> Terminal<'lab> {
         let mut start = terminal.command();
         start.args(["new-session", "-d", "-s", SESSION, "-x", &columns, "-y", &rows, "--"]);
         start.arg(program.get_program()).args(program.get_args());
+        let copy = format!("cat >'{}'", terminal.transcript.display());
+        start.args([";", "pipe-pane", "-t", SESSION, &copy]);
         host.output(&mut start)?;
         Ok(terminal)
     }
@@ -98,6 +106,12 @@ impl<'lab> Terminal<'lab> {
         })
     }
 
+    /// How often the program gave the terminal's own screen back, which it took for itself.
+    pub fn given_back(&self) -> Result<usize> {
+        let transcript = fs::read(&self.transcript)?;
+        Ok(transcript.windows(LEAVES.len()).filter(|it| it == &LEAVES).count())
+    }
+
     /// The process id of the program.
     pub fn pid(&self) -> Result<i32> {
         Ok(self.format("#{pane_pid}")?.parse()?)
@@ -109,8 +123,13 @@ impl<'lab> Terminal<'lab> {
             let dead = self.format("#{pane_dead}")?;
             ensure!(dead == "1", "it goes on:\n{}", self.screen()?);
             let status = self.format("#{pane_dead_status}")?;
+            let signal = self.format("#{pane_dead_signal}")?;
+            if status.is_empty() && signal.is_empty() {
+                // The child's signal came while tmux took the terminal out of utmp. libutempter waits for a program of
+                // its own then, with another handler of this signal. tmux asks for all children at the next one.
+                self.server.signal(Signal::SIGCHLD)?;
+            }
             let code = status.parse().with_context(|| {
-                let signal = self.format("#{pane_dead_signal}").unwrap_or_default();
                 format!("tmux says no exit code but {status:?} and the signal {signal:?}")
             })?;
             Ok(Ended { code, on_other_screen: self.format("#{alternate_on}")? == "1" })

@@ -87,15 +87,23 @@ fn a_signal_ends_the_screen_in_good_order() {
         let terminal =
             Terminal::start(lab.gateway(), &name, USUAL, &fwx.command(&["top"])).unwrap();
         terminal.wait_for("that no controller runs", &["no controller", "no flows"]).unwrap();
-        // Nobody's shell is there: tmux lets it go on at once.
-        terminal.press(&["C-z"]).unwrap();
-        terminal.press(&["?"]).unwrap();
-        terminal
-            .wait_for("help, after the screen was given back and taken again", &["Keys"])
-            .unwrap();
         kill(Pid::from_raw(terminal.pid().unwrap()), signal).unwrap();
         assert_eq!(terminal.wait_for_end().unwrap(), WELL, "{signal}");
     }
+}
+
+#[test]
+fn ctrl_z_gives_the_screen_back_until_it_goes_on() {
+    let lab = Lab::single().unwrap();
+    let fwx = up(&lab);
+    let terminal = Terminal::start(lab.gateway(), "top", USUAL, &fwx.command(&["top"])).unwrap();
+    terminal.wait_for("that no controller runs", &["no controller", "no flows"]).unwrap();
+    assert_eq!(terminal.given_back().unwrap(), 0);
+    // Nobody's shell is there: tmux lets it go on at once.
+    terminal.press(&["C-z"]).unwrap();
+    terminal.press(&["?"]).unwrap();
+    terminal.wait_for("help, on the screen that was taken again", &["Keys"]).unwrap();
+    assert_eq!(terminal.given_back().unwrap(), 1);
 }
 
 #[test]
