@@ -4,15 +4,12 @@
 use std::{
     collections::HashSet,
     net::{Ipv4Addr, SocketAddr},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya::maps::{HashMap, MapData};
 use firewall_common::{
     event::Untold,
@@ -97,6 +94,11 @@ impl Seen {
         self.kills_told == self.kills && self.before_their_kill == 0
     }
 
+    /// Whether there is nothing more to come.
+    fn is_accounted_for(&self) -> bool {
+        self.kills_told >= self.kills && self.is_exact()
+    }
+
     /// Whether the counters tell of every packet, and the events with what is counted as untold of every drop.
     pub fn is_exact(&self) -> bool {
         self.counted == self.flood + self.strays
@@ -128,11 +130,10 @@ pub fn play(lab: &Lab, fwx: &Fwx<'_>, kills: u16) -> Result<Seen> {
     let took = start.elapsed();
     let flood = flood::sent(client)? - sent;
 
-    let seen = Mutex::new(None);
-    wait::until("everything is accounted for", || {
+    let look = || {
         let after = Counted::now(&tables)?;
         let now = told.read()?;
-        let outcome = Seen {
+        Ok(Seen {
             took,
             flood,
             strays: condemned.sent - condemned.passed()?,
@@ -147,14 +148,16 @@ pub fn play(lab: &Lab, fwx: &Fwx<'_>, kills: u16) -> Result<Seen> {
                 lost: after.untold.lost - before.untold.lost,
                 unheard: after.untold.unheard - before.untold.unheard,
             },
-        };
-        *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(outcome);
-        ensure!(outcome.kills_told >= outcome.kills && outcome.is_exact(), "{outcome:?}");
+        })
+    };
+    let mut seen: Result<Seen> = Err(anyhow!("nobody looked"));
+    // What is not accounted for in the end is for the caller to judge. That it cannot be looked at is an error at once.
+    let _ = wait::until("everything is accounted for", || {
+        seen = look();
+        ensure!(seen.as_ref().map_or(true, Seen::is_accounted_for), "not yet");
         Ok(())
-    })
-    // What is not right is for the caller to judge.
-    .ok();
-    seen.into_inner().ok().flatten().context("nothing was seen")
+    });
+    seen
 }
 
 /// The gateway passes on what goes to the ends that no machine has, and says nothing about the detour.

@@ -43,10 +43,11 @@ pub(super) fn measure(plan: &Plan, progress: &impl Fn(&str)) -> Result<Section> 
     Ok(Section {
         title: "Drops and kills",
         method: format!(
-            "A gateway in a lab, native XDP. One thread floods one of its links with TCP segments of connections that \
-             nobody has, made by the kernel's test-run, while connections at the other link are begun, killed by the \
-             strict RTSP filter and gone on with, one every 10 ms, {} in all; a client follows all events. Both share this \
-             machine's CPUs with the gateway. Drops that count are those that the link took, and those of segments \
+            "A gateway in a lab, native XDP. One of its links is flooded with TCP segments of connections that nobody \
+             has, made by the kernel's test-run, while connections at the other link are begun, killed by the strict \
+             RTSP filter and gone on with, one every 10 ms, {} in all; a client follows all events. The flood has one \
+             CPU before all others, by real-time priority, and the kills another; the gateway's programs run on these \
+             two. The controller and the client run where there is time left. Drops that count are those that the link took, and those of segments \
              after a kill; a kill is in order if it was told before every drop that names it. The controller's CPU time \
              is what the kernel accounts to its process, its memory the most that it had resident (VmHWM).",
             plan.kills
@@ -97,7 +98,7 @@ fn goals(seen: &Seen, share: f64, memory: f64) -> Vec<Goal> {
             Bound::AtLeast(DROPS_A_SECOND),
             drops_a_second(seen),
             "a second",
-            "whoever floods, whoever is killed and the gateway share the CPUs",
+            "one CPU makes the flood and drops it",
         ),
         goal(
             "Kills that were not told, or after what they caused",
