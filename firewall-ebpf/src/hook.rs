@@ -16,7 +16,7 @@ use crate::{
     frame::{Frame, SkbFrame, TcFrame, XdpFrame},
     link::Link,
     maps::INTERFACES,
-    prohibited, related, report, reset, spoofing, track,
+    prohibited, related, report, reset, spoofing, tally, track,
     work::{Decision, Work},
 };
 
@@ -152,9 +152,10 @@ pub fn pass<F: Frame>(work: &Work) -> i32 {
     F::PASS
 }
 
-/// The packet is dropped, for the reason on the desk.
+/// The packet, which its flow let pass, is dropped where a filter should read it: for the reason on the desk.
 #[inline(always)]
 pub fn drop<F: Frame>(frame: &F, work: &mut Work) -> i32 {
+    tally::passed_not(work);
     report::refused(frame, work);
     report::replayed(work, Verdict::Drop);
     F::DROP

@@ -4,7 +4,7 @@ use core::intrinsics::{AtomicOrdering::Relaxed, atomic_xadd};
 
 use firewall_common::tally::Counted;
 
-use crate::{maps::RULE_COUNTERS, work::Work};
+use crate::{maps::RULE_COUNTERS, tables, work::Work};
 
 /// A flow began, by this packet.
 const BEGAN: u32 = 0;
@@ -34,11 +34,22 @@ pub fn refused(work: &Work) {
     count_for_rule(work.rule, REFUSED, 1, u64::from(work.packet.ip_len), work.now);
 }
 
-/// A packet that was counted as passed is refused after all.
-#[inline(always)]
-pub fn passed_not(work: &Work) {
-    let bytes = u64::from(work.packet.ip_len);
-    count_for_rule(work.rule, PASSED, 1_u64.wrapping_neg(), bytes.wrapping_neg(), work.now);
+/// A packet that its flow, and the flow's rule, counted as passed does not pass after all: a function that the verifier
+/// knows by its signature alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn passed_not(work: *mut Work) -> u32 {
+    let Some(work) = Work::passed(work) else {
+        return 0;
+    };
+    if let Some(flow) = tables::find_again(work) {
+        flow.take_back(work.direction, work.packet.ip_len);
+        if flow.is_counted_apart() {
+            let bytes = u64::from(work.packet.ip_len);
+            count_for_rule(work.rule, PASSED, 1_u64.wrapping_neg(), bytes.wrapping_neg(), work.now);
+        }
+    }
+    0
 }
 
 /// A flow left the table of those with an answer, or begins anew there: what it has counted, as it was when it was

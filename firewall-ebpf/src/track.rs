@@ -162,6 +162,9 @@ fn first_fragment(work: &mut Work, decision: Decision) -> Decision {
         _ => false,
     };
     if !fragments::note_first(work, passes) && passes {
+        if !related::is_error(&work.packet) {
+            tally::passed_not(work);
+        }
         return work.refuse(Reason::FragmentDropped);
     }
     decision
@@ -231,6 +234,7 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
     }
     work.told.crosses = u8::from(before.is_half_open());
     if next != before && !change(work, flow, before, next) {
+        tally::passed_not(work);
         return Known::Decided(Decision::Drop);
     }
     if is_read {
@@ -257,7 +261,6 @@ fn change(work: &mut Work, flow: &mut Flow, before: State, next: State) -> bool 
         // Back to where it was, so that its next packet can try again.
         atomic::change_state(flow, next, before);
         work.state = before;
-        tally::passed_not(work);
         work.refuse(Reason::OutOfResources);
         return false;
     }

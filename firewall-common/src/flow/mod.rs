@@ -213,6 +213,18 @@ impl Flow {
         tally.bytes += bytes as u64;
     }
 
+    /// Takes back what [`count`](Self::count) counted: the packet does not pass after all.
+    #[inline(always)]
+    pub const fn take_back(&mut self, direction: Direction, bytes: u32) {
+        let [original, reply] = &mut self.tallies;
+        let tally = match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        };
+        tally.packets = tally.packets.saturating_sub(1);
+        tally.bytes = tally.bytes.saturating_sub(bytes as u64);
+    }
+
     /// Whether the flow has been silent for longer than its state allows.
     #[inline(always)]
     pub fn expired(&self, now: u64, timeouts: &Timeouts) -> bool {

@@ -5,7 +5,7 @@ use aya::maps::{MapData, ProgramArray};
 use firewall_common::{
     event::{Bucket, Ring, Untold},
     filter::FilterId,
-    flow::State,
+    flow::{Flow, State},
     layout::Counter,
     reason::Reason,
 };
@@ -109,8 +109,41 @@ fn a_full_table_refuses_new_flows_and_keeps_the_old() {
             rig.expect("one closes", &close, passes(State::Closed));
             let syn = Conversation::new(family, 1, 80).syn();
             rig.expect("a SYN with its ports", &syn, passes(State::SynSent));
-            rig.expect("there is room again", &ack, passes(State::Established));
+            let passed = rig.expect("there is room again", &ack, passes(State::Established));
+            if family == Family::V4 {
+                let flows = rig.tables().flows_v4().expect("the table");
+                let mut flows = flows.iter().flatten().map(|(_, flow)| flow);
+                let flow = flows.find(|flow| flow.id == passed.flow_id).expect("it is there");
+                assert_eq!(flow.tallies.map(|tally| tally.packets), [2, 1], "what passed");
+            }
         }
+    }
+}
+
+/// What a flow has counted in each direction.
+fn counted(rig: &Rig) -> Vec<[u64; 2]> {
+    let flows = rig.tables().flows_v4().expect("the table");
+    let counted = |flow: Flow| flow.tallies.map(|tally| tally.packets);
+    flows.iter().flatten().map(|(_, flow)| counted(flow)).collect()
+}
+
+#[test]
+fn what_a_filter_does_not_let_pass_is_not_counted_as_passed() {
+    for hook in HOOKS {
+        let mut rig = Rig::new(&rtsp_policy("enforce", "standard"), hook);
+        let mut talk = Conversation::established(&mut rig, Family::V4, 40_000, RTSP_PORT);
+        assert_eq!(counted(&rig), [[2, 1]], "the handshake");
+        let request = talk.client_sends("PA", OPTIONS);
+        let next = talk.client_sends("PA", OPTIONS);
+        let held = drops(Reason::FilterSegmentHeld).in_state(State::Established);
+        rig.expect("beyond a gap", &next, held);
+        let fragment = request.clone().identification(1).build_fragment(0..48);
+        let refused = drops(Reason::FragmentDropped).in_state(State::Established);
+        rig.expect_frame("a fragment", &fragment, refused);
+        assert_eq!(counted(&rig), [[2, 1]], "{hook:?}: neither passed");
+        rig.expect("in order", &request, passes(State::Established));
+        rig.expect("and again", &next, passes(State::Established));
+        assert_eq!(counted(&rig), [[4, 1]], "{hook:?}");
     }
 }
 
