@@ -80,12 +80,13 @@ pub struct Record {
     pub caused_by: u64,
     /// Number of the flow that announced this one; 0: none did.
     pub parent: u64,
-    /// Events of this reason that were not sent since the last one on this CPU.
+    /// Events that the rate limit held back since the last one on this CPU: of this reason, or of this finding if it is
+    /// one.
     pub suppressed: u64,
     /// Finding: offset in the stream of this direction.
     pub offset: u64,
-    /// When the flow began that this event ends, by the same clock; 0: it ends none, and the next two fields mean
-    /// nothing.
+    /// When the flow began that this event ends: [`Flow::created`](crate::flow::Flow::created), by the coarse monotonic
+    /// clock, which lags a few milliseconds behind that of `timestamp`. 0: it ends none, and the next two fields mean nothing.
     pub started: u64,
     /// Packets of that flow that passed: in the original direction, in that of the reply.
     pub packets: [u64; 2],
@@ -313,7 +314,27 @@ mod tests {
     }
 
     #[test]
-    fn the_record_has_no_padding() {
-        assert_eq!(size_of::<Record>() % 8, 0);
+    fn everything_untold_is_counted_in_a_place_of_its_own() {
+        let mut places: Vec<_> = Ring::ALL
+            .into_iter()
+            .flat_map(|ring| Reason::ALL.iter().map(move |reason| ring.untold(*reason as u8)))
+            .collect();
+        assert!(places.iter().all(|place| (*place as usize) < Untold::COUNT));
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), Untold::COUNT);
+    }
+
+    #[test]
+    fn every_finding_has_a_bucket_of_its_own() {
+        let mut buckets: Vec<_> = (0..FILTERS_MAX as u8)
+            .flat_map(|filter| {
+                (0..FINDINGS_MAX as u16).map(move |code| finding_bucket(filter, code))
+            })
+            .collect();
+        assert!(buckets.iter().all(|bucket| (*bucket as usize) < FINDING_BUCKETS));
+        buckets.sort_unstable();
+        buckets.dedup();
+        assert_eq!(buckets.len(), FINDING_BUCKETS);
     }
 }
