@@ -17,6 +17,7 @@ pub mod flow;
 pub mod layout;
 pub mod limit;
 pub mod martian;
+pub mod number;
 #[cfg(feature = "user")]
 mod pod;
 pub mod policy;

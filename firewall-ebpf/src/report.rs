@@ -9,6 +9,7 @@ use firewall_common::{
     event::{EventKind, Record, Ring, SNAP_MAX, Untold, finding_bucket},
     flow::{Change, Flow, State},
     layout::{Answer, Command, Counter, Hook, ReplayOutput, Verdict},
+    number::numbered,
     reason::Reason,
     words::clear,
 };
@@ -225,22 +226,20 @@ pub fn next_flow_number() -> u64 {
     next_number(0)
 }
 
-/// Each CPU counts for itself; its own number fills the lowest ten bits, so that numbers of different
-/// CPUs never meet and all of them stay exact in a JSON number (below 2^53).
+/// Each CPU counts for itself, see [`firewall_common::number`].
 #[inline(always)]
 fn next_number(of: u32) -> u64 {
-    const CPU_BITS: u32 = 10;
     // SAFETY: the helper takes nothing.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let Some(last) = NUMBERS.get_ptr_mut(of) else {
         return 0;
     };
     // SAFETY: the entry is this CPU's alone.
-    let number = unsafe {
+    let count = unsafe {
         *last += 1;
         *last
     };
-    number << CPU_BITS | u64::from(cpu & ((1 << CPU_BITS) - 1))
+    numbered(count, u64::from(cpu))
 }
 
 #[inline(always)]

@@ -12,6 +12,7 @@ use aya_log::EbpfLogger;
 use firewall_common::{
     event::EventKind,
     flow::Timeouts,
+    number::numbered,
     policy::{Binding, Mode, Profile},
     reason::Reason,
 };
@@ -468,7 +469,7 @@ impl Controller {
         // Milliseconds, so that the numbers of one controller are not those of the one before it.
         let milliseconds = u64::try_from(now / 1_000_000).unwrap_or(0);
         self.last_own_event = milliseconds.max(self.last_own_event + 1);
-        self.last_own_event << 10 | CONTROLLER_CPU
+        numbered(self.last_own_event, CONTROLLER_CPU)
     }
 
     fn publish(&self, event: Event) -> Result<()> {

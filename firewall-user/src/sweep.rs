@@ -17,6 +17,7 @@ use firewall_common::{
     event::Bucket,
     filter::connection::Connection,
     flow::{Alias, Flow, KeyV4, KeyV6, State, Timeouts},
+    number::count_of,
     reason::Reason,
     wire::ip_protocol,
 };
@@ -34,8 +35,6 @@ use crate::{
 /// Aliases that are compared with their flows in one sweep, about: each takes two system calls or more. Where
 /// there are more, they take turns.
 const ALIASES_AT_ONCE: u64 = 65_536;
-/// The lowest bits of a flow's number tell the CPU that began it.
-const CPU_BITS: u32 = 10;
 
 /// What sweeps one instance's tables.
 #[derive(Debug)]
@@ -278,7 +277,7 @@ struct Share {
 
 impl Share {
     const fn has(&self, id: u64) -> bool {
-        (id >> CPU_BITS) % self.of == self.round % self.of
+        count_of(id) % self.of == self.round % self.of
     }
 }
 
@@ -360,6 +359,7 @@ fn reason(completed: bool, flow: &Flow) -> Option<Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firewall_common::number::numbered;
 
     fn flow(state: State, ip_protocol: u8) -> Flow {
         Flow { state: state as u8, ip_protocol, ..Flow::default() }
@@ -413,12 +413,12 @@ mod tests {
 
     #[test]
     fn aliases_take_turns() {
-        let ids = (1..=100_u64).map(|number| number << CPU_BITS);
+        let ids = (1..=100_u64).map(|number| numbered(number, 0));
         let rounds = (0..7).map(|round| Share { round, of: 7 });
         let looked_at: usize =
             rounds.map(|share| ids.clone().filter(|id| share.has(*id)).count()).sum();
         assert_eq!(looked_at, 100);
-        assert!(Share { round: 3, of: 1 }.has(77 << CPU_BITS));
+        assert!(Share { round: 3, of: 1 }.has(numbered(77, 0)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use aya::maps::{HashMap, MapData, MapError};
 use firewall_common::{
     classifier,
     flow::{Alias, Flow, Half, KeyV4, KeyV6, Oriented, State},
+    number::numbered,
     wire::{ECHO_PORT, Packet, ip_protocol},
 };
 
@@ -93,7 +94,7 @@ impl Numbers {
     fn next(&mut self) -> u64 {
         const BITS: u32 = 43;
         self.0 += 1;
-        (self.0 & ((1 << BITS) - 1)) << 10 | CONTROLLER_CPU
+        numbered(self.0 & ((1 << BITS) - 1), CONTROLLER_CPU)
     }
 }
 

@@ -22,6 +22,7 @@ use firewall_common::{
     event::{Bucket, EventKind, Ring, Untold},
     flow::{Flow, KeyV4, State},
     layout::{Answer, Command, Order},
+    number::{COMMAND_CPU, numbered},
     reason::Reason,
     wire::{self, Parsed},
 };
@@ -271,7 +272,7 @@ fn server(port: u16) -> Packet {
 
 /// Numbers as commands give them: no CPU has this one.
 const fn event_number(number: u64) -> u64 {
-    number << 10 | 1022
+    numbered(number, COMMAND_CPU)
 }
 
 /// The client's sequence number `offset` bytes behind its request.

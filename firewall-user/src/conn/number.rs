@@ -7,13 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use firewall_common::number::{COMMAND_CPU, numbered};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::instance::Instance;
-
-/// The lowest bits of an event's number tell the CPU that gave it; commands have this one, which no machine has
-/// and the controller does not use.
-const COMMAND_CPU: u64 = (1 << 10) - 2;
 
 /// Gives numbers. One command at a time has it; others wait.
 #[derive(Debug)]
@@ -51,7 +48,7 @@ impl Numbers {
     /// The next number.
     pub(crate) fn next(&mut self) -> u64 {
         self.last += 1;
-        self.last << 10 | COMMAND_CPU
+        numbered(self.last, COMMAND_CPU)
     }
 
     /// Writes down which was the last, for the next command.

@@ -7,6 +7,7 @@ mod text;
 
 use std::net::IpAddr;
 
+pub(crate) use firewall_common::number::CONTROLLER_CPU;
 use firewall_common::{event::EventKind, flow::Flow, reason::Reason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,10 +118,6 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
-
-/// The lowest bits of an event's or a flow's number tell the CPU that gave it; what user space numbers has this
-/// one, which no machine has.
-pub(crate) const CONTROLLER_CPU: u64 = (1 << 10) - 1;
 
 /// What stood in the TCP header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
