@@ -49,6 +49,28 @@ pub struct Hub {
     store: Option<Segments>,
 }
 
+/// A subscription whose past is not selected yet. That takes as long as there are events and criteria, and needs the hub
+/// no more.
+#[derive(Debug)]
+#[must_use]
+pub struct Begun {
+    feed: Feed,
+    /// All that is remembered, each with its number.
+    remembered: Vec<(u64, Arc<Told>)>,
+    /// From this number on none was forgotten.
+    whole_from: u64,
+}
+
+impl Begun {
+    /// Puts those events of the past that are meant before what has come since.
+    pub fn select(self) -> Subscription {
+        let Self { feed, remembered, whole_from } = self;
+        let numbers = feed.put_before(remembered);
+        let whole = numbers.iter().filter(|number| **number >= whole_from).count();
+        Subscription { feed, remembered: numbers.len(), whole }
+    }
+}
+
 /// What a subscriber gets.
 #[derive(Debug)]
 pub struct Subscription {
@@ -108,12 +130,10 @@ impl Hub {
     }
 
     /// The events that are remembered and that `selection` has, and if it `follows`, those to come from here on.
-    pub fn subscribe(&self, follows: bool, selection: Selection) -> Subscription {
+    pub fn subscribe(&self, follows: bool, selection: Selection) -> Begun {
         let feed = self.add(SOCKET, follows, selection);
-        let numbers = feed.put_before(self.remembered.all());
         let whole_from = self.remembered.whole_from();
-        let whole = numbers.iter().filter(|number| **number >= whole_from).count();
-        Subscription { feed, remembered: numbers.len(), whole }
+        Begun { feed, remembered: self.remembered.all(), whole_from }
     }
 
     /// Those of the events to come from here on that `selection` has.
@@ -238,13 +258,29 @@ mod tests {
         for number in 0..10 {
             hub.publish(event("packet_dropped", number)).unwrap();
         }
-        let mut all = hub.subscribe(true, selection(""));
-        let mut past = hub.subscribe(false, selection("packet_dropped"));
+        let mut all = hub.subscribe(true, selection("")).select();
+        let mut past = hub.subscribe(false, selection("packet_dropped")).select();
         past.feed.skip(7);
         hub.publish(event("control", 10)).unwrap();
         assert_eq!((all.remembered, all.whole), (10, 10));
         assert_eq!(drain(&mut all.feed), (0..=10).collect::<Vec<_>>());
         assert_eq!(drain(&mut past.feed), [7, 8, 9]);
+    }
+
+    #[test]
+    fn what_comes_while_the_past_is_selected_comes_behind_it() {
+        let mut hub = Hub::default();
+        hub.publish(event("packet_dropped", 0)).unwrap();
+        hub.publish(event("control", 1)).unwrap();
+        let begun = hub.subscribe(true, selection("packet_dropped"));
+        for number in 2..ROOM as u64 {
+            hub.publish(event("packet_dropped", number)).unwrap();
+        }
+        let mut subscription = begun.select();
+        assert_eq!((subscription.remembered, subscription.whole), (1, 1));
+        let wanted: Vec<_> = (0..ROOM as u64).filter(|number| *number != 1).collect();
+        assert_eq!(drain(&mut subscription.feed), wanted);
+        assert_eq!(subscription.feed.take_missing(), None);
     }
 
     #[test]
@@ -254,7 +290,7 @@ mod tests {
         for number in 1..=ROOM as u64 + 5 {
             hub.publish(event("packet_dropped", number)).unwrap();
         }
-        let subscription = hub.subscribe(false, selection(""));
+        let subscription = hub.subscribe(false, selection("")).select();
         assert_eq!((subscription.remembered, subscription.whole), (ROOM + 1, ROOM));
     }
 

@@ -7,7 +7,8 @@ use std::sync::{
 
 /// Programs that may have the socket open at a time.
 pub const SEATS: usize = 128;
-/// Those of them that are root's alone, so that nobody keeps `fwx conn` from telling what it did.
+/// Those of them that are root's alone, so that nobody keeps `fwx conn flush` and `fwx confirm` from telling what they
+/// did.
 const FOR_ROOT: usize = 32;
 
 /// The places at the socket.
@@ -19,9 +20,14 @@ pub struct Seats(Arc<AtomicUsize>);
 pub struct Seat(Seats);
 
 impl Seats {
+    /// How many root may take, or all others together.
+    pub const fn limit(is_root: bool) -> usize {
+        if is_root { SEATS } else { SEATS - FOR_ROOT }
+    }
+
     /// A place, for root or another user. `None`: all are taken.
     pub fn take(&self, is_root: bool) -> Option<Seat> {
-        let limit = if is_root { SEATS } else { SEATS - FOR_ROOT };
+        let limit = Self::limit(is_root);
         let one_more = |taken| (taken < limit).then_some(taken + 1);
         self.0.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Seat(self.clone()))
     }

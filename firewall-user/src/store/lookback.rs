@@ -94,17 +94,20 @@ impl Lookback {
 
     /// Goes to a file's beginning from which on there are at least `count` events that are meant, together with those
     /// of `others`, the times of events that are told besides, in their order. If all files have fewer, to the first.
-    /// Returns how many of both there are from there on, and of `others` how many come before it.
+    /// Returns how many of both there are from there on, and of `others` how many come before it. Looks no further when
+    /// nobody waits for it any more, as `is_gone` says.
     pub(crate) async fn go_to_last(
         &mut self,
         count: usize,
         others: &[String],
+        is_gone: impl Fn() -> bool,
     ) -> Result<(usize, usize)> {
         let mut files =
             self.reading.as_mut().map(|it| std::mem::take(&mut it.ahead)).unwrap_or_default();
         let mut wanted = VecDeque::new();
         let (mut found, mut before) = (0, others.len());
         while found + others.len() - before < count
+            && !is_gone()
             && let Some(file) = files.pop_back()
         {
             let it = file.clone();
@@ -310,7 +313,7 @@ mod tests {
                 let (_directory, segments) = store(&others);
                 let mut lookback = Lookback::new(segments).await.unwrap();
                 let times: Vec<_> = others.iter().map(|number| time(*number)).collect();
-                let (there, before) = lookback.go_to_last(count, &times).await.unwrap();
+                let (there, before) = lookback.go_to_last(count, &times, || false).await.unwrap();
                 let mut all = numbers(&mut lookback).await;
                 all.extend(&others[before..]);
                 all.sort_unstable();
@@ -320,5 +323,16 @@ mod tests {
                 assert_eq!(last, wanted, "{others:?} {count}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_more_is_read_for_who_is_gone() {
+        let (_directory, segments) = store(&[]);
+        let mut lookback = Lookback::new(segments).await.unwrap();
+        let looks = std::cell::Cell::new(0);
+        let leaves = || looks.replace(looks.get() + 1) == 1;
+        let (found, before) = lookback.go_to_last(100, &[], leaves).await.unwrap();
+        assert!((1..100).contains(&found), "{found}: of one file");
+        assert_eq!(before, 0);
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn tell(
     writer: &mut Writer,
 ) -> Result<()> {
     let past = match lookback {
-        Ok(lookback) => Past::new(request, selection, lookback, subscription).await,
+        Ok(lookback) => Past::new(request, selection, lookback, subscription, writer).await,
         Err(error) => Err(error),
     };
     match past {
@@ -65,6 +65,7 @@ impl Past {
         selection: Selection,
         mut lookback: Lookback,
         subscription: &mut Subscription,
+        writer: &Writer,
     ) -> Result<Option<Self>> {
         if request.last.is_some_and(|last| last <= subscription.whole) {
             subscription.keep_last(request.last);
@@ -83,7 +84,7 @@ impl Past {
         let mut skip = 0;
         if let Some(last) = request.last {
             let times: Vec<_> = there.iter().map(|told| told.event.timestamp.clone()).collect();
-            let (found, before) = lookback.go_to_last(last, &times).await?;
+            let (found, before) = lookback.go_to_last(last, &times, || writer.is_gone()).await?;
             subscription.feed.skip(before);
             skip = found.saturating_sub(last);
         }

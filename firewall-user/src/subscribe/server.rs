@@ -153,7 +153,9 @@ impl Subscriber {
             Some(store) => Some(Lookback::new(store).await),
             None => None,
         };
-        let mut subscription = locked(hub)?.subscribe(request.follow, selection.clone());
+        let begun = locked(hub)?.subscribe(request.follow, selection.clone());
+        // Without the lock: what reads the rings needs it for each event.
+        let mut subscription = begun.select();
         match lookback {
             Some(lookback) => {
                 past::tell(request, selection, lookback, &mut subscription, &mut self.writer)

@@ -12,7 +12,7 @@ use tokio::{
 use super::serve;
 use crate::{
     event::{Captured, Event, Link, rfc3339},
-    hub::{Hub, SEATS},
+    hub::{Hub, Seats},
 };
 
 /// An event of a kind, whose number is its time too.
@@ -137,17 +137,14 @@ async fn seats_are_given_back_by_those_who_vanish() {
     let hub = hub(std::iter::empty());
     let mut guests = Vec::new();
     let mut servers = Vec::new();
-    for _ in 0..SEATS {
+    let limit = Seats::limit(nix::unistd::geteuid().is_root());
+    for _ in 0..limit {
         let (mut here, there) = UnixStream::pair().unwrap();
         servers.push(tokio::spawn(serve(there, Arc::clone(&hub), Arc::default())));
         here.write_all(b"{\"follow\":true}\n").await.unwrap();
         guests.push(here);
     }
-    while hub.lock().unwrap().figures().subscribers < SEATS {
-        // Not only root has so many.
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
+    while hub.lock().unwrap().figures().subscribers < limit {
         tokio::task::yield_now().await;
     }
     let refused = answer(&hub, b"{}\n").await;
