@@ -368,6 +368,13 @@ impl Controller {
                 tracing::warn!("{error:#}");
             }
         }
+        // Its flows are out of the tables: nobody finds their end again.
+        while let Some(report) = self.housekeeping.swept_before() {
+            let notices = self.housekeeping.take_in(report);
+            if let Err(error) = self.take_notice(notices) {
+                tracing::warn!("{error:#}");
+            }
+        }
         if let Err(error) = self.tell_losses() {
             tracing::warn!("{error:#}");
         }

@@ -21,7 +21,7 @@ use crate::{
     pressure::{self, Pressure},
     ring::monotonic_ns,
     shortcut::Shortcut,
-    sweep::{Gone, Report, Sweeper},
+    sweep::{Gone, Report, Sweeper, Unfinished},
     tables::Tables,
 };
 
@@ -98,20 +98,32 @@ impl Housekeeping {
     }
 
     /// The next sweep's report. Never ends if there will be none.
-    pub async fn swept(&mut self) -> Result<Report, String> {
+    pub async fn swept(&mut self) -> Result<Report, Unfinished> {
         match self.sweeps.reports.recv().await {
             Some(report) => report,
             None => std::future::pending().await,
         }
     }
 
+    /// The next sweep's report, if it is there already.
+    pub fn swept_before(&mut self) -> Option<Result<Report, Unfinished>> {
+        self.sweeps.reports.try_recv().ok()
+    }
+
     /// Takes in what a sweep said.
-    pub fn take_in(&mut self, report: Result<Report, String>) -> Vec<Notice> {
+    pub fn take_in(&mut self, report: Result<Report, Unfinished>) -> Vec<Notice> {
         let mut notices = self.look_at_shortcut();
         notices.extend(self.look_at_addresses());
         let [failure, ..] = &mut self.failures;
-        notices.extend(changed(failure, "the sweep of the flow tables", report.as_ref().err()));
-        let Ok(report) = report else { return notices };
+        let error = report.as_ref().err().map(ToString::to_string);
+        notices.extend(changed(failure, "the sweep of the flow tables", error.as_ref()));
+        let report = match report {
+            Ok(report) => report,
+            Err(Unfinished { told, .. }) => {
+                notices.extend(told.into_iter().map(Notice::Gone));
+                return notices;
+            }
+        };
         self.census.send_replace(Some(Arc::clone(&report.census)));
         notices.extend(report.told.iter().copied().map(Notice::Gone));
         if !report.holders.is_empty() {
@@ -265,7 +277,7 @@ impl FullWatch {
 #[derive(Debug)]
 struct Sweeps {
     orders: mpsc::Sender<usize>,
-    reports: channel::Receiver<Result<Report, String>>,
+    reports: channel::Receiver<Result<Report, Unfinished>>,
 }
 
 impl Sweeps {
@@ -292,7 +304,7 @@ impl Sweeps {
 fn sweep_on(
     instance: &Instance,
     orders: &mpsc::Receiver<usize>,
-    reports: &channel::Sender<Result<Report, String>>,
+    reports: &channel::Sender<Result<Report, Unfinished>>,
 ) {
     let mut sweeper = None;
     let mut holders = 0;
@@ -302,7 +314,7 @@ fn sweep_on(
             // With programs and tables opened anew next time.
             sweeper = None;
         }
-        if reports.blocking_send(swept.map_err(|error| format!("{error:#}"))).is_err() {
+        if reports.blocking_send(swept).is_err() {
             return;
         }
         holders = match orders.recv_timeout(SWEEP_PERIOD) {
@@ -313,7 +325,11 @@ fn sweep_on(
     }
 }
 
-fn sweep(instance: &Instance, sweeper: &mut Option<Sweeper>, holders: usize) -> Result<Report> {
+fn sweep(
+    instance: &Instance,
+    sweeper: &mut Option<Sweeper>,
+    holders: usize,
+) -> Result<Report, Unfinished> {
     let sweeper = match sweeper {
         Some(sweeper) => sweeper,
         None => {

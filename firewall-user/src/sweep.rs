@@ -66,6 +66,22 @@ pub struct Report {
     pub census: Arc<Census>,
 }
 
+/// A sweep that failed in its midst.
+#[derive(Debug, thiserror::Error)]
+#[error("{error:#}")]
+pub struct Unfinished {
+    /// Flows that it had removed, whose end is to be told all the same.
+    pub told: Vec<Gone>,
+    error: anyhow::Error,
+}
+
+impl From<anyhow::Error> for Unfinished {
+    /// It failed before it had removed any.
+    fn from(error: anyhow::Error) -> Self {
+        Self { told: Vec::new(), error }
+    }
+}
+
 /// How full a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fill {
@@ -113,7 +129,19 @@ impl Sweeper {
 
     /// Sweeps once, at `now`: nanoseconds of the monotonic clock. `holders`: how many of the addresses that
     /// hold most flows are wanted.
-    pub fn sweep(&mut self, now: u64, holders: usize) -> Result<Report> {
+    ///
+    /// # Errors
+    ///
+    /// With those flows that were removed before it failed.
+    pub fn sweep(&mut self, now: u64, holders: usize) -> Result<Report, Unfinished> {
+        let mut report = Report::default();
+        match self.go_through(now, holders, &mut report) {
+            Ok(()) => Ok(report),
+            Err(error) => Err(Unfinished { told: report.told, error }),
+        }
+    }
+
+    fn go_through(&mut self, now: u64, holders: usize, report: &mut Report) -> Result<()> {
         // What filters know first: a connection that begins while the flows are read has a flow that may not
         // be among them.
         let mut orphans = self.filtered_connections()?;
@@ -129,7 +157,6 @@ impl Sweeper {
             share: Share { round: self.round, of: self.aliases / ALIASES_AT_ONCE + 1 },
             sessions: pinholes::sessions(&self.tables)?,
         };
-        let mut report = Report::default();
         let (mut aliases, mut failure, mut counts) = (0, None, HashMap::new());
         for table in FlowTable::ALL {
             if table == FlowTable::COMPLETED[0] {
@@ -180,8 +207,7 @@ impl Sweeper {
         }
         report.census = Arc::new(Census { fills: report.fills.clone(), filtered, ..census });
         self.forget_connections(&orphans, now)?;
-        pinholes::sweep(&self.tables, now)?;
-        Ok(report)
+        pinholes::sweep(&self.tables, now)
     }
 
     fn filtered_connections(&self) -> Result<HashSet<u64>> {

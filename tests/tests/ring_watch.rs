@@ -9,6 +9,7 @@ use aya::{
 use firewall_common::reason::Reason;
 use firewall_user::{
     generation::Over,
+    losses,
     object::{self, Purpose, TC_INGRESS},
     policy::{Policy, TableSizes},
     ring::{Rings, Watch},
@@ -46,6 +47,20 @@ async fn a_record_that_was_there_before_the_waiting_began_is_told() {
             timeout(Duration::from_millis(30), watch.due(&rings)).await.ok();
         }
     }
+}
+
+#[test]
+fn what_comes_while_the_rings_are_closed_is_counted_as_lost() {
+    let rig = Rig::new();
+    let mut rings = Rings::open(&rig.tables).unwrap();
+    let lost = || losses::total(&losses::losses(&rig.tables).unwrap()).lost;
+    rig.drop_one();
+    assert_eq!(lost(), 0);
+    rings.stop().unwrap();
+    rig.drop_one();
+    assert_eq!(lost(), 1);
+    assert_eq!(rings.close().len(), 1, "what was told before is there");
+    assert_eq!(lost(), 1);
 }
 
 /// The reason of the next event, as the controller comes to it.

@@ -6,6 +6,8 @@ mod clock;
 mod merge;
 mod watch;
 
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
 use anyhow::{Context as _, Result};
 use aya::{
     maps::{
@@ -43,6 +45,13 @@ pub struct Rings {
     looks: u64,
 }
 
+nix::ioctl_none!(
+    /// PERF_EVENT_IOC_DISABLE of include/uapi/linux/perf_event.h.
+    disable,
+    b'$',
+    1
+);
+
 type Buffer = PerfEventArrayBuffer<MapData>;
 
 impl Rings {
@@ -70,8 +79,29 @@ impl Rings {
         first
     }
 
-    /// The same for the last time: what comes from here on, the kernel counts as unheard.
+    /// Lets nothing more come: from here on the kernel programs count what they would tell as lost. What is in the rings
+    /// stays there to be read.
+    ///
+    /// The kernel puts nothing into the ring of an event that is disabled: it runs on no CPU, and
+    /// `bpf_perf_event_output` fails with EOPNOTSUPP (`__bpf_perf_event_output` in kernel/trace/bpf_trace.c).
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn stop(&self) -> Result<()> {
+        self.kills.iter().chain(&self.events).try_for_each(|buffer| {
+            // SAFETY: the descriptor is open for as long as its buffer is, and the request takes nothing.
+            unsafe { disable(buffer.as_fd().as_raw_fd()) }.context("cannot stop an event ring")?;
+            Ok(())
+        })
+    }
+
+    /// Takes out all records for the last time. What comes until the rings are gone, the kernel counts as lost, and as
+    /// unheard then: nothing comes into a ring behind the last look.
     pub fn close(&mut self) -> Vec<Caught> {
+        if let Err(error) = self.stop() {
+            tracing::warn!("what comes at the very end may be missing: {error:#}");
+        }
         let all = self.all();
         self.kills.clear();
         self.events.clear();
