@@ -44,7 +44,7 @@ impl OnDisk {
             ..Meant::default()
         });
         let skip = match last {
-            Some(last) => lookback.go_to_last(last, &[]).await?.0.saturating_sub(last),
+            Some(last) => lookback.go_to_last(last, &[], || false).await?.0.saturating_sub(last),
             None => 0,
         };
         let (to, events) = mpsc::channel(AHEAD);
