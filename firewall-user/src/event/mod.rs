@@ -8,7 +8,11 @@ mod text;
 use std::net::IpAddr;
 
 pub(crate) use firewall_common::number::CONTROLLER_CPU;
-use firewall_common::{event::EventKind, flow::Flow, reason::Reason};
+use firewall_common::{
+    event::EventKind,
+    flow::{Direction, Flow},
+    reason::Reason,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +34,15 @@ fn kinds() -> Vec<&'static str> {
 }
 
 /// What the controller says itself is an event of this kind.
-const CONTROL: &str = "control";
+pub const CONTROL: &str = "control";
+
+/// The kind of this name. `None`: [`CONTROL`], or one that this version does not know.
+pub fn kind(name: &str) -> Option<EventKind> {
+    EventKind::ALL.into_iter().find(|kind| kind.name() == name)
+}
+
+/// An address, with its port if there is one.
+pub type End = (Option<IpAddr>, Option<u16>);
 
 /// One event. In JSON a field that does not apply is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -251,6 +263,39 @@ impl Event {
             }),
             ..Self::bare(kind.name(), reason)
         }
+    }
+
+    /// What happened. `None`: the controller says something itself, or this version does not know it.
+    pub fn kind(&self) -> Option<EventKind> {
+        kind(&self.event)
+    }
+
+    /// The result code. `None`: it has none, or one that this version does not know.
+    pub fn reason(&self) -> Option<Reason> {
+        let name = self.reason.as_deref()?;
+        Reason::ALL.iter().copied().find(|reason| reason.name() == name)
+    }
+
+    /// Whether the controller says it itself.
+    pub fn is_control(&self) -> bool {
+        self.event == CONTROL
+    }
+
+    /// The end that began what the packet is of, and the other, as far as that is known: the one that sent it may be
+    /// either. Who answers a SYN did not begin, also where no flow is known.
+    pub fn client_and_server(&self) -> [End; 2] {
+        let source = (self.src_ip, self.src_port);
+        let destination = (self.dst_ip, self.dst_port);
+        let answers = || {
+            self.tcp
+                .as_ref()
+                .is_some_and(|tcp| tcp.flags.starts_with('S') && tcp.flags.contains('A'))
+        };
+        let is_reply = match self.direction.as_deref() {
+            Some(direction) => direction == Direction::Reply.name(),
+            None => self.flow_id.is_none() && answers(),
+        };
+        if is_reply { [destination, source] } else { [source, destination] }
     }
 
     pub(crate) fn bare(event: &str, reason: Reason) -> Self {

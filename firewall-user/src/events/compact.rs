@@ -5,9 +5,9 @@ use firewall_common::event::EventKind;
 
 use super::{
     columns::{Cell, Columns},
-    words::{endpoint, finding, rule, short_kind, short_reason},
+    words::{endpoint, finding, rule, segment, short_kind, short_reason},
 };
-use crate::event::{Event, Tcp};
+use crate::event::Event;
 
 /// Lines of one output. They carry colours, which whoever prints them takes out where there are none.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Default for Compact {
 impl Compact {
     /// `event` as a line, without the newline.
     pub fn line(&mut self, event: &Event) -> String {
-        let style = style(&event.event);
+        let style = style(event);
         let time = Cell::new(time(&event.timestamp), Style::new().dimmed());
         let kind = Cell::new(short_kind(&event.event), style);
         let reason = event.reason.as_deref().map_or("", short_reason);
@@ -64,9 +64,9 @@ impl Compact {
     }
 }
 
-fn style(event: &str) -> Style {
+fn style(event: &Event) -> Style {
     let colour = |colour: AnsiColor| colour.on_default();
-    match EventKind::ALL.iter().find(|kind| kind.name() == event) {
+    match event.kind() {
         Some(EventKind::ConnectionOpened) => colour(AnsiColor::Green),
         Some(EventKind::ConnectionClosed) => Style::new().dimmed(),
         Some(EventKind::ConnectionKilled) => KILL,
@@ -98,7 +98,7 @@ fn protocol(event: &Event) -> String {
 }
 
 fn rest(event: &Event) -> Vec<Cell> {
-    let is_kill = event.event == EventKind::ConnectionKilled.name();
+    let is_kill = event.kind() == Some(EventKind::ConnectionKilled);
     let kill = is_kill.then(|| format!("  kill {}", event.event_id));
     let cause = event.caused_by.map(|cause| format!("← kill {cause}"));
     let said = [
@@ -106,7 +106,7 @@ fn rest(event: &Event) -> Vec<Cell> {
         finding(event),
         rule(event),
         event.interface.clone(),
-        event.tcp.as_ref().map(tcp),
+        event.tcp.as_ref().map(segment),
         event.totals.as_ref().map(|totals| {
             let ([sent, answered], [sent_bytes, answered_bytes]) = (totals.packets, totals.bytes);
             format!("{sent}+{answered} packets, {sent_bytes}+{answered_bytes} bytes")
@@ -121,15 +121,4 @@ fn rest(event: &Event) -> Vec<Cell> {
     ];
     let kills = kill.into_iter().chain(cause).map(|text| Cell::new(text, KILL));
     kills.chain(said.into_iter().flatten().map(Cell::plain)).collect()
-}
-
-fn tcp(tcp: &Tcp) -> String {
-    let mut text = format!("[{}]", tcp.flags);
-    if let Some([low, high]) = tcp.expected {
-        text += &format!(" seq {} expected {low} to {high}", tcp.seq);
-    }
-    if let Some([low, high]) = tcp.expected_ack {
-        text += &format!(" ack {} expected {low} to {high}", tcp.ack);
-    }
-    text
 }

@@ -7,7 +7,7 @@ use super::{
     columns::{Cell, Columns},
     words::{NOTHING, endpoint},
 };
-use crate::event::Event;
+use crate::event::{End, Event};
 
 /// The log viewer's names of its columns.
 const HEADER: [&str; 7] = [
@@ -63,26 +63,22 @@ impl Isa {
     }
 }
 
-type End = (Option<std::net::IpAddr>, Option<u16>);
-
 /// The client and the server of a connection, whichever of them sent the packet; of a packet that is refused, where it
 /// comes from and where it goes.
 fn ends(event: &Event) -> [End; 2] {
-    let source = (event.src_ip, event.src_port);
-    let destination = (event.dst_ip, event.dst_port);
-    let is_packet = event.event == EventKind::PacketDropped.name();
-    if !is_packet && event.direction.as_deref() == Some("reply") {
-        [destination, source]
-    } else {
-        [source, destination]
+    match event.kind() {
+        Some(EventKind::PacketDropped) => {
+            [(event.src_ip, event.src_port), (event.dst_ip, event.dst_port)]
+        }
+        _ => event.client_and_server(),
     }
 }
 
 /// FpcAction, as the log viewer words it.
 fn action(event: &Event) -> &'static str {
-    match EventKind::ALL.iter().find(|kind| kind.name() == event.event) {
+    match event.kind() {
         Some(EventKind::ConnectionOpened) => "Initiated Connection",
-        Some(EventKind::ConnectionClosed) if is(event, Reason::TcpNoServerReply) => {
+        Some(EventKind::ConnectionClosed) if event.reason() == Some(Reason::TcpNoServerReply) => {
             "Failed Connection Attempt"
         }
         Some(EventKind::ConnectionClosed | EventKind::ConnectionKilled) => "Closed Connection",
@@ -94,11 +90,7 @@ fn action(event: &Event) -> &'static str {
 
 /// "Default rule" is the one behind all others; it decides about flows. A packet that is refused before has none.
 fn rule(event: &Event) -> String {
-    let decided = event.flow_id.is_some() || is(event, Reason::PolicyRulesDenied);
+    let decided = event.flow_id.is_some() || event.reason() == Some(Reason::PolicyRulesDenied);
     let default = if decided { "Default rule" } else { NOTHING };
     event.rule.clone().unwrap_or_else(|| default.to_owned())
-}
-
-fn is(event: &Event, reason: Reason) -> bool {
-    event.reason.as_deref() == Some(reason.name())
 }

@@ -27,5 +27,5 @@ pub use schema::schema;
 pub use selection::{Criteria, Refusal, Selection};
 pub use sentence::sentence;
 pub use settings::EventSettings;
-pub use words::{short_kind, short_reason};
+pub use words::{endpoint, short_kind, short_reason};
 pub use write::{PacketFile, create_capture};

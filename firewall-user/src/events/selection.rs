@@ -11,7 +11,10 @@ use super::{
     Moment,
     words::{short_kind, short_reason},
 };
-use crate::{error::BadInput, event::Event};
+use crate::{
+    error::BadInput,
+    event::{CONTROL, Event},
+};
 
 /// What is asked of an event, as it was given. All of it has to hold. Of several values of one criterion one has to,
 /// and none that begins with `!` may.
@@ -283,9 +286,6 @@ fn moment(
     })?;
     Ok(Some(moment))
 }
-
-/// What the controller says itself is an event of this kind.
-const CONTROL: &str = "control";
 
 /// By its name, or by what people read for it.
 fn kind(text: &str) -> Result<String, String> {

@@ -2,9 +2,9 @@
 
 use super::{
     printable,
-    words::{endpoint, finding},
+    words::{endpoint, finding, segment},
 };
-use crate::event::{Event, Tcp};
+use crate::event::Event;
 
 /// All that `event` says but when. Every character of it can be printed.
 pub fn sentence(event: &Event) -> String {
@@ -25,18 +25,6 @@ pub fn sentence(event: &Event) -> String {
     words.extend(suppressed.map(|count| format!("({count} more before it)")));
     words.extend(event.message.clone());
     printable(&words.join(" ")).into_owned()
-}
-
-fn segment(tcp: &Tcp) -> String {
-    let Tcp { flags, seq, ack, expected, expected_ack, .. } = tcp;
-    let mut text = format!("[{flags}]");
-    if let Some([low, high]) = expected {
-        text += &format!(" seq {seq} expected {low} to {high}");
-    }
-    if let Some([low, high]) = expected_ack {
-        text += &format!(" ack {ack} expected {low} to {high}");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,24 +1,24 @@
 //! What single parts of an event are called, wherever people read them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use firewall_common::event::EventKind;
 
 use super::printable;
-use crate::event::Event;
+use crate::event::{self, CONTROL, Event, Tcp};
 
 /// What stands in a column of which an event has nothing to say.
 pub(super) const NOTHING: &str = "-";
 
 /// What people read for a kind of event. A kill is what one looks for.
 pub fn short_kind(event: &str) -> &str {
-    match EventKind::ALL.iter().find(|kind| kind.name() == event) {
+    match event::kind(event) {
         Some(EventKind::ConnectionOpened) => "opened",
         Some(EventKind::ConnectionClosed) => "closed",
         Some(EventKind::ConnectionKilled) => "KILL",
         Some(EventKind::PacketDropped) => "drop",
         Some(EventKind::FilterFinding) => "finding",
-        None if event == "control" => "note",
+        None if event == CONTROL => "note",
         None => event,
     }
 }
@@ -32,13 +32,25 @@ pub fn short_reason(name: &str) -> &str {
 }
 
 /// An address with its port if there is one, as addresses are written: `10.1.0.2:554`, `[fd00:1::2]:554`.
-pub(super) fn endpoint(address: Option<IpAddr>, port: Option<u16>) -> String {
+pub fn endpoint(address: Option<IpAddr>, port: Option<u16>) -> String {
     match (address, port) {
-        (Some(IpAddr::V6(address)), Some(port)) => format!("[{address}]:{port}"),
-        (Some(address), Some(port)) => format!("{address}:{port}"),
+        (Some(address), Some(port)) => SocketAddr::new(address, port).to_string(),
         (Some(address), None) => address.to_string(),
         (None, _) => NOTHING.to_owned(),
     }
+}
+
+/// What stood in a TCP header: the flags, and numbers that had to be others.
+pub(super) fn segment(tcp: &Tcp) -> String {
+    let Tcp { flags, seq, ack, expected, expected_ack, .. } = tcp;
+    let mut text = format!("[{flags}]");
+    if let Some([low, high]) = expected {
+        text += &format!(" seq {seq} expected {low} to {high}");
+    }
+    if let Some([low, high]) = expected_ack {
+        text += &format!(" ack {ack} expected {low} to {high}");
+    }
+    text
 }
 
 /// What the filter found, where, and what stood there.

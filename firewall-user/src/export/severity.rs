@@ -20,11 +20,10 @@ pub enum Severity {
 impl Severity {
     /// How grave `event` is. A kind that is not known is a [`Severity::Notice`].
     pub fn of(event: &Event) -> Self {
-        let reason = Reason::ALL.iter().find(|it| event.reason.as_deref() == Some(it.name()));
-        if let Some(severity) = reason.and_then(|reason| by_reason(*reason)) {
+        if let Some(severity) = event.reason().and_then(by_reason) {
             return severity;
         }
-        match EventKind::ALL.iter().find(|kind| kind.name() == event.event) {
+        match event.kind() {
             Some(EventKind::ConnectionOpened | EventKind::ConnectionClosed) => Self::Informational,
             Some(EventKind::ConnectionKilled) => Self::Warning,
             Some(EventKind::PacketDropped | EventKind::FilterFinding) | None => Self::Notice,

@@ -4,7 +4,7 @@ use firewall_common::reason::Reason;
 
 use super::{
     Context,
-    group::{Group, Key, reason_of},
+    group::{Group, Key},
     index::Index,
     remedy,
     tell::{self, Who, count},
@@ -87,7 +87,7 @@ fn why_not_known(group: &Group<'_>, index: &Index<'_>) -> Vec<String> {
         .rev()
         .find(|event| event.event == "connection_closed" && event.timestamp <= first.timestamp);
     if let Some(ended) = ended {
-        let why = reason_of(ended).map_or("it ended", |reason| super::advice::of(reason).short);
+        let why = ended.reason().map_or("it ended", |reason| super::advice::of(reason).short);
         clues.push(format!(
             "The connection between these ends was over at {}: {why}.",
             ended.timestamp

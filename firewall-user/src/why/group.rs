@@ -118,7 +118,7 @@ impl<'a> Groups<'a> {
     }
 
     fn add(&mut self, event: &'a Event) {
-        if event.event != EventKind::PacketDropped.name() {
+        if event.kind() != Some(EventKind::PacketDropped) {
             if let Some(key) = key_of(event) {
                 self.push(key, event);
             }
@@ -139,7 +139,7 @@ impl<'a> Groups<'a> {
 
     /// The group of the kill that ended what the packet was of, if it came after the firewall forgot that.
     fn late_of(&self, event: &Event) -> Option<usize> {
-        let reason = reason_of(event)?;
+        let reason = event.reason()?;
         if event.flow_id.is_some() || !matches!(reason, Reason::TcpNotSyn | Reason::KilledFlow) {
             return None;
         }
@@ -151,8 +151,10 @@ impl<'a> Groups<'a> {
 /// `None`: it is about no packet and no connection.
 fn key_of(event: &Event) -> Option<Key> {
     let reason = event.reason.clone();
+    if event.is_control() {
+        return None;
+    }
     Some(match (event.event.as_str(), &event.filter) {
-        ("control", _) => return None,
         ("filter_finding", Some(filter)) => Key::Noted {
             protocol: event.protocol.clone(),
             filter: filter.name.clone(),
@@ -166,7 +168,7 @@ fn key_of(event: &Event) -> Option<Key> {
 }
 
 fn dropped(event: &Event) -> Key {
-    let by_rule = reason_of(event) == Some(Reason::PolicyRulesDenied);
+    let by_rule = event.reason() == Some(Reason::PolicyRulesDenied);
     let to = event.dst_ip.filter(|_| by_rule);
     Key::Dropped {
         reason: event.reason.clone(),
@@ -174,12 +176,6 @@ fn dropped(event: &Event) -> Key {
         to: to.map(|address| (event.transport.clone(), address, event.dst_port)),
         acknowledges: event.tcp.as_ref().is_some_and(|tcp| tcp.expected_ack.is_some()),
     }
-}
-
-/// `None`: it has none, or one that this version does not know.
-pub(super) fn reason_of(event: &Event) -> Option<Reason> {
-    let name = event.reason.as_deref()?;
-    Reason::ALL.iter().copied().find(|reason| reason.name() == name)
 }
 
 impl<'a> Group<'a> {
@@ -198,7 +194,7 @@ impl<'a> Group<'a> {
     pub(super) fn reason(&self) -> Option<Reason> {
         match self.key {
             Key::UnknownKill => Some(Reason::ConnectionKilled),
-            _ => reason_of(self.newest()),
+            _ => self.newest().reason(),
         }
     }
 

@@ -65,7 +65,7 @@ impl<'a> Limits<'a> {
         let time = epoch_ns(&event.timestamp).and_then(|time| u64::try_from(time).ok());
         let (Some(suppressed), Some(time)) = (event.suppressed, time) else { return };
         // Kills have no rate limit.
-        if event.event == EventKind::ConnectionKilled.name() {
+        if event.kind() == Some(EventKind::ConnectionKilled) {
             return;
         }
         let of_cpu = self.by_cpu.entry(limit(event)).or_default();

@@ -28,7 +28,7 @@ impl<'a> Index<'a> {
                 index.by_tuple.entry(tuple).or_default().push(event);
             }
             index.limits.add(event);
-            if event.event == "control" {
+            if event.is_control() {
                 index.controls.push(event);
             }
         }

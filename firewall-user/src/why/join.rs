@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use firewall_common::event::EventKind;
+
 use super::Question;
 use crate::{conn::Row, event::Event};
 
@@ -112,5 +114,5 @@ fn add_kills(all: &[Event], belongs: &mut [bool]) {
 }
 
 pub(super) fn is_kill(event: &Event) -> bool {
-    event.event == firewall_common::event::EventKind::ConnectionKilled.name()
+    event.kind() == Some(EventKind::ConnectionKilled)
 }

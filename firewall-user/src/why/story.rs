@@ -9,7 +9,7 @@ use super::{
     Context, HeldBack, Origin, Question, Remedy, Way, advice,
     clean::clean,
     clues,
-    group::{Effect as Caused, Group, Key, groups, reason_of},
+    group::{Effect as Caused, Group, Key, groups},
     index::Index,
     join::join,
     remedy, tell,
@@ -360,7 +360,7 @@ fn not_known(
             "Who killed and why: event {kill}, which drops name as their cause, is not among the events that are known."
         ));
     }
-    let unnamed = told.iter().find(|event| event.reason.is_some() && reason_of(event).is_none());
+    let unnamed = told.iter().find(|event| event.reason.is_some() && event.reason().is_none());
     if let Some(event) = unnamed {
         list.push(format!(
             "What {} means: this version of fwx does not know it.",

@@ -2,15 +2,18 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
 };
 
 use super::{
     advice,
-    group::{Group, Key, reason_of},
+    group::{Group, Key},
     join::Tuple,
 };
-use crate::event::{Event, Filter};
+use crate::{
+    event::{Event, Filter},
+    events::endpoint,
+};
 
 /// Most addresses that a sentence names.
 const NAMED: usize = 3;
@@ -22,23 +25,13 @@ pub(super) fn count(number: u64, one: &str, many: &str) -> String {
 
 /// An end as `10.2.0.2:554`, `[fd00::2]:554` or `10.2.0.2`.
 pub(super) fn end((address, port): (IpAddr, Option<u16>)) -> String {
-    match port {
-        Some(port) => SocketAddr::new(address, port).to_string(),
-        None => address.to_string(),
-    }
+    endpoint(Some(address), port)
 }
 
 /// The ends of what the event is of, the one that began first as far as that is known. `None`: it has none.
 pub(super) fn ends(event: &Event) -> Option<[(IpAddr, Option<u16>); 2]> {
-    let source = (event.src_ip?, event.src_port);
-    let destination = (event.dst_ip?, event.dst_port);
-    let answers =
-        event.tcp.as_ref().is_some_and(|tcp| tcp.flags.starts_with('S') && tcp.flags.contains('A'));
-    let is_reply = match event.direction.as_deref() {
-        Some(direction) => direction == "reply",
-        None => event.flow_id.is_none() && answers,
-    };
-    Some(if is_reply { [destination, source] } else { [source, destination] })
+    let [client, server] = event.client_and_server();
+    Some([(client.0?, client.1), (server.0?, server.1)])
 }
 
 /// `tcp 10.1.0.2:40000 -> 10.2.0.2:554`
@@ -77,7 +70,7 @@ pub(super) fn step(event: &Event) -> String {
             format!("{complete}{at}, {by}")
         }
         "connection_closed" => {
-            let short = reason_of(event).map_or("ended", |reason| advice::of(reason).short);
+            let short = event.reason().map_or("ended", |reason| advice::of(reason).short);
             format!("{short}{code}{}", totals(event))
         }
         "connection_killed" => match &event.filter {

@@ -71,7 +71,7 @@ fn begins(event: &Event) -> bool {
 fn steps(events: &[&Event]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut last: Option<&Event> = None;
-    for event in events.iter().filter(|event| event.event != "control") {
+    for event in events.iter().filter(|event| !event.is_control()) {
         match (steps.last_mut(), last) {
             (Some(step), Some(before)) if says_the_same(before, event) => {
                 step.times += 1;

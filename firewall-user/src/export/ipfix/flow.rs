@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use firewall_common::{event::EventKind, flow::Direction, reason::Reason, wire::ip_protocol};
+use firewall_common::{event::EventKind, wire::ip_protocol};
 
 use super::end::EndReason;
 use crate::{event::Event, export::clock};
@@ -46,8 +46,8 @@ pub(super) struct Incomplete(&'static str);
 impl Flow {
     /// The flow whose end `event` tells. `None`: it tells of something else.
     pub(super) fn of(event: &Event) -> Result<Option<Self>, Incomplete> {
-        let kind = EventKind::ALL.into_iter().find(|kind| kind.name() == event.event);
-        let Some(kind @ (EventKind::ConnectionClosed | EventKind::ConnectionKilled)) = kind else {
+        let Some(kind @ (EventKind::ConnectionClosed | EventKind::ConnectionKilled)) = event.kind()
+        else {
             return Ok(None);
         };
         let totals = event.totals.as_ref().ok_or(Incomplete("totals"))?;
@@ -55,8 +55,7 @@ impl Flow {
             clock::nanoseconds(time).map(|ns| ns / 1_000_000).ok_or(Incomplete("time"))
         };
         let (start, end) = (milliseconds(&totals.started)?, milliseconds(&event.timestamp)?);
-        let reason = Reason::ALL.iter().find(|it| event.reason.as_deref() == Some(it.name()));
-        let [source, destination] = ends(event);
+        let [source, destination] = event.client_and_server();
         Ok(Some(Self {
             id: event.flow_id.ok_or(Incomplete("number"))?,
             // The clock may have been set back meanwhile.
@@ -70,20 +69,12 @@ impl Flow {
                 .ok_or(Incomplete("protocol"))?,
             octets: totals.bytes,
             packets: totals.packets,
-            end_reason: EndReason::of(kind, reason.copied()),
+            end_reason: EndReason::of(kind, event.reason()),
             has_initiator: !event.adopted,
             interface: event.interface.clone().unwrap_or_default(),
             protocol: event.protocol.clone().unwrap_or_default(),
         }))
     }
-}
-
-/// The end that began the flow, and the other. An event has those of a packet, which may be one of the reply.
-fn ends(event: &Event) -> [(Option<IpAddr>, Option<u16>); 2] {
-    let ends = [(event.src_ip, event.src_port), (event.dst_ip, event.dst_port)];
-    let [source, destination] = ends;
-    let is_reply = event.direction.as_deref() == Some(Direction::Reply.name());
-    if is_reply { [destination, source] } else { ends }
 }
 
 fn addresses(source: Option<IpAddr>, destination: Option<IpAddr>) -> Result<Addresses, Incomplete> {

@@ -59,7 +59,7 @@ const fn severity_number(severity: Severity) -> SeverityNumber {
 /// What the controller says; of other events the line for people, without the time, which has a field of its own.
 fn body(event: &Event) -> String {
     match &event.message {
-        Some(message) if event.event == "control" => message.clone(),
+        Some(message) if event.is_control() => message.clone(),
         _ => sentence(event),
     }
 }

@@ -1,7 +1,6 @@
 //! The pane of the log: events as they come, the newest at the lower end.
 
-use std::net::IpAddr;
-
+use firewall_common::event::EventKind;
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -20,7 +19,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    events::{printable, short_kind, short_reason},
+    events::{endpoint, printable, short_kind, short_reason},
 };
 
 pub(super) fn about(model: &Model) -> String {
@@ -74,7 +73,7 @@ fn draw_event(buffer: &mut Buffer, row: Rect, event: &Event, marked: bool, theme
     let mark = if marked { Modifier::REVERSED } else { Modifier::empty() };
     buffer.set_style(row, Style::new().add_modifier(mark));
     let time = event.timestamp.get(11..19).unwrap_or("");
-    let style = style(&event.event, theme).add_modifier(mark);
+    let style = style(event, theme).add_modifier(mark);
     let (kind_at, text_at) = (9.min(row.width), 17.min(row.width));
     let cell = |from: u16, to: u16| Rect { x: row.x + from, width: to - from, ..row };
     text::put(buffer, cell(0, kind_at), time, false, theme.faint().add_modifier(mark), theme);
@@ -90,15 +89,15 @@ fn draw_event(buffer: &mut Buffer, row: Rect, event: &Event, marked: bool, theme
     text::put(buffer, cell(text_at, row.width), &told, false, style, theme);
 }
 
-fn style(event: &str, theme: Theme) -> Style {
-    match event {
-        "packet_dropped" => theme.coloured(Color::Yellow),
-        "connection_killed" => theme.alert(),
-        "filter_finding" => theme.coloured(Color::Magenta),
-        "connection_opened" => theme.coloured(Color::Green),
-        "connection_closed" => theme.faint(),
-        "control" => theme.coloured(Color::Cyan),
-        _ => Style::new(),
+fn style(event: &Event, theme: Theme) -> Style {
+    match event.kind() {
+        Some(EventKind::PacketDropped) => theme.coloured(Color::Yellow),
+        Some(EventKind::ConnectionKilled) => theme.alert(),
+        Some(EventKind::FilterFinding) => theme.coloured(Color::Magenta),
+        Some(EventKind::ConnectionOpened) => theme.coloured(Color::Green),
+        Some(EventKind::ConnectionClosed) => theme.faint(),
+        None if event.is_control() => theme.coloured(Color::Cyan),
+        None => Style::new(),
     }
 }
 
@@ -110,8 +109,8 @@ fn told(event: &Event, theme: Theme) -> String {
         parts.push(short_reason(reason).to_owned());
     }
     if let Some(transport) = &event.transport {
-        let source = end(event.src_ip, event.src_port);
-        let destination = end(event.dst_ip, event.dst_port);
+        let source = endpoint(event.src_ip, event.src_port);
+        let destination = endpoint(event.dst_ip, event.dst_port);
         parts.push(format!("{transport} {source} {} {destination}", theme.arrow()));
     }
     if let Some(filter) = &event.filter {
@@ -131,12 +130,4 @@ fn told(event: &Event, theme: Theme) -> String {
         parts.push(format!("({count} more before it)"));
     }
     printable(&parts.join(" ")).into_owned()
-}
-
-fn end(address: Option<IpAddr>, port: Option<u16>) -> String {
-    match (address, port) {
-        (Some(address), Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
-        (Some(address), None) => address.to_string(),
-        (None, _) => "?".to_owned(),
-    }
 }
