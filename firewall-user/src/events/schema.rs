@@ -42,7 +42,7 @@ fn definition<T: JsonSchema>() -> Schema {
 mod tests {
     use super::*;
     use crate::event::{Names, decode};
-    use firewall_common::event::Record;
+    use firewall_common::event::{EventKind, Record};
     use jsonschema::Validator;
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -129,9 +129,20 @@ mod tests {
                 () => (1, &request),
             };
             check(validator, &example);
+            if which == 0 {
+                check_completeness(serde_json::from_value(example).unwrap());
+            }
             seen[which] += 1;
         }
         assert!(seen[0] >= 8 && seen[1] >= 3 && seen[2] >= 2, "{seen:?}");
+    }
+
+    /// What the table of fields promises of some events, and the schema cannot demand of all.
+    fn check_completeness(event: Event) {
+        let ended = [EventKind::ConnectionClosed, EventKind::ConnectionKilled].map(Some);
+        assert_eq!(event.totals.is_some(), ended.contains(&event.kind()), "{event:?}");
+        let has_ports = event.src_port.is_some();
+        assert_eq!(event.community_id.is_some(), has_ports, "{event:?}");
     }
 
     #[test]
