@@ -210,3 +210,31 @@ fn flows(
     }
     Ok(listing.entries.iter().map(|entry| viewer.row(entry, &listing.relations)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    const DOCUMENTED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/why.md"));
+
+    #[test]
+    fn what_the_documentation_asks_can_be_asked() {
+        let page = DOCUMENTED.lines().filter_map(|line| line.strip_prefix("    fwx why "));
+        let help = EXAMPLES.lines().filter_map(|line| line.strip_prefix("  fwx why "));
+        // Behind two blanks it says what the command does.
+        let asked: Vec<_> = page.chain(help).filter_map(|line| line.split("  ").next()).collect();
+        assert!(asked.len() >= 12, "{asked:?}");
+        for words in asked {
+            let cli = Cli::try_parse_from(["fwx", "why"].into_iter().chain(words.split(' ')));
+            let Command::Why(why) = cli.unwrap_or_else(|error| panic!("{words}: {error}")).command
+            else {
+                panic!("{words}")
+            };
+            Question::new(&why.words, why.criteria, 0)
+                .unwrap_or_else(|error| panic!("{words}: {error}"));
+        }
+    }
+}
