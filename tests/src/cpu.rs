@@ -32,6 +32,12 @@ pub(crate) fn have_another_alone() -> Result<()> {
     before_all_others()
 }
 
+/// Keeps this thread on the CPU with this number, from 0 on, among those that it may run on; where there are fewer, on
+/// any.
+pub fn stay_on_nth(number: usize) -> Result<()> {
+    allowed()?.get(number).map_or(Ok(()), |&cpu| stay_on(cpu))
+}
+
 /// The CPUs that this thread may use, from the first on.
 fn allowed() -> Result<Vec<usize>> {
     let allowed = sched_getaffinity(THIS_THREAD).context("cannot ask for the CPUs")?;

@@ -46,7 +46,7 @@ mode = "enforce"
 profile = "strict"
 "#;
 
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 /// Where the flood goes to.
 const FLOODED_PORT: u16 = 8_000;
 /// From one kill to the next: a hundred a second.

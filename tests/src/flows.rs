@@ -10,10 +10,7 @@ use aya::{
     Pod,
     maps::{HashMap, MapData},
 };
-use firewall_common::{
-    flow::{Alias, Flow, KeyV4, KeyV6, State},
-    wire::ip_protocol,
-};
+use firewall_common::flow::{Alias, Flow, KeyV4, KeyV6, State};
 pub use firewall_user::tables::Tables;
 use firewall_user::{instance::Instance, ring::monotonic_ns};
 
@@ -24,30 +21,29 @@ pub fn tables(fwx: &Fwx<'_>) -> Result<Tables> {
     Ok(Tables::pinned(&Instance::new(fwx.instance())?.maps()))
 }
 
-/// Puts established TCP flows of IPv4 into the table, one for each number in `flows`, as if a packet had come just now.
-pub fn fill(tables: &Tables, flows: Range<u32>) -> Result<()> {
+/// Puts a flow of IPv4 into the table for each number in `flows`, as if a packet had come just now: what `flow` makes of
+/// the number, of its protocol. Its source is so far behind 100.64.0.0, port 40,000.
+pub fn fill(tables: &Tables, flows: Range<u32>, flow: impl Fn(u32) -> Flow) -> Result<()> {
     const BPF_ANY: u64 = 0;
     let now = monotonic_ns();
     let mut table = tables.flows_v4()?;
     for number in flows {
         let source = Ipv4Addr::from_bits(Ipv4Addr::new(100, 64, 0, 0).to_bits() + number);
         let addresses = [source, Ipv4Addr::new(198, 51, 100, 1)];
+        let flow = Flow { last_seen: now, created: now, id: made_up_id(number), ..flow(number) };
         let key = KeyV4 {
             addresses: addresses.map(|address| u32::from_ne_bytes(address.octets())),
             ports: [40_000, 443],
-            protocol: ip_protocol::TCP.into(),
-        };
-        let flow = Flow {
-            last_seen: now,
-            created: now,
-            id: u64::from(number) + 1,
-            state: State::Established as u8,
-            ip_protocol: ip_protocol::TCP,
-            ..Flow::default()
+            protocol: flow.ip_protocol.into(),
         };
         table.insert(key, flow, BPF_ANY)?;
     }
     Ok(())
+}
+
+/// A flow's number that the programs give to none: the low 10 bits are the CPU's, and this is the last of those.
+fn made_up_id(number: u32) -> u64 {
+    u64::from(number) << 10 | 0x3ff
 }
 
 /// A flow.

@@ -6,7 +6,6 @@
 //! It needs root, and what `cargo xtask setup` installs: `lab` in `xtask/src/debian.rs`.
 
 mod cleanup;
-mod cpu;
 mod fwx;
 mod host;
 mod namespace;
@@ -19,11 +18,14 @@ mod topology;
 
 pub mod applying;
 pub mod conntrack;
+pub mod cpu;
 pub mod differential;
 pub mod event_flood;
 pub mod flood;
 pub mod flows;
 pub mod loss;
+pub mod memory;
+pub mod mounts;
 pub mod peers;
 pub mod policy;
 pub mod receivers;

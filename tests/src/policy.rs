@@ -6,6 +6,14 @@
 /// Room for all flows that a test has.
 const TABLES: &str = "[tables]\ncompleted = 65536\nhalf_open = 16384\n";
 
+/// A rule that lets the gateway itself say what it has to: exports, and questions for names.
+pub const THE_GATEWAY_ITSELF: &str = r#"
+[[rule]]
+name = "the gateway itself"
+action = "allow"
+interface = ["self"]
+"#;
+
 /// A policy that lets the inside see the cameras, over TCP and over UDP, and nothing else. The RTSP
 /// filter is bound to port 554, in `enforce` mode, with `profile`.
 pub fn cameras(interfaces: &[&str], profile: &str) -> String {

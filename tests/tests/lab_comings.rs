@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::ensure;
+use firewall_common::reason::Reason;
 use firewall_user::instance::Instance;
 use lab::{Event, Fwx, Lab, Mode, policy, traces, wait};
 
@@ -183,7 +184,7 @@ fn an_interface_is_attached_to_when_it_comes_and_when_it_is_back() {
     assert_eq!(pinned(&fwx).len(), 2);
     page.goes_on();
     let drops = fwx.status().unwrap().drops;
-    assert!(!drops.contains_key("FWX_E_TCP_NOT_SYN_PACKET_DROPPED"), "{drops:?}");
+    assert!(!drops.contains_key(Reason::TcpNotSyn.name()), "{drops:?}");
 }
 
 #[test]

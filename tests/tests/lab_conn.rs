@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use aya::maps::{HashMap, MapData};
-use firewall_common::flow::{Flow, KeyV4, State};
+use firewall_common::{
+    flow::{Flow, KeyV4, State},
+    reason::Reason,
+};
 use firewall_user::{instance::Instance, ring::monotonic_ns, tables::Tables};
 use lab::{
     Event, Fwx, Host, Lab, Mode, Outcome,
@@ -350,7 +353,7 @@ fn a_flush_forgets_without_a_word() {
     }
     (&v4.near).write_all(b"into the void").unwrap();
     fwx.wait_for_event("the drop of what belongs to no connection", |event| {
-        event.is_drop("FWX_E_TCP_NOT_SYN_PACKET_DROPPED") && event.is_between_ports(v4.port(), 554)
+        event.is_drop(Reason::TcpNotSyn.name()) && event.is_between_ports(v4.port(), 554)
     })
     .unwrap();
 }

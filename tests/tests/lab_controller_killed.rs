@@ -1,6 +1,7 @@
 //! The controller ends without warning: traffic and enforcement go on, and the next one finds all.
 
 use anyhow::ensure;
+use firewall_common::reason::Reason;
 use lab::{
     Fwx, Lab, Mode,
     peers::{
@@ -11,7 +12,7 @@ use lab::{
     policy, wait,
 };
 
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 /// Long enough to kill, look and start again while it plays.
 const SECONDS: u32 = 30;
 

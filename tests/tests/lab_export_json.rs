@@ -7,11 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{ExportStatus, Fwx, Lab, Mode, policy, wait};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
+use lab::{ExportStatus, Fwx, Lab, Mode, mounts, policy, wait};
+use nix::mount::{MsFlags, mount};
 use serde_json::{Value, json};
 
 /// Room for some three hundred lines.
@@ -21,9 +18,7 @@ const LINES: u64 = 1_500;
 /// A directory with a small disk of its own, seen by this thread and what it starts, and gone with them.
 fn small_disk(lab: &Lab) -> Result<PathBuf> {
     let directory = lab.gateway().make_directory("disk")?;
-    unshare(CloneFlags::CLONE_NEWNS).context("cannot have mounts of our own")?;
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mounts::have_own()?;
     mount(Some("tmpfs"), &directory, Some("tmpfs"), MsFlags::empty(), Some(DISK))?;
     Ok(directory)
 }

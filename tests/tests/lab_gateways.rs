@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use firewall_common::reason::Reason;
 use lab::{
     Fwx, Host, Lab, Mode, Packet,
     peers::{
@@ -129,10 +130,8 @@ fn noise_is_counted_and_not_told() {
     }
     // Behind it, so that what would have been told of it is told by then.
     stray::lone_ack(office, office.socket_v4(4000), lab.camera.socket_v4(80)).unwrap();
-    fwx.wait_for_event("the stray's drop", |event| {
-        event.is_drop("FWX_E_TCP_NOT_SYN_PACKET_DROPPED")
-    })
-    .unwrap();
+    fwx.wait_for_event("the stray's drop", |event| event.is_drop(Reason::TcpNotSyn.name()))
+        .unwrap();
     assert_eq!(fwx.status().unwrap().drops[DENIED], before + 3);
     let told = fwx.events().unwrap();
     assert!(!told.iter().any(|event| event.is_drop(DENIED)), "{told:#?}");

@@ -17,11 +17,9 @@ const DOMAIN: &str = "77";
 const MESSAGES: usize = 10;
 
 fn policy(to: &str) -> String {
-    let own =
-        "[[rule]]\nname = \"the gateway itself\"\naction = \"allow\"\ninterface = [\"self\"]\n";
     let export = format!("\n[export.flows]\nkind = \"ipfix\"\nto = \"{to}\"\ndomain = {DOMAIN}\n");
     let timeouts = "\n[timeouts]\nudp = 1\nudp_stream = 1\n";
-    policy::cameras(&["lan0", "wan0"], "standard") + own + &export + timeouts
+    policy::cameras(&["lan0", "wan0"], "standard") + policy::THE_GATEWAY_ITSELF + &export + timeouts
 }
 
 /// What tshark makes of `messages`: each record's fields, by its flow's number.

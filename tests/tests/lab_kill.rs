@@ -1,5 +1,6 @@
 //! The recorder's dialect under the strict profile: the kill, and what comes after it, in every mode.
 
+use firewall_common::reason::Reason;
 use lab::{
     Event, Fwx, Lab, Mode,
     peers::{
@@ -10,7 +11,7 @@ use lab::{
     policy,
 };
 
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 
 #[test]
 fn the_strict_filter_kills_the_dialect_in_mode_auto() {

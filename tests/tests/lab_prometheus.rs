@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use firewall_common::reason::Reason;
 use firewall_user::metrics::{Definition, definitions};
 use lab::{
     Fwx, Host, Lab, Mode, Process,
@@ -22,7 +23,7 @@ use serde_json::Value;
 
 /// Where Prometheus listens.
 const PROMETHEUS: &str = "127.0.0.1:9090";
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 /// Packets that are dropped.
 const DROPS: u16 = 7;
 

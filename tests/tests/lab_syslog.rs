@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
+use firewall_common::reason::Reason;
 use lab::{
     Event, ExportStatus, Fwx, Lab, Mode,
     peers::{
@@ -15,7 +16,7 @@ use lab::{
 };
 use serde_json::Value;
 
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 
 /// Each way to rsyslog has a facility of its own, by which it is told from the others.
 fn policy(rsyslog: &Rsyslog) -> String {
@@ -36,9 +37,7 @@ where = {{ event = ["connection_killed", "packet_dropped"], reason = ["!policy_r
         )
     })
     .concat();
-    let own =
-        "[[rule]]\nname = \"the gateway itself\"\naction = \"allow\"\ninterface = [\"self\"]\n";
-    policy::cameras(&["lan0", "wan0"], "strict") + own + &exports
+    policy::cameras(&["lan0", "wan0"], "strict") + policy::THE_GATEWAY_ITSELF + &exports
 }
 
 /// Waits until the message about `event` came by all of `facilities`, and compares it with the event.
@@ -96,14 +95,6 @@ fn exports(fwx: &Fwx) -> Result<Vec<ExportStatus>> {
     Ok(exports)
 }
 
-fn lone_ack(lab: &Lab, fwx: &Fwx, port: u16) -> Event {
-    stray::lone_ack(&lab.client, lab.client.socket_v4(port), lab.camera.socket_v4(554)).unwrap();
-    fwx.wait_for_event("the lone ACK", |event| {
-        event.is_drop(NOT_SYN) && event.is_between_ports(port, 554)
-    })
-    .unwrap()
-}
-
 #[test]
 fn the_kill_and_its_drops_come_by_every_way_with_all_their_fields() {
     let lab = Lab::single().unwrap();
@@ -143,13 +134,13 @@ fn what_waits_for_a_receiver_that_was_killed_comes_when_it_is_back() {
     rsyslog.start().unwrap();
     let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
     fwx.run(&policy(&rsyslog), Mode::Auto).unwrap();
-    let first = lone_ack(&lab, &fwx, 40_001);
+    let first = stray::dropped_ack(&lab, &fwx, 40_001).unwrap();
     came(&rsyslog, &first, &["local1", "local2", "local3"], "notice");
 
     rsyslog.kill().unwrap();
     // By UDP the first goes to nobody, and the host's word of it comes before the next.
-    let gone = lone_ack(&lab, &fwx, 40_002);
-    let waiting = lone_ack(&lab, &fwx, 40_003);
+    let gone = stray::dropped_ack(&lab, &fwx, 40_002).unwrap();
+    let waiting = stray::dropped_ack(&lab, &fwx, 40_003).unwrap();
     wait::until("every export says that nobody is there", || {
         for export in exports(&fwx)? {
             ensure!(export.failure.is_some(), "{} has no failure", export.name);
@@ -160,7 +151,7 @@ fn what_waits_for_a_receiver_that_was_killed_comes_when_it_is_back() {
     rsyslog.start().unwrap();
     came(&rsyslog, &gone, &["local2", "local3"], "notice");
     came(&rsyslog, &waiting, &["local1", "local2", "local3"], "notice");
-    let later = lone_ack(&lab, &fwx, 40_004);
+    let later = stray::dropped_ack(&lab, &fwx, 40_004).unwrap();
     came(&rsyslog, &later, &["local1", "local2", "local3"], "notice");
     for export in exports(&fwx).unwrap() {
         let failed = u64::from(export.name == "udp");

@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::ensure;
-use firewall_common::flow::{Flow, State};
+use firewall_common::{
+    flow::{Flow, State},
+    reason::Reason,
+};
 use lab::{
     Fwx, Host, Lab, Mode,
     flows::{self, Flows},
@@ -17,7 +20,7 @@ use lab::{
 const INTERFACES: [&str; 2] = ["lan0", "wan0"];
 const MODES: [Mode; 3] = [Mode::Native, Mode::Generic, Mode::Tc];
 const PORT: u16 = 5001;
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 
 /// What leaves by wan0 bears the gateway's own address.
 const MASQUERADE: &str = "table inet nat {

@@ -26,7 +26,7 @@ const PACE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Messages after which a connection's windows are known.
 const TALKED: u64 = 20;
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 
 /// Nothing may begin: what goes on goes on because it was there.
 const CLOSED: &str = r#"

@@ -29,12 +29,8 @@ use firewall_user::{
     tables::Tables,
 };
 use lab::{
-    Packet,
+    Packet, cpu,
     replaying::{FAMILIES, Family},
-};
-use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
-    unistd::Pid,
 };
 
 /// Packets of each direction.
@@ -178,7 +174,7 @@ fn both_directions_at_once_keep_counters_and_windows_right() {
 
 /// One direction's packets, a round at a time.
 fn rounds(rig: &Rig, cpu: usize, barrier: &Barrier, frame: impl Fn(u32, u32) -> Vec<u8>) {
-    pin(cpu);
+    cpu::stay_on_nth(cpu).unwrap();
     for round in 0..ROUNDS {
         let frames: Vec<_> = (0..FRAMES).map(|number| frame(round, number)).collect();
         barrier.wait();
@@ -261,7 +257,7 @@ fn until_the_end(rig: &Rig, family: Family, end: impl FnOnce()) -> [Vec<bool>; 2
     let progress = [AtomicU64::new(0), AtomicU64::new(0)];
     let ended = AtomicBool::new(false);
     let run = |cpu: usize, frame: Vec<u8>| {
-        pin(cpu);
+        cpu::stay_on_nth(cpu).unwrap();
         let mut passed = Vec::new();
         let mut left = PACKETS_AROUND_THE_END;
         while left > 0 && passed.len() < PACKETS_MAX {
@@ -293,7 +289,7 @@ fn a_flow_is_found_while_it_moves() {
             let there = |port| family.udp(port, 53).payload([7; 20]).build();
             let back = |port| family.udp_back(53, port).payload([7; 20]).build();
             let run = |cpu: usize| {
-                pin(cpu);
+                cpu::stay_on_nth(cpu).unwrap();
                 for port in 1..=DATAGRAM_FLOWS {
                     let frame = if cpu == 0 { there(port) } else { back(port) };
                     if cpu == 0 {
@@ -385,18 +381,6 @@ fn ip_len(frame: &[u8]) -> u64 {
 
 fn count(passed: &[bool]) -> u64 {
     passed.iter().filter(|&&passed| passed).count() as u64
-}
-
-/// Keeps this thread on the CPU with this number among those that it may run on, if there are so many.
-fn pin(number: usize) {
-    let this_thread = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this_thread).unwrap();
-    let mut cpus = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
-    if let Some(cpu) = cpus.nth(number) {
-        let mut only = CpuSet::new();
-        only.set(cpu).unwrap();
-        sched_setaffinity(this_thread, &only).unwrap();
-    }
 }
 
 fn monotonic_ns() -> u64 {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use firewall_common::reason::Reason;
 use lab::{
     Event, Fwx, Host, Lab, Mode,
     peers::{
@@ -26,7 +27,7 @@ use serde_json::Value;
 
 const CENTRAL: [&str; 2] = ["lan0", "vpn0"];
 const BRANCH: [&str; 2] = ["vpn0", "cam0"];
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 const DENIED: &str = "FWX_E_POLICY_RULES_DENIED";
 const PATIENCE: Duration = Duration::from_secs(10);
 const PORT: u16 = 5001;

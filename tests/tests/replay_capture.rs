@@ -7,6 +7,7 @@ use std::{
     process::Command,
 };
 
+use firewall_common::reason::Reason;
 use firewall_user::{
     capture::{Capture, CaptureError},
     event::Event,
@@ -20,7 +21,7 @@ use lab::{
 };
 use serde_json::Value;
 
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 const PCAP_HEADER_LEN: usize = 24;
 const RECORD_HEADER_LEN: usize = 16;
 

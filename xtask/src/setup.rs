@@ -116,6 +116,7 @@ fn check_lab_by_hand() -> Result<()> {
         "lftp",
         "openssl",
         "tshark",
+        "tmux",
     ];
     let mut missing: Vec<&str> =
         commands.into_iter().filter(|name| process::find_on_path(name).is_none()).collect();

@@ -287,7 +287,7 @@ mod tests {
         let mut lookback = Lookback::new(segments).await.unwrap();
         let known = others.iter().map(|number| (*number, time(*number))).collect();
         lookback.set(Meant { known, ..Meant::default() });
-        let (there, before) = lookback.go_to_last(5, &times).await.unwrap();
+        let (there, before) = lookback.go_to_last(5, &times, || false).await.unwrap();
         let mut all = numbers(&mut lookback).await;
         all.extend(&others[before..]);
         assert_eq!(all.len(), there);

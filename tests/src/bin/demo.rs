@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use firewall_common::reason::Reason;
 use lab::{
     Event, Fwx, Lab, Mode,
     peers::{
@@ -19,7 +20,7 @@ use lab::{
 
 const INTERFACES: [&str; 2] = ["lan0", "wan0"];
 const RTSP: u16 = 554;
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 const VIDEO_SECONDS: u32 = 3;
 /// Frames of the recorder that count as a conversation that lives.
 const FRAMES: u32 = 100;

@@ -5,6 +5,7 @@ mod collector;
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
+use firewall_common::reason::Reason;
 use lab::{
     Event, Fwx, Lab, Mode,
     peers::{recorder::Recorder, stray, viewer::Viewer},
@@ -19,22 +20,12 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use collector::{Collector, attribute};
 
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 
 fn policy(to: SocketAddr) -> String {
-    let own =
-        "[[rule]]\nname = \"the gateway itself\"\naction = \"allow\"\ninterface = [\"self\"]\n";
     let export =
         format!("\n[export.near]\nkind = \"otlp\"\nto = \"http://{to}\"\ninterval = \"1s\"\n");
-    policy::cameras(&["lan0", "wan0"], "strict") + own + &export
-}
-
-fn lone_ack(lab: &Lab, fwx: &Fwx, port: u16) -> Event {
-    stray::lone_ack(&lab.client, lab.client.socket_v4(port), lab.camera.socket_v4(554)).unwrap();
-    fwx.wait_for_event("the lone ACK", |event| {
-        event.is_drop(NOT_SYN) && event.is_between_ports(port, 554)
-    })
-    .unwrap()
+    policy::cameras(&["lan0", "wan0"], "strict") + policy::THE_GATEWAY_ITSELF + &export
 }
 
 /// Waits for the record of `event`.
@@ -159,14 +150,14 @@ fn what_waits_for_a_collector_comes_when_it_is_there() {
     let address = lab.client.socket_v4(4318);
     let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
     fwx.run(&policy(address), Mode::Auto).unwrap();
-    let waiting = lone_ack(&lab, &fwx, 40_001);
+    let waiting = stray::dropped_ack(&lab, &fwx, 40_001).unwrap();
     fwx.wait_for_event("nobody is there", |event| {
         event.reason.as_deref() == Some("FWX_E_ABORTIVE_SHUTDOWN") && event.src_port == Some(4318)
     })
     .unwrap();
     let collector = Collector::start(&lab.client, address).unwrap();
     check(&came(&collector, &waiting), &waiting, (10, "notice"));
-    let later = lone_ack(&lab, &fwx, 40_002);
+    let later = stray::dropped_ack(&lab, &fwx, 40_002).unwrap();
     came(&collector, &later);
     wait::until("its own counter comes", || {
         let failed = counter(&collector, "fwx.export_failed")?;

@@ -16,7 +16,7 @@ use lab::{
 };
 
 const HOOKS: [Hook; 3] = [Hook::Xdp, Hook::Tc, Hook::Egress];
-const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+const NOT_SYN: &str = Reason::TcpNotSyn.name();
 
 #[test]
 fn a_syn_in_a_connection_moves_no_filter() {

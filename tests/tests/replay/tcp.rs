@@ -68,7 +68,7 @@ fn the_server_may_close_first_and_a_rst_closes_at_once() {
 
 #[test]
 fn only_a_syn_begins_a_flow() {
-    const NOT_SYN: &str = "FWX_E_TCP_NOT_SYN_PACKET_DROPPED";
+    const NOT_SYN: &str = Reason::TcpNotSyn.name();
     for hook in HOOKS {
         let mut rig = Rig::open(hook);
         for family in FAMILIES {

@@ -1,11 +1,10 @@
 //! Drops as fast as a CPU makes them and a hundred kills a second beside them: what the controller makes of both.
 
-use std::fs;
-
 use anyhow::{Context as _, Result};
 use lab::{
     Fwx, Lab, Mode,
     event_flood::{self, Seen},
+    memory,
 };
 
 use super::listeners::cpu_time;
@@ -38,7 +37,7 @@ pub(super) fn measure(plan: &Plan, progress: &impl Fn(&str)) -> Result<Section> 
     let seen = event_flood::play(&lab, &fwx, plan.kills)?;
     let cpu = cpu_time(controller)?.saturating_sub(cpu);
     let share = cpu.as_secs_f64() / seen.took.as_secs_f64();
-    let memory = peak_memory_mib(controller)?;
+    let memory = memory::peak_kib(controller)? as f64 / 1024.0;
     progress("drops and kills done");
     Ok(Section {
         title: "Drops and kills",
@@ -121,28 +120,4 @@ fn goals(seen: &Seen, share: f64, memory: f64) -> Vec<Goal> {
 
 fn drops_a_second(seen: &Seen) -> f64 {
     seen.counted as f64 / seen.took.as_secs_f64()
-}
-
-/// The most memory that a process had resident so far (proc_pid_status(5)).
-fn peak_memory_mib(process: u32) -> Result<f64> {
-    let path = format!("/proc/{process}/status");
-    let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let peak = kib(&status).with_context(|| format!("{path} says no VmHWM"))?;
-    Ok(peak as f64 / 1024.0)
-}
-
-fn kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_says_its_peak_in_kib() {
-        assert_eq!(kib("Name:\tfwx\nVmHWM:\t   20480 kB\nVmRSS:\t 1 kB\n"), Some(20_480));
-        assert_eq!(kib("Name:\tfwx\n"), None);
-    }
 }

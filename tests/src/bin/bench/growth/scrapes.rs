@@ -3,6 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use firewall_common::{
+    flow::{Flow, State},
+    wire::ip_protocol,
+};
 use lab::{
     Fwx, Host, Lab, Mode, flows, policy,
     scraping::{scrape, values, wait_for_a_sweep, with_metrics},
@@ -57,10 +61,12 @@ pub(super) fn measure(plan: &Plan, progress: &impl Fn(&str)) -> Result<Section> 
     let policy = policy::open(&["lan0", "wan0"]);
     fwx.run(&with_metrics(&policy::with_tables(&policy, ROOM, HALF_OPEN_ROOM)), Mode::Tc)?;
     let tables = flows::tables(&fwx)?;
+    let established =
+        Flow { state: State::Established as u8, ip_protocol: ip_protocol::TCP, ..Flow::default() };
     let mut all = Vec::new();
     let mut there = 0;
     for &count in &plan.flows {
-        flows::fill(&tables, there..count)?;
+        flows::fill(&tables, there..count, |_| established)?;
         there = count;
         wait_for_a_sweep(&fwx, gateway)?;
         all.push(pages(gateway, count, plan.scrapes)?);
