@@ -13,6 +13,7 @@
 
 // In the same object, because the floor has to be measured with the same parser and the same tables.
 mod atomic;
+mod begin;
 mod bench;
 mod challenge;
 mod clock;

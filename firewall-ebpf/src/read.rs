@@ -11,7 +11,7 @@ use firewall_common::{
         parser::{Outcome, Parser, Scene},
         stream::Cursor,
     },
-    flow::{Direction, Flow, Half, State},
+    flow::{Direction, Flow, Half, State, sides_of},
     layout::{Counter, FILTERS_MAX, FilterCounters, Verdict},
     policy::{Mode, Profile},
     reason::Reason,
@@ -211,15 +211,13 @@ fn set_scene(work: &mut Work) {
     *speaker_here = work.packet.source;
     *listener_here = work.packet.destination;
     if work.packet.version == 4 {
-        let [first, second] = work.key_v4.addresses;
-        let (speaker, listener) = if speaker_is_second { (second, first) } else { (first, second) };
-        *speaker_there = [speaker, 0, 0, 0];
-        *listener_there = [listener, 0, 0, 0];
+        let (speaker, listener) = sides_of(&work.key_v4.addresses, speaker_is_second);
+        *speaker_there = [*speaker, 0, 0, 0];
+        *listener_there = [*listener, 0, 0, 0];
     } else {
-        let [first, second] = work.key_v6.addresses;
-        let (speaker, listener) = if speaker_is_second { (second, first) } else { (first, second) };
-        *speaker_there = speaker;
-        *listener_there = listener;
+        let (speaker, listener) = sides_of(&work.key_v6.addresses, speaker_is_second);
+        *speaker_there = *speaker;
+        *listener_there = *listener;
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     event::{EventKind, Record, Ring, SNAP_MAX, Untold, finding_bucket},
-    flow::{Change, Flow, State},
+    flow::{Change, Flow, State, sides_of},
     layout::{Answer, Command, Counter, Hook, ReplayOutput, Verdict},
     number::numbered,
     reason::Reason,
@@ -398,12 +398,8 @@ fn name_ends(record: &mut Record, key: &Key<'_>, originator_is_second: bool) {
     } else {
         (key.v6.addresses, key.v6.ports)
     };
-    let ([first, second], [first_port, second_port]) = (ends, ports);
-    if originator_is_second {
-        (record.source, record.destination) = (second, first);
-        (record.source_port, record.destination_port) = (second_port, first_port);
-    } else {
-        (record.source, record.destination) = (first, second);
-        (record.source_port, record.destination_port) = (first_port, second_port);
-    }
+    let (source, destination) = sides_of(&ends, originator_is_second);
+    (record.source, record.destination) = (*source, *destination);
+    let (source, destination) = sides_of(&ports, originator_is_second);
+    (record.source_port, record.destination_port) = (*source, *destination);
 }

@@ -6,19 +6,17 @@
 //! flow was found in. The third is nearly every packet's, short, and goes without a call.
 
 use firewall_common::{
-    classifier::{Head, Lines as _},
-    essential::Need,
-    flow::{self, Change, Direction, Fault, Flow, Half, Segment, State, Step},
-    layout::{Counter, Hook},
-    policy::{Action, NewFlow},
+    classifier::Lines as _,
+    flow::{self, Change, Direction, Fault, Flow, Half, Segment, State, Step, sides_of},
+    layout::Counter,
+    policy::Action,
     reason::Reason,
     tally::Counted,
-    wire::{self, Fragment, Packet, ip_protocol, tcp_flags},
-    words::clear,
+    wire::{Fragment, ip_protocol, tcp_flags},
 };
 
 use crate::{
-    atomic, challenge, clock, essential, filter, fragments,
+    atomic, begin, clock, filter, fragments,
     judge::{self, Policy},
     limits,
     maps::{POLICY, TIMEOUTS},
@@ -77,7 +75,7 @@ fn with_header(work: &mut Work) -> Decision {
     } else {
         judge::note_policy(work);
     }
-    Decision::from_raw(new_flow(work))
+    Decision::from_raw(begin::new_flow(work))
 }
 
 /// Nearly every packet: a segment that only moves its connection on, with nothing for a filter to read. `false`: it is
@@ -139,16 +137,6 @@ extern "C" fn renewed(work: *mut Work, flow: *mut Flow) -> u32 {
     match (Work::passed(work), unsafe { flow.as_mut() }) {
         (Some(work), Some(flow)) => renew(work, flow) as u32,
         _ => Decision::Drop as u32,
-    }
-}
-
-/// [`of_new_flow`] as a function of its own.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn new_flow(work: *mut Work) -> u32 {
-    match Work::passed(work) {
-        Some(work) => of_new_flow(work) as u32,
-        None => Decision::Drop as u32,
     }
 }
 
@@ -224,7 +212,7 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
         flow.last_seen = work.now;
     }
     flow.count(direction, work.packet.ip_len);
-    let is_read = brings_payload(&work.packet) && !is_discarded(before, &work.packet);
+    let is_read = work.packet.brings_payload() && !before.discards_payload(&work.packet);
     work.note_flow(flow);
     if flow.is_counted_apart() {
         tally::passed(work);
@@ -272,7 +260,7 @@ fn change(work: &mut Work, flow: &mut Flow, before: State, next: State) -> bool 
 #[inline(always)]
 fn complete(work: &mut Work, flow: &mut Flow) -> bool {
     // What this packet leaves unread is noted before the flow is copied.
-    if brings_payload(&work.packet) && !filter::wants(work) {
+    if work.packet.brings_payload() && !filter::wants(work) {
         flow.half(work.direction).flags |= Half::UNREAD;
     }
     // By way of the desk: see `Work::passed`.
@@ -294,14 +282,14 @@ fn complete(work: &mut Work, flow: &mut Flow) -> bool {
 #[inline(always)]
 fn note_originator(work: &mut Work, is_second: bool) {
     if work.packet.version == 4 {
-        let [first, second] = work.key_v4.addresses;
-        work.originator[0] = if is_second { second } else { first };
+        let (originator, _) = sides_of(&work.key_v4.addresses, is_second);
+        work.originator[0] = *originator;
         work.originator[1] = 0;
         work.originator[2] = 0;
         work.originator[3] = 0;
     } else {
-        let [first, second] = &work.key_v6.addresses;
-        work.originator = if is_second { *second } else { *first };
+        let (originator, _) = sides_of(&work.key_v6.addresses, is_second);
+        work.originator = *originator;
     }
 }
 
@@ -327,7 +315,7 @@ fn pass_relaxed(work: &mut Work, flow: &mut Flow) -> Decision {
     if flow.is_counted_apart() {
         tally::passed(work);
     }
-    if brings_payload(&work.packet) { read_or_pass(work, flow) } else { Decision::Pass }
+    if work.packet.brings_payload() { read_or_pass(work, flow) } else { Decision::Pass }
 }
 
 /// Payload passes by the filter that is bound, which is told what the flow says, or is noted as unread.
@@ -407,216 +395,6 @@ fn renew(work: &mut Work, flow: &mut Flow) -> Decision {
     work.told.crosses = 1;
     report::count(Counter::FlowsOpened, 1);
     Decision::Pass
-}
-
-/// The first packet of a flow, or one that belongs to none.
-#[inline(always)]
-fn of_new_flow(work: &mut Work) -> Decision {
-    work.forget_flow();
-    let need = essential::need(work);
-    if need == Need::Passes {
-        return Decision::Pass;
-    }
-    if work.packet.is_to_itself() {
-        return work.refuse(Reason::LandAttack);
-    }
-    let Some(policy) = Policy::of(work) else {
-        return work.refuse(Reason::NoPolicy);
-    };
-    let Some(head) = policy.head() else {
-        return work.refuse(Reason::NoPolicy);
-    };
-    if spoofing::is_due(work, head) {
-        return Decision::Verify;
-    }
-    let begins = match work.packet.protocol {
-        ip_protocol::TCP => match begins(work, head) {
-            Ok(begins) => begins,
-            Err(reason) => return work.refuse(reason),
-        },
-        _ if wire::is_answer(&work.packet) => return work.refuse(Reason::IcmpUnrelated),
-        _ => Begins::Datagram,
-    };
-    let action = if need == Need::Begins || pinholes::let_in(work) {
-        Action::Allow
-    } else {
-        let came_in_by = if matches!(work.hook, Hook::Ingress) { work.interface } else { 0 };
-        judge::new_flow(work, false, came_in_by)
-    };
-    if action != Action::Allow {
-        tally::refused(work);
-    }
-    match action {
-        Action::Allow => {}
-        Action::Reject => {
-            if matches!(work.hook, Hook::Egress) {
-                let_the_answer_in(work);
-            }
-            work.refuse(Reason::PolicyRulesDenied);
-            let is_tcp = work.packet.protocol == ip_protocol::TCP;
-            return if is_tcp { Decision::Answer } else { Decision::Prohibit };
-        }
-        Action::Deny => return work.refuse(Reason::PolicyRulesDenied),
-    }
-    if begins == Begins::Syn && challenge::is_due(work, head) {
-        return challenge::challenge(work, head);
-    }
-    let unread = brings_payload(&work.packet);
-    if begins == Begins::Syn && unread && filter::wants(work) && filter::enforces(work) {
-        // Data in a SYN (RFC 7413) would reach the server unread. A client repeats the SYN without it.
-        return work.refuse(Reason::FilterSegmentHeld);
-    }
-    if let Err(reason) = limits::admit(work, &policy, head) {
-        return work.refuse(reason);
-    }
-    if begins == Begins::Syn {
-        limits::note_unanswered(work.now, head, 1);
-    }
-    create(work, begins, unread)
-}
-
-/// How a flow begins.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Begins {
-    /// Not TCP.
-    Datagram,
-    /// By its SYN.
-    Syn,
-    /// In its midst: the policy, or the one who switched the firewall on, lets it.
-    Midstream,
-    /// In its midst or by a SYN, and nothing will be held against it.
-    Asymmetric,
-    /// Not at all, and passes.
-    Nothing,
-}
-
-/// How the TCP segment on the desk, of no known connection, begins one; or why it must not.
-#[inline(never)]
-fn begins(work: &mut Work, head: &Head) -> Result<Begins, Reason> {
-    let opens = flow::opens(work.packet.flags);
-    if opens == Err(Reason::IpHalfScan) {
-        return Err(Reason::IpHalfScan);
-    }
-    if judge::is_asymmetric(work, head) {
-        return Ok(Begins::Asymmetric);
-    }
-    let Err(reason) = opens else {
-        return Ok(Begins::Syn);
-    };
-    if challenge::is_answer(work, head) {
-        return Err(Reason::SynAuthenticated);
-    }
-    // A RST ends a connection, and there is none.
-    let is_reset = work.packet.flags & tcp_flags::RST != 0;
-    if !is_reset && POLICY.get(0).is_some_and(|in_force| work.now < in_force.adopt_until) {
-        return Ok(Begins::Midstream);
-    }
-    if NewFlow::from_raw(head.new_flow) == NewFlow::Monitor {
-        // It is told of, and passes.
-        work.refuse(reason);
-        return Ok(if is_reset { Begins::Nothing } else { Begins::Midstream });
-    }
-    Err(reason)
-}
-
-/// What this machine itself sent is rejected: the answer to it will come in by an ingress hook, and belongs to what
-/// is entered here, a flow that ended before it began. Should there be no room, the program that sent it waits.
-#[inline(never)]
-fn let_the_answer_in(work: &mut Work) {
-    lay_out(work, report::next_flow_number(), State::Killed);
-    work.flow.flags |= Flow::REFUSED;
-    let _ = tables::insert_half_open(&work.key(), &work.flow);
-}
-
-/// Lays out a flow that begins with the packet on the desk, before anything of it is counted.
-#[inline(always)]
-fn lay_out(work: &mut Work, id: u64, state: State) {
-    clear(&mut work.flow);
-    let flow = &mut work.flow;
-    flow.last_seen = work.now;
-    flow.created = work.now;
-    flow.id = id;
-    flow.state = state as u8;
-    flow.originator_is_second = u8::from(work.source_is_second);
-    flow.protocol = work.protocol;
-    flow.ip_protocol = work.packet.protocol;
-    flow.interface = work.interface;
-    flow.rule = work.rule as u16;
-    flow.kin = work.kin;
-    // It begins without an answer.
-    flow.flags = Flow::COUNTED_APART | work.flow_flags & Flow::QUIET;
-    if work.kin != 0 {
-        flow.flags |= Flow::CHILD;
-    }
-}
-
-/// Enters the flow that the packet on the desk begins.
-#[inline(always)]
-fn create(work: &mut Work, begins: Begins, unread: bool) -> Decision {
-    let state = match begins {
-        Begins::Datagram => State::Unreplied,
-        Begins::Syn => State::SynSent,
-        Begins::Midstream | Begins::Asymmetric => State::Midstream,
-        Begins::Nothing => {
-            tally::passed(work);
-            return Decision::Pass;
-        }
-    };
-    work.flow_id = report::next_flow_number();
-    work.state = state;
-    lay_out(work, work.flow_id, work.state);
-    let flow = &mut work.flow;
-    flow.count(Direction::Original, work.packet.ip_len);
-    if unread {
-        flow.half(Direction::Original).flags = Half::UNREAD;
-    }
-    let segment = Segment::of(&work.packet);
-    match begins {
-        Begins::Datagram | Begins::Nothing => {}
-        Begins::Syn => flow::note_first_syn(flow, &segment),
-        Begins::Midstream | Begins::Asymmetric => begin_in_midstream(flow, begins, &segment),
-    }
-    work.flow_flags = flow.flags;
-    if !tables::insert_half_open(&work.key(), &work.flow) {
-        return work.refuse(Reason::OutOfResources);
-    }
-    if work.kin != 0 {
-        pinholes::begun(work);
-    }
-    tally::began(work, true);
-    report::count(Counter::FlowsOpened, 1);
-    work.told.crosses = 1;
-    Decision::Pass
-}
-
-#[inline(never)]
-fn begin_in_midstream(flow: &mut Flow, begins: Begins, segment: &Segment) {
-    report::count(Counter::FlowsAdopted, 1);
-    flow.flags |= Flow::ADOPTED;
-    let unjudged = if begins == Begins::Asymmetric { Half::UNJUDGED } else { 0 };
-    let [original, reply] = &mut flow.halves;
-    for half in [original, reply] {
-        let unread = half.flags & Half::UNREAD;
-        *half = Half::in_midstream(None);
-        half.flags |= unread | unjudged;
-    }
-    // It is the first packet and passes: what state it makes does not matter, it has one.
-    let _ = flow::note(flow, Direction::Original, segment);
-}
-
-/// Whether there is something in the packet for a filter to read, or in the fragments that follow it.
-#[inline(always)]
-fn brings_payload(packet: &Packet) -> bool {
-    packet.protocol == ip_protocol::TCP
-        && (packet.payload_len > 0 || packet.fragment == Fragment::First)
-}
-
-/// Whether the receiver discards the segment's payload: that of a RST, and that of a SYN once the connection
-/// stands (RFC 9293 §3.10.7.4). A filter that read it would take what really comes for a repetition.
-#[inline(always)]
-fn is_discarded(state: State, packet: &Packet) -> bool {
-    packet.flags & tcp_flags::RST != 0
-        || packet.flags & tcp_flags::SYN != 0 && !state.is_half_open()
 }
 
 /// Forgets a flow that is over or was silent for too long, with what a filter knew of it and with the name that

@@ -81,6 +81,13 @@ impl KeyV6 {
     }
 }
 
+/// What a key has of its two endpoints, in the order of a direction: that of the endpoint which it goes out from, the
+/// second one or the first, and that of the other.
+#[inline(always)]
+pub const fn sides_of<T>([first, second]: &[T; 2], from_second: bool) -> (&T, &T) {
+    if from_second { (second, first) } else { (first, second) }
+}
+
 /// Reads an address from where it lies, and not from the words that were read there before.
 #[inline(always)]
 fn read(address: &[u32; 4]) -> [u32; 4] {
@@ -161,6 +168,9 @@ mod tests {
                 protocol: 6, ..Packet::default()
             };
             let back = reversed(packet);
+            let Oriented { key, source_is_second } = KeyV6::of(&packet);
+            prop_assert_eq!(sides_of(&key.addresses, source_is_second), (&source, &destination));
+            prop_assert_eq!(sides_of(&key.ports, source_is_second), (&ports[0], &ports[1]));
             prop_assert_eq!(KeyV4::of(&packet).key, KeyV4::of(&back).key);
             prop_assert_eq!(KeyV6::of(&packet).key, KeyV6::of(&back).key);
             if (source[0], ports[0]) != (destination[0], ports[1]) {

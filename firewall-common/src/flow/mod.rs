@@ -13,7 +13,7 @@ mod window;
 
 pub use alias::Alias;
 pub use change::Change;
-pub use key::{FragmentKey, KeyV4, KeyV6, Oriented};
+pub use key::{FragmentKey, KeyV4, KeyV6, Oriented, sides_of};
 pub use passage::{FRESH_TICKS, Passage};
 pub use state::State;
 pub use tcp::{

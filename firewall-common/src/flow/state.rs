@@ -1,5 +1,7 @@
 //! The states of a flow.
 
+use crate::wire::{Packet, tcp_flags};
+
 /// State of a flow. TCP's follow RFC 9293 §3.3.2 as an observer between the ends sees them, with the names
 /// of the kernel's own tracker (`nf_conntrack_proto_tcp.c`).
 #[repr(u8)]
@@ -93,6 +95,14 @@ impl State {
     pub const fn is_over(self) -> bool {
         matches!(self, Self::TimeWait | Self::Closed | Self::Killed)
     }
+
+    /// Whether a segment's receiver discards its payload in this state of the connection: that of a RST, and that of a SYN
+    /// once the connection stands (RFC 9293 §3.10.7.4). A filter that read it would take what really comes for a repetition.
+    #[inline(always)]
+    pub const fn discards_payload(self, packet: &Packet) -> bool {
+        packet.flags & tcp_flags::RST != 0
+            || packet.flags & tcp_flags::SYN != 0 && !self.is_half_open()
+    }
 }
 
 #[cfg(test)]
@@ -106,5 +116,21 @@ mod tests {
         }
         assert_eq!(State::from_raw(14), State::None);
         assert_eq!(State::from_raw(255), State::None);
+    }
+
+    #[test]
+    fn what_a_receiver_discards_no_filter_is_to_read() {
+        use tcp_flags::{ACK, RST, SYN};
+        for (state, flags, discarded) in [
+            (State::SynSent, SYN, false),
+            (State::SynReceived, SYN | ACK, false),
+            (State::Established, SYN, true),
+            (State::Established, ACK, false),
+            (State::SynReceived, RST, true),
+            (State::Established, RST | ACK, true),
+        ] {
+            let packet = Packet { flags, ..Packet::default() };
+            assert_eq!(state.discards_payload(&packet), discarded, "{state:?} {flags:#x}");
+        }
     }
 }

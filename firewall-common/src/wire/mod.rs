@@ -147,6 +147,13 @@ impl Packet {
         let ([a, b, c, d], [w, x, y, z]) = (self.source, self.destination);
         (a ^ w) | (b ^ x) | (c ^ y) | (d ^ z) == 0
     }
+
+    /// Whether there is something in the packet for a filter to read, or in the fragments that follow it.
+    #[inline(always)]
+    pub fn brings_payload(&self) -> bool {
+        self.protocol == ip_protocol::TCP
+            && (self.payload_len > 0 || self.fragment == Fragment::First)
+    }
 }
 
 /// What the parser makes of a frame.

@@ -309,3 +309,13 @@ fn without_an_ethernet_header_the_type_beside_the_packet_has_to_be_right() {
         assert_eq!(parsed, expected, "{shows}");
     }
 }
+
+#[test]
+fn a_first_fragment_brings_payload_whatever_it_carries_itself() {
+    let tcp = Packet { protocol: ip_protocol::TCP, ..Packet::default() };
+    assert!(!tcp.brings_payload());
+    assert!(Packet { payload_len: 1, ..tcp }.brings_payload());
+    assert!(Packet { fragment: Fragment::First, ..tcp }.brings_payload());
+    let udp = Packet { protocol: ip_protocol::UDP, payload_len: 1, ..tcp };
+    assert!(!udp.brings_payload(), "filters read streams");
+}
