@@ -213,7 +213,7 @@ impl Ring {
 
     /// Where the table of what went untold has a reason of this ring.
     #[inline(always)]
-    pub const fn untold(self, reason: u8) -> u32 {
+    pub const fn untold_index(self, reason: u8) -> u32 {
         self as u32 * Reason::COUNT as u32 + reason as u32
     }
 }
@@ -231,7 +231,7 @@ pub struct Untold {
 }
 
 impl Untold {
-    /// Length of their table, see [`Ring::untold`].
+    /// Length of their table, see [`Ring::untold_index`].
     pub const COUNT: usize = Ring::ALL.len() * Reason::COUNT;
 
     /// Whether nothing went untold.
@@ -243,7 +243,7 @@ impl Untold {
 /// Findings of a filter: most codes that it may have.
 const FINDINGS_MAX: usize = u32::BITS as usize;
 /// Rate limits of findings, see [`finding_bucket`].
-pub const FINDING_BUCKETS: usize = FILTERS_MAX * FINDINGS_MAX;
+pub const FINDING_BUCKETS_MAX: usize = FILTERS_MAX * FINDINGS_MAX;
 
 /// Which rate limit the finding `code` of a filter has.
 #[inline(always)]
@@ -317,7 +317,7 @@ mod tests {
     fn everything_untold_is_counted_in_a_place_of_its_own() {
         let mut places: Vec<_> = Ring::ALL
             .into_iter()
-            .flat_map(|ring| Reason::ALL.iter().map(move |reason| ring.untold(*reason as u8)))
+            .flat_map(|ring| Reason::ALL.iter().map(move |reason| ring.untold_index(*reason as u8)))
             .collect();
         assert!(places.iter().all(|place| (*place as usize) < Untold::COUNT));
         places.sort_unstable();
@@ -332,9 +332,9 @@ mod tests {
                 (0..FINDINGS_MAX as u16).map(move |code| finding_bucket(filter, code))
             })
             .collect();
-        assert!(buckets.iter().all(|bucket| (*bucket as usize) < FINDING_BUCKETS));
+        assert!(buckets.iter().all(|bucket| (*bucket as usize) < FINDING_BUCKETS_MAX));
         buckets.sort_unstable();
         buckets.dedup();
-        assert_eq!(buckets.len(), FINDING_BUCKETS);
+        assert_eq!(buckets.len(), FINDING_BUCKETS_MAX);
     }
 }

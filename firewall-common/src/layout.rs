@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Version of every type that lives in a pinned map. It is part of the pins' path: raise it with any change
 /// to a map's key, value or meaning, and a new controller will not adopt tables that it would misread.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Most filters that can be loaded, number 0 ("none") included.
 pub const FILTERS_MAX: usize = 16;
@@ -173,8 +173,8 @@ pub enum Order {
     Expire = 1,
     /// Remove it.
     Remove = 2,
-    /// Leave a tombstone in its place, by a kill that has been told: that of the connection that announced it.
-    Kill = 3,
+    /// Leave a tombstone in its place: it was announced by a connection that was killed, and that has been told.
+    KillChild = 3,
     /// Give it the rule and the protocol of the command, as a policy says that judged it anew.
     Reassign = 4,
     /// Tell of the kill, then leave a tombstone. If the ring has no room for it, nothing is done.

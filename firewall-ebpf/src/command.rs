@@ -43,8 +43,8 @@ fn answer(frame: &TcFrame) -> Answer {
     } else if command.order == Order::Remove as u32 {
         remove(&key, flow, command.now);
         true
-    } else if command.order == Order::Kill as u32 {
-        kill(flow, &command)
+    } else if command.order == Order::KillChild as u32 {
+        kill_child(flow, &command)
     } else if command.order == Order::Reassign as u32 {
         reassign(flow, &command)
     } else {
@@ -85,7 +85,7 @@ fn remove(key: &Key<'_>, flow: &Flow, now: u64) {
 }
 
 #[inline(always)]
-fn kill(flow: &mut Flow, command: &Command) -> bool {
+fn kill_child(flow: &mut Flow, command: &Command) -> bool {
     if matches!(flow.state(), State::Killed | State::Alias) {
         return false;
     }

@@ -15,7 +15,7 @@ use firewall_common::{
     cookie::Secret,
     crossing::Crossing,
     datagram::Datagram,
-    event::{Bucket, FINDING_BUCKETS, Untold},
+    event::{Bucket, FINDING_BUCKETS_MAX, Untold},
     filter::{
         connection::Connection,
         pinhole::{Family, Pinhole, PinholeKey, Session},
@@ -188,8 +188,8 @@ pub static FILTER_COUNTERS: PerCpuArray<FilterCounters, PROTOCOLS_MAX> = PerCpuA
 pub static BUCKETS: PerCpuArray<Bucket, { Reason::COUNT }> = PerCpuArray::new();
 /// Rate limits of findings, by [`firewall_common::event::finding_bucket`].
 #[btf_map]
-pub static FINDINGS: PerCpuArray<Bucket, FINDING_BUCKETS> = PerCpuArray::new();
-/// Events that nobody got to read, by [`firewall_common::event::Ring::untold`].
+pub static FINDING_BUCKETS: PerCpuArray<Bucket, FINDING_BUCKETS_MAX> = PerCpuArray::new();
+/// Events that nobody got to read, by [`firewall_common::event::Ring::untold_index`].
 #[btf_map]
 pub static UNTOLD: PerCpuArray<Untold, { Untold::COUNT }> = PerCpuArray::new();
 /// Last number given to a flow and to an event on this CPU.

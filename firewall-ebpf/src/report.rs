@@ -17,7 +17,9 @@ use firewall_common::{
 use crate::{
     clock,
     frame::{Frame, TcFrame, XdpFrame},
-    maps::{BUCKETS, COUNTERS, EVENTS, FINDINGS, KILLS, NUMBERS, REASONS, REPLAY_OUTPUT, UNTOLD},
+    maps::{
+        BUCKETS, COUNTERS, EVENTS, FINDING_BUCKETS, KILLS, NUMBERS, REASONS, REPLAY_OUTPUT, UNTOLD,
+    },
     tables::Key,
     work::Work,
 };
@@ -140,7 +142,7 @@ extern "C" fn admit_note(work: *mut Work, bucket: u32) -> u64 {
         return HELD_BACK;
     };
     count_reason(work.told.reason);
-    let Some(bucket) = FINDINGS.get_ptr_mut(bucket) else {
+    let Some(bucket) = FINDING_BUCKETS.get_ptr_mut(bucket) else {
         return HELD_BACK;
     };
     // SAFETY: the entry is this CPU's alone.
@@ -265,7 +267,7 @@ fn admit(reason: u8, now: u64) -> Option<u64> {
 /// Counts an event that nobody will read.
 #[inline(always)]
 fn untold(ring: Ring, reason: u8, add: impl FnOnce(&mut Untold)) {
-    if let Some(untold) = UNTOLD.get_ptr_mut(ring.untold(reason)) {
+    if let Some(untold) = UNTOLD.get_ptr_mut(ring.untold_index(reason)) {
         // SAFETY: the entry is this CPU's alone.
         add(unsafe { &mut *untold })
     }

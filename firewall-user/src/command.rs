@@ -97,7 +97,7 @@ impl Commander {
     /// Leaves a tombstone in the place of the flow with this number, which names `event` as its cause, a kill that has
     /// been told. `false`: it is not there any more, or was killed before.
     pub fn kill(&self, key: &Key, id: u64, event: u64, now: u64) -> Result<bool> {
-        self.execute(Command { id, event, now, ..command(key, Order::Kill) })
+        self.execute(Command { id, event, now, ..command(key, Order::KillChild) })
     }
 
     /// Gives the flow with this number another rule and protocol. `false`: it is not there any more, or was killed.

@@ -27,7 +27,7 @@ pub fn losses(tables: &Tables) -> Result<Vec<Loss>> {
     let mut losses = Vec::new();
     for ring in Ring::ALL {
         for &reason in Reason::ALL {
-            let values = table.get(&ring.untold(reason as u8), 0)?;
+            let values = table.get(&ring.untold_index(reason as u8), 0)?;
             let untold = sum(values.iter());
             if !untold.is_nothing() {
                 losses.push(Loss { ring, reason, untold });

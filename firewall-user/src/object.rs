@@ -69,7 +69,7 @@ pub const PINNED_MAPS: [&str; 44] = [
     "COUNTERS",
     "FILTER_COUNTERS",
     "BUCKETS",
-    "FINDINGS",
+    "FINDING_BUCKETS",
     "UNTOLD",
     "NUMBERS",
     "KILLS",

@@ -198,7 +198,7 @@ fn a_kill_in_between_is_the_end_for_both() {
                 id: rig.flow(&frame).id,
                 event: EVENT,
                 now: monotonic_ns(),
-                order: Order::Kill as u32,
+                order: Order::KillChild as u32,
                 version: packet.version.into(),
                 ..Command::default()
             };
