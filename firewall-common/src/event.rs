@@ -88,7 +88,7 @@ pub struct Record {
     /// When the flow began that this event ends: [`Flow::created`](crate::flow::Flow::created), by the coarse monotonic
     /// clock, which lags a few milliseconds behind that of `timestamp`. 0: it ends none, and the next two fields mean nothing.
     pub started: u64,
-    /// Packets of that flow that passed: in the original direction, in that of the reply.
+    /// Packets of that flow that passed, and the one that ended it: in the original direction, in that of the reply.
     pub packets: [u64; 2],
     /// Bytes of their IP packets, likewise.
     pub bytes: [u64; 2],

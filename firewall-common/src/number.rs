@@ -4,7 +4,8 @@
 
 /// Bits that tell who gave a number. What is left keeps it exact in JSON (below 2^53) up to a count of 2^43.
 const CPU_BITS: u32 = 10;
-/// In the place of the CPU, of which no machine has so many: the controller. All bits are set, so that it is their mask too.
+/// In the place of the CPU, of which no machine has so many: the controller. All bits are set, so that it is their mask
+/// too.
 pub const CONTROLLER_CPU: u64 = (1 << CPU_BITS) - 1;
 /// In the place of the CPU, likewise: a command, of which one at a time gives numbers.
 pub const COMMAND_CPU: u64 = CONTROLLER_CPU - 1;

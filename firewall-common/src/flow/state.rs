@@ -96,8 +96,9 @@ impl State {
         matches!(self, Self::TimeWait | Self::Closed | Self::Killed)
     }
 
-    /// Whether a segment's receiver discards its payload in this state of the connection: that of a RST, and that of a SYN
-    /// once the connection stands (RFC 9293 §3.10.7.4). A filter that read it would take what really comes for a repetition.
+    /// Whether a segment's receiver discards its payload in this state of the connection: that of a RST, and that of a
+    /// SYN once the connection stands (RFC 9293 §3.10.7.4). A filter that read it would take what really comes for a
+    /// repetition.
     #[inline(always)]
     pub const fn discards_payload(self, packet: &Packet) -> bool {
         packet.flags & tcp_flags::RST != 0
