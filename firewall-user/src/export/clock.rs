@@ -1,12 +1,13 @@
 //! Times as receivers want them: numbers since 1970.
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
+
+use crate::event::epoch_ns;
 
 /// The time that an event's text means, nanoseconds since 1970. `None`: none that a receiver's format can hold, as only a
 /// capture can claim.
 pub(super) fn nanoseconds(timestamp: &str) -> Option<u64> {
-    let time = OffsetDateTime::parse(timestamp, &Rfc3339).ok()?;
-    time.unix_timestamp_nanos().try_into().ok()
+    epoch_ns(timestamp)?.try_into().ok()
 }
 
 /// The time, nanoseconds since 1970; 0 before that.
