@@ -110,6 +110,19 @@ impl Bindings {
     }
 }
 
+/// What is bound, as events and reports of changes say it.
+pub(crate) fn told_briefly(binding: &Binding) -> String {
+    match FilterId::from_raw(binding.filter) {
+        None => "unbound".to_owned(),
+        Some(filter) => format!(
+            "{} {} ({})",
+            filter.name(),
+            Mode::from_raw(binding.mode).name(),
+            Profile::from_raw(binding.profile).name()
+        ),
+    }
+}
+
 /// What is bound, as the commands that change it say it.
 pub fn told(binding: &Binding) -> String {
     match FilterId::from_raw(binding.filter) {

@@ -1,7 +1,6 @@
 //! The controller: reads what the kernel reports, remembers it, serves it, and looks after the tables.
 
 use std::{
-    io::Write as _,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -10,11 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 use firewall_common::{
-    event::EventKind,
-    flow::Timeouts,
-    number::numbered,
-    policy::{Binding, Mode, Profile},
-    reason::Reason,
+    event::EventKind, flow::Timeouts, number::numbered, policy::Binding, reason::Reason,
 };
 use tokio::{
     net::UnixListener,
@@ -25,6 +20,7 @@ use tokio::{
 use crate::{
     apply::confirm::{self, Guard},
     attach::Mode as AttachMode,
+    binding::told_briefly,
     bring_up::{Wanted, bring_up},
     comings::{Comings, LinkChanges},
     event::{CONTROLLER_CPU, Event, Names, rfc3339},
@@ -36,8 +32,9 @@ use crate::{
     losses::{Told, losses},
     metrics::{Parts, Source},
     ring::{Rings, Watch, monotonic_epoch_ns},
+    say::say,
     store::Keeper,
-    subscribe,
+    subscribe::{self, Access},
     sweep::Gone,
     tables::Tables,
 };
@@ -92,7 +89,7 @@ async fn serve(instance: &Instance, wanted: &Wanted, _lock: ControllerLock) -> R
     let programs = Programs { ebpf: up.ebpf, kernel_log, mode: wanted.mode };
     let mut controller = Controller::new(instance, up.state, timeouts, programs)?;
     let listener = subscribe::listen(instance)?;
-    controller.follow_event_settings()?;
+    controller.follow_event_settings();
     controller.tell(if up.adopted {
         "controller started: adopted what was pinned, with its flows".to_owned()
     } else {
@@ -137,6 +134,7 @@ struct Controller {
     ebpf: Ebpf,
     comings: Comings,
     guard: Guard,
+    access: Access,
     last_own_event: u64,
     housekeeping: Housekeeping,
     metrics: Source,
@@ -192,6 +190,7 @@ impl Controller {
             ebpf,
             comings: Comings::new(mode),
             guard: Guard::default(),
+            access: Access::default(),
             last_own_event: 0,
             housekeeping,
             metrics,
@@ -251,6 +250,10 @@ impl Controller {
                     }
                     if let Err(error) = self.guard.look(&self.instance).await {
                         tracing::warn!("cannot go back to the policy before: {error:#}");
+                    }
+                    // The firewall goes on, and nobody reads who may not.
+                    if let Err(error) = self.access.look(&self.instance).await {
+                        self.tell(format!("{error:#}"))?;
                     }
                     let notices = self.housekeeping.look();
                     self.take_notice(notices)?;
@@ -325,7 +328,7 @@ impl Controller {
             ))?;
         }
         if before.events != self.state.events {
-            self.follow_event_settings()?;
+            self.follow_event_settings();
         }
         if before.exports != self.state.exports {
             self.exports.set(&self.state.exports)?;
@@ -349,13 +352,9 @@ impl Controller {
     }
 
     /// Lets those read events, and keeps those, that the policy says.
-    fn follow_event_settings(&mut self) -> Result<()> {
+    fn follow_event_settings(&mut self) {
         self.keeper.follow(&self.instance, &self.state.events, &self.hub);
-        // The firewall goes on, and nobody reads who may not.
-        match subscribe::set_group(&self.instance, &self.state.events) {
-            Ok(()) => Ok(()),
-            Err(error) => self.tell(format!("{error:#}")),
-        }
+        self.access.follow(&self.instance, &self.state.events);
     }
 
     /// Takes out what is in the rings, and lets readers have what was published, and the disk too.
@@ -394,8 +393,8 @@ impl Controller {
                 self.tell(format!(
                     "filter of protocol {}: {} (was {})",
                     protocol.name,
-                    told(now),
-                    told(before)
+                    told_briefly(now),
+                    told_briefly(before)
                 ))?;
             }
         }
@@ -487,25 +486,7 @@ impl Controller {
     }
 }
 
-/// Says it on standard error, to whoever listens there: the firewall goes on without.
-fn say(what: &str) {
-    let _ = writeln!(std::io::stderr(), "fwx: {what}");
-}
-
 /// Nanoseconds since 1970.
 fn now_ns() -> i128 {
     time::OffsetDateTime::now_utc().unix_timestamp_nanos()
-}
-
-/// What is bound, for people.
-pub(crate) fn told(binding: &Binding) -> String {
-    match firewall_common::filter::FilterId::from_raw(binding.filter) {
-        None => "unbound".to_owned(),
-        Some(filter) => format!(
-            "{} {} ({})",
-            filter.name(),
-            Mode::from_raw(binding.mode).name(),
-            Profile::from_raw(binding.profile).name()
-        ),
-    }
 }

@@ -49,6 +49,7 @@ pub mod resize;
 pub mod ring;
 pub mod rule_counters;
 pub mod rules;
+mod say;
 mod schema;
 pub mod shadow;
 pub mod shortcut;

@@ -15,8 +15,8 @@ use super::{
     remember, watcher,
 };
 use crate::{
+    binding::told_briefly,
     conn::Killed,
-    controller::told,
     event::named,
     generation::Over,
     instance::{ControllerLock, Instance, State},
@@ -350,7 +350,7 @@ fn binding_changes(before: &State, tables: &Tables, change: &Change) -> Result<V
     for (number, after) in &change.compiled().bindings {
         let index = usize::from(*number) - 1;
         let Some(known) = before.protocols.get(index).filter(|known| !known.gone) else { continue };
-        let (before, after) = (told(&tables.binding(*number)?), told(after));
+        let (before, after) = (told_briefly(&tables.binding(*number)?), told_briefly(after));
         if before != after {
             changes.push(BindingChange { protocol: known.name.clone(), before, after });
         }

@@ -3,6 +3,7 @@
 //! A subscriber sends one line of JSON, a [`Request`], and gets one line of JSON for each event: those that are kept,
 //! then, if it follows, those that come. docs/events.md says it for programs that are none of fwx's.
 
+mod access;
 mod ask;
 mod client;
 mod connect;
@@ -14,9 +15,10 @@ mod socket;
 mod tests;
 mod writer;
 
+pub use access::Access;
 pub use ask::exports;
 pub use client::Events;
 pub(crate) use connect::connect;
 pub use protocol::{Answer, Request};
 pub use server::serve;
-pub use socket::{listen, set_group};
+pub use socket::listen;

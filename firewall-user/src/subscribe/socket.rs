@@ -39,12 +39,13 @@ pub fn listen(instance: &Instance) -> Result<UnixListener> {
     listen().with_context(|| format!("cannot listen on {}", path.display()))
 }
 
-/// Lets the members of the settings' group read events from here on, or root alone. Who reads already goes on.
+/// Lets the members of the settings' group read events from here on, or root alone. Who reads already goes on. It may take
+/// long to look a group up.
 ///
 /// # Errors
 ///
 /// There is no such group: root alone may.
-pub fn set_group(instance: &Instance, settings: &EventSettings) -> Result<()> {
+pub(super) fn set_group(instance: &Instance, settings: &EventSettings) -> Result<()> {
     let path = instance.socket();
     // First nobody else, so that no group gets what was meant for another.
     set_mode(&path, ROOT_ALONE)?;
