@@ -159,17 +159,10 @@ impl Instance {
 
     /// Writes `file` of the run directory, for root alone, all of it or nothing.
     pub(crate) fn write_json(&self, file: &str, value: &impl Serialize) -> Result<()> {
-        let path = self.run_directory().join(file);
-        let new = path.with_extension("new");
-        let write = || -> Result<()> {
-            fs::create_dir_all(self.run_directory())?;
-            let mut options = OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&serde_json::to_vec(value)?)?;
-            Ok(fs::rename(&new, &path)?)
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        let directory = self.run_directory();
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        replace_json(&directory.join(file), value)
     }
 
     /// Takes the controller's place. `Err` holds the process id of the controller that has it.
@@ -246,6 +239,18 @@ impl Instance {
             Err((mut file, _)) => Some(read_pid(&mut file)),
         }
     }
+}
+
+/// Writes the file at `path`, for root alone, all of it or nothing. Its directory has to be there.
+pub(crate) fn replace_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let new = path.with_extension("new");
+    let write = || -> Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
+        Ok(fs::rename(&new, path)?)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Makes files that nobody but root can open: who opens one could lock it too. The directory of an instance lets

@@ -1,19 +1,17 @@
 //! What censuses said of rules so far, so that the next one says no less.
 
-use std::{
-    collections::HashMap,
-    fs::{self, OpenOptions},
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::PathBuf,
-};
+use std::{collections::HashMap, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use firewall_common::tally::RuleCounters;
 use serde::{Deserialize, Serialize};
 
 use super::RuleTotals;
-use crate::{instance::Instance, rule_counters::Sums, tables::Tables};
+use crate::{
+    instance::{Instance, replace_json},
+    rule_counters::Sums,
+    tables::Tables,
+};
 
 /// Its file in the run directory.
 const FILE: &str = "census.json";
@@ -93,15 +91,7 @@ impl Ledger {
         if !path.parent().is_some_and(|directory| directory.is_dir()) {
             return Ok(());
         }
-        let new = path.with_extension("new");
-        let write = || -> Result<()> {
-            let mut options = OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&serde_json::to_vec(&self.kept)?)?;
-            Ok(fs::rename(&new, path)?)
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))?;
+        replace_json(path, &self.kept)?;
         self.written = self.kept.clone();
         Ok(())
     }
