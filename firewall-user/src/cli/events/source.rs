@@ -53,10 +53,7 @@ impl<'a> Source<'a> {
             };
             match events.next().await {
                 Ok(Some(event)) => {
-                    // What the controller says to this reader alone has no number and overtakes what waits for it.
-                    if event.event_id != 0 {
-                        self.newest = self.newest.max(epoch_ns(&event.timestamp));
-                    }
+                    self.newest = self.newest.max(place(&event));
                     return Ok(Some(event));
                 }
                 Ok(None) if !self.request.follow => return Ok(None),
@@ -92,5 +89,25 @@ impl<'a> Source<'a> {
                 }
             }
         }
+    }
+}
+
+/// Where to go on behind `event`. `None`: the controller says it to this reader alone, which has no number and overtakes
+/// what waits for the reader.
+fn place(event: &Event) -> Option<i128> {
+    epoch_ns(&event.timestamp).filter(|_| event.event_id != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use firewall_common::reason::Reason;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_to_one_reader_is_no_place_to_go_on_from() {
+        let event = |number| Event::control(number, None, 7, Reason::None, String::new());
+        assert_eq!(place(&event(1)), Some(7));
+        assert_eq!(place(&event(0)), None);
     }
 }
