@@ -26,6 +26,7 @@ pub mod flows;
 pub mod loss;
 pub mod memory;
 pub mod mounts;
+pub mod nat;
 pub mod peers;
 pub mod policy;
 pub mod receivers;

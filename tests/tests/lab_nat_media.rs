@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Connection, Event, Fwx, Lab, Mode,
+    nat::{MASQUERADE, MASQUERADE_RANDOM},
     peers::{
         camera::Camera,
         files::{self, FileServer},
@@ -17,22 +18,6 @@ use lab::{
 use serde_json::Value;
 
 const INTERFACES: [&str; 2] = ["lan0", "wan0"];
-
-/// What leaves by wan0 bears the gateway's own address, and the client's port: the camera sends to where it was told.
-const MASQUERADE: &str = "table inet nat {
-    chain post {
-        type nat hook postrouting priority srcnat
-        oifname wan0 masquerade
-    }
-}";
-
-/// The same, and another port than the client's.
-const MASQUERADE_RANDOM: &str = "table inet nat {
-    chain post {
-        type nat hook postrouting priority srcnat
-        oifname wan0 masquerade random
-    }
-}";
 
 const DENIED: &str = "FWX_E_POLICY_RULES_DENIED";
 
