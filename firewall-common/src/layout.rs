@@ -186,7 +186,7 @@ pub enum Order {
 /// What came of a [`Command`]: what the program returns.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum CommandResult {
     /// The flow is not there, or not what the command takes it for.
     NotDone = 0,
     /// It is done, and told if that was asked for.
@@ -197,8 +197,8 @@ pub enum Answer {
     NoRoom = 3,
 }
 
-impl Answer {
-    /// The answer that `raw` stands for.
+impl CommandResult {
+    /// The result that `raw` stands for.
     pub const fn from_raw(raw: u32) -> Option<Self> {
         match raw {
             0 => Some(Self::NotDone),

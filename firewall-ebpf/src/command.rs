@@ -2,7 +2,7 @@
 
 use firewall_common::{
     flow::{Alias, Flow, State},
-    layout::{Answer, Command, Order},
+    layout::{Command, CommandResult, Order},
     tally::Counted,
     wire::Bytes as _,
 };
@@ -19,21 +19,21 @@ use crate::{
 /// How often a change is tried again where a packet changed the flow's state in the same moment.
 const ATTEMPTS: u32 = 4;
 
-/// Executes the command that is the frame. Returns an [`Answer`].
+/// Executes the command that is the frame. Returns an [`CommandResult`].
 #[inline(always)]
 pub fn execute(frame: &TcFrame) -> i32 {
     answer(frame) as i32
 }
 
 #[inline(always)]
-fn answer(frame: &TcFrame) -> Answer {
+fn answer(frame: &TcFrame) -> CommandResult {
     let Some(bytes) = frame.read::<[u8; Command::FRAME_LEN]>(0) else {
-        return Answer::NotDone;
+        return CommandResult::NotDone;
     };
     let command: Command = bytemuck::cast(bytes);
     let key = Key { version: command.version as u8, v4: &command.key_v4, v6: &command.key_v6 };
     let Some(flow) = tables::entry(&key).filter(|flow| flow.id == command.id) else {
-        return Answer::NotDone;
+        return CommandResult::NotDone;
     };
     if command.order == Order::TellAndKill as u32 || command.order == Order::KillAnyway as u32 {
         return tell_and_kill(frame, &key, flow, &command);
@@ -50,7 +50,7 @@ fn answer(frame: &TcFrame) -> Answer {
     } else {
         false
     };
-    if done { Answer::Done } else { Answer::NotDone }
+    if done { CommandResult::Done } else { CommandResult::NotDone }
 }
 
 #[inline(always)]
@@ -97,13 +97,18 @@ fn kill_child(flow: &mut Flow, command: &Command) -> bool {
 /// Tells first and marks then, whatever another CPU does to the flow in the same moment: no drop that the kill causes can
 /// be told before it.
 #[inline(always)]
-fn tell_and_kill(frame: &TcFrame, key: &Key<'_>, flow: &mut Flow, command: &Command) -> Answer {
+fn tell_and_kill(
+    frame: &TcFrame,
+    key: &Key<'_>,
+    flow: &mut Flow,
+    command: &Command,
+) -> CommandResult {
     if matches!(flow.state(), State::Killed | State::Alias) {
-        return Answer::NotDone;
+        return CommandResult::NotDone;
     }
     let patient = command.order == Order::TellAndKill as u32;
     let answer = report::killed_by_command(frame, key, flow, command, patient);
-    if answer == Answer::NoRoom {
+    if answer == CommandResult::NoRoom {
         return answer;
     }
     // Meanwhile another CPU may have removed it, and another flow may lie where it lay.

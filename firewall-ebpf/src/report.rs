@@ -8,7 +8,7 @@ use aya_ebpf::{
 use firewall_common::{
     event::{EventKind, Record, Ring, SNAP_MAX, Untold, finding_bucket},
     flow::{Change, Flow, State, sides_of},
-    layout::{Answer, Command, Counter, Hook, ReplayOutput, Verdict},
+    layout::{Command, CommandResult, Counter, Hook, ReplayOutput, Verdict},
     number::numbered,
     reason::Reason,
     words::clear,
@@ -353,7 +353,7 @@ pub fn killed_by_command(
     flow: &Flow,
     command: &Command,
     patient: bool,
-) -> Answer {
+) -> CommandResult {
     let mut record = core::mem::MaybeUninit::<Record>::uninit();
     // SAFETY: only cleared, and all zeros are a record.
     let record = unsafe { &mut *record.as_mut_ptr() };
@@ -375,18 +375,18 @@ pub fn killed_by_command(
     name_ends(record, key, flow.originator_is_second != 0);
     let outcome = output(frame, record, 0, Ring::Kills);
     if outcome != 0 && outcome != ENOENT && patient {
-        return Answer::NoRoom;
+        return CommandResult::NoRoom;
     }
     count_reason(record.reason);
     match outcome {
-        0 => Answer::Done,
+        0 => CommandResult::Done,
         ENOENT => {
             untold(Ring::Kills, record.reason, |untold| untold.unheard += 1);
-            Answer::Untold
+            CommandResult::Untold
         }
         _ => {
             untold(Ring::Kills, record.reason, |untold| untold.lost += 1);
-            Answer::Untold
+            CommandResult::Untold
         }
     }
 }

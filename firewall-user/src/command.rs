@@ -8,7 +8,7 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
 use firewall_common::{
-    layout::{Answer, Command, Order},
+    layout::{Command, CommandResult, Order},
     reason::Reason,
 };
 
@@ -69,15 +69,15 @@ impl Commander {
     /// cause: no drop can be told before it. Waits while the kills' ring is full, for two seconds at most and then no more
     /// until there is room again.
     ///
-    /// [`Answer::NotDone`]: it is not there any more, or was killed before. [`Answer::Untold`]: it is dead, and no event
+    /// [`CommandResult::NotDone`]: it is not there any more, or was killed before. [`CommandResult::Untold`]: it is dead, and no event
     /// tells of it.
-    pub fn tell_and_kill(&self, key: &Key, id: u64, kill: Kill) -> Result<Answer> {
+    pub fn tell_and_kill(&self, key: &Key, id: u64, kill: Kill) -> Result<CommandResult> {
         let Kill { event, reason, now } = kill;
         let command =
             |order| Command { id, event, now, reason: reason as u32, ..command(key, order) };
         while self.patience.get() > 0 {
             let answer = self.answer(command(Order::TellAndKill))?;
-            if answer != Answer::NoRoom {
+            if answer != CommandResult::NoRoom {
                 return Ok(self.note(answer));
             }
             self.patience.set(self.patience.get() - 1);
@@ -87,8 +87,8 @@ impl Commander {
     }
 
     /// A kill that was told found room: somebody takes them out.
-    fn note(&self, answer: Answer) -> Answer {
-        if answer == Answer::Done {
+    fn note(&self, answer: CommandResult) -> CommandResult {
+        if answer == CommandResult::Done {
             self.patience.set(TRIES);
         }
         answer
@@ -106,14 +106,15 @@ impl Commander {
     }
 
     fn execute(&self, command: Command) -> Result<bool> {
-        Ok(self.answer(command)? == Answer::Done)
+        Ok(self.answer(command)? == CommandResult::Done)
     }
 
-    fn answer(&self, command: Command) -> Result<Answer> {
+    fn answer(&self, command: Command) -> Result<CommandResult> {
         let options =
             TestRunOptions { data_in: Some(bytemuck::bytes_of(&command)), ..TestRunOptions::new() };
         let result = self.program.test_run(options).context("cannot change a flow")?;
-        Answer::from_raw(result.return_value).context("the program for commands gave no answer")
+        CommandResult::from_raw(result.return_value)
+            .context("the program for commands gave no answer")
     }
 }
 

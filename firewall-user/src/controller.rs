@@ -334,8 +334,11 @@ impl Controller {
             self.exports.set(&self.state.exports)?;
             let names: Vec<_> = self.state.exports.iter().map(|it| it.name.as_str()).collect();
             self.tell(match names.as_slice() {
-                [] => "events and metrics are sent to nobody any more".to_owned(),
-                names => format!("events and metrics are sent to: {}", names.join(", ")),
+                [] => "no export is in force: events and metrics go to nobody any more".to_owned(),
+                names => format!(
+                    "exports in force: {}; fwx status says whether each can send",
+                    names.join(", ")
+                ),
             })?;
         }
         if before.shadow != self.state.shadow {

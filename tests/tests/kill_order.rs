@@ -21,7 +21,7 @@ use aya::{
 use firewall_common::{
     event::{Bucket, EventKind, Ring, Untold},
     flow::{Flow, KeyV4, State},
-    layout::{Answer, Command, Order},
+    layout::{Command, CommandResult, Order},
     number::{COMMAND_CPU, numbered},
     reason::Reason,
     wire::{self, Parsed},
@@ -137,9 +137,9 @@ fn where_kills_find_no_room_a_command_may_wait_or_kill_untold() {
         let port = FIRST_PORT + number;
         rig.give(&client(port).flags("S").seq(CLIENT_ISN));
         match rig.command(Order::TellAndKill, port, u64::from(*number) + 1) {
-            Answer::Done => false,
+            CommandResult::Done => false,
             answer => {
-                assert_eq!(answer, Answer::NoRoom);
+                assert_eq!(answer, CommandResult::NoRoom);
                 true
             }
         }
@@ -151,14 +151,18 @@ fn where_kills_find_no_room_a_command_may_wait_or_kill_untold() {
     assert_eq!(rig.flow(port).state(), State::SynSent, "nothing was done");
     assert_eq!((counted(), losses(&rig.tables).unwrap()), (told, vec![]));
 
-    assert_eq!(rig.command(Order::KillAnyway, port, told + 1), Answer::Untold);
+    assert_eq!(rig.command(Order::KillAnyway, port, told + 1), CommandResult::Untold);
     let flow = rig.flow(port);
     assert_eq!((flow.state(), flow.killed_by()), (State::Killed, event_number(told + 1)));
     let reason = Reason::ConnectionKilled;
     let lost = Untold { lost: 1, ..Untold::default() };
     assert_eq!(losses(&rig.tables).unwrap(), [Loss { ring: Ring::Kills, reason, untold: lost }]);
     assert_eq!(counted(), told + 1, "counted all the same");
-    assert_eq!(rig.command(Order::KillAnyway, port, told + 2), Answer::NotDone, "dead already");
+    assert_eq!(
+        rig.command(Order::KillAnyway, port, told + 2),
+        CommandResult::NotDone,
+        "dead already"
+    );
 
     let heard: Vec<_> = rings.all().iter().map(|caught| caught.record.id).collect();
     assert_eq!(heard, (1..=told).map(event_number).collect::<Vec<_>>());
@@ -219,13 +223,13 @@ impl Rig {
                 let commander = Commander::loaded(&self.ebpf).unwrap();
                 let flow = self.flow(port);
                 let answer = commander.tell_and_kill(&Key::V4(key(port)), flow.id, kill).unwrap();
-                assert_eq!(answer, Answer::Done);
+                assert_eq!(answer, CommandResult::Done);
             }
         }
     }
 
     /// Gives a command once, as [`Commander`] does again and again while there is no room.
-    fn command(&self, order: Order, port: u16, number: u64) -> Answer {
+    fn command(&self, order: Order, port: u16, number: u64) -> CommandResult {
         let command = Command {
             id: self.flow(port).id,
             event: event_number(number),
@@ -241,7 +245,7 @@ impl Rig {
         let Program::SchedClassifier(program) = self.ebpf.program(COMMAND).unwrap() else {
             panic!("commands are a classifier's");
         };
-        Answer::from_raw(program.test_run(options).unwrap().return_value).unwrap()
+        CommandResult::from_raw(program.test_run(options).unwrap().return_value).unwrap()
     }
 
     /// The flow from this port of the client's, in whichever table.

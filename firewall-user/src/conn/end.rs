@@ -4,7 +4,7 @@ use anyhow::Result;
 use aya::maps::{HashMap, MapData};
 use firewall_common::{
     flow::{Flow, KeyV4, KeyV6},
-    layout::Answer,
+    layout::CommandResult,
     reason::Reason,
     wire::ip_protocol,
 };
@@ -69,9 +69,9 @@ pub fn end(
     for entry in entries {
         let kill = Kill { event: numbers.next(), reason: telling.reason, now: monotonic_ns() };
         match commander.tell_and_kill(&entry.key, entry.flow.id, kill)? {
-            Answer::Done => {}
-            Answer::Untold => killed.untold += 1,
-            Answer::NotDone | Answer::NoRoom => continue,
+            CommandResult::Done => {}
+            CommandResult::Untold => killed.untold += 1,
+            CommandResult::NotDone | CommandResult::NoRoom => continue,
         }
         killed.killed += 1;
         // From here on no packet changes it: these are the last numbers that both ends got to see.

@@ -18,7 +18,6 @@ use schemars::{
     json_schema,
     transform::{RecursiveTransform, Transform as _},
 };
-use serde_json::Value;
 
 use super::{
     ITSELF, Limits, TableSizes,
