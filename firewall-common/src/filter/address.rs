@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::pinhole::Named;
+use super::named::Named;
 
 /// An address that is being read. All-zero is one of which nothing was read yet.
 ///

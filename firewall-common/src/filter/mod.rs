@@ -10,6 +10,7 @@ pub mod drive;
 pub mod excerpt;
 pub mod finding;
 pub mod ftp;
+pub mod named;
 pub mod parser;
 pub mod pinhole;
 pub mod recent;

@@ -5,7 +5,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::super::{address::AddressReader, pinhole::Named};
+use super::super::{address::AddressReader, named::Named};
 
 /// An address and port that are being read.
 #[repr(C)]

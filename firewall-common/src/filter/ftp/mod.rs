@@ -24,9 +24,12 @@ pub use finding::{FINDINGS, Finding};
 use super::excerpt::Excerpt;
 use super::finding::Findings;
 use super::parser::{Outcome, Parser as FilterParser, Scene};
-use super::pinhole::{Named, PORT_MIN, Wish};
 use super::token::{CR, HT, LF, SP};
 use super::{FilterId, FilterInfo};
+use super::{
+    named::Named,
+    pinhole::{PORT_MIN, Wish},
+};
 use crate::flow::Direction;
 use client::Sent;
 use command::Command;

@@ -1,7 +1,7 @@
 //! What passes whatever the rules say.
 
 use super::{
-    errors::{assert_told_in, told_all},
+    told::{assert_told_in, told_all},
     *,
 };
 

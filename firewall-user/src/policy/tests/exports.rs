@@ -1,7 +1,7 @@
 //! Who may read events, which are kept, and who is sent them.
 
 use super::{
-    errors::{GATEWAY, assert_told, told_all},
+    told::{GATEWAY, assert_told, told_all},
     *,
 };
 use crate::export::{Export, Facility, Target};

@@ -15,6 +15,8 @@ mod protocols;
 mod quiet;
 mod schema;
 mod sources;
+mod told;
+mod tracker;
 
 use firewall_common::{
     classifier,

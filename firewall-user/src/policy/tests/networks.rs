@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use firewall_common::policy::RULES_MAX;
 
 use super::{
-    errors::{assert_told, assert_told_in},
+    told::{assert_told, assert_told_in},
     *,
 };
 

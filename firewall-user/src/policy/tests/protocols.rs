@@ -3,7 +3,7 @@
 use firewall_common::wire::ip_protocol;
 
 use super::{
-    errors::{TRANSPORT_HELP, assert_told},
+    told::{TRANSPORT_HELP, assert_told},
     *,
 };
 

@@ -1,6 +1,6 @@
 //! Rules that make no events.
 
-use super::{errors::assert_told, *};
+use super::{told::assert_told, *};
 
 #[test]
 fn a_rule_without_a_log_is_quiet() {
