@@ -22,6 +22,7 @@ mod crossing;
 mod essential;
 mod filter;
 mod filters;
+mod findings;
 mod fragments;
 mod frame;
 mod hook;

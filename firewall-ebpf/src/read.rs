@@ -11,7 +11,7 @@ use firewall_common::{
         parser::{Outcome, Parser, Scene},
         stream::Cursor,
     },
-    flow::{Direction, Flow, Half, State, sides_of},
+    flow::{Direction, Flow, Half, sides_of},
     layout::{Counter, FILTERS_MAX, FilterCounters, Verdict},
     policy::{Mode, Profile},
     reason::Reason,
@@ -20,18 +20,14 @@ use firewall_common::{
 
 use crate::{
     atomic,
-    filter::{self, enforces},
+    filter::enforces,
+    findings::{self, NO_KILL},
     frame::Frame,
     hook,
     maps::{CONNECTIONS, FILTER_COMMANDS, FILTER_COUNTERS, NEW_CONNECTION},
     pinholes, report, reset, tables,
     work::{CHUNK, Work},
 };
-
-/// No finding kills.
-const NO_KILL: u32 = u32::MAX;
-/// One byte gives rise to fewer findings than this.
-const FINDINGS_PER_BYTE: u32 = 8;
 
 /// A filter in the kernel. [`filters!`](crate::filters) makes it of a parser.
 pub trait Filter: Parser {
@@ -98,7 +94,7 @@ pub fn segment<F: Frame, P: Filter>(frame: &F) -> i32 {
         return hook::pass::<F>(work);
     }
     // The claim stays: what waits for it has nothing to read any more.
-    kill(frame, work, parser, killed_by as u16);
+    findings::kill(frame, work, parser, killed_by as u16);
     // The receiver takes a RST at the first byte that it does not have yet.
     work.packet.seq = arrival.seq.wrapping_add(skip_front);
     report::replayed(work, Verdict::Reset);
@@ -244,8 +240,8 @@ impl<F: Frame, P: Filter> Reading<'_, F, P> {
 
     /// Says what was found, and notes whether it kills.
     #[inline(never)]
-    fn object(&mut self, findings: Findings) {
-        self.killed_by = report_findings(self.frame, self.work, self.parser, findings);
+    fn object(&mut self, found: Findings) {
+        self.killed_by = findings::report(self.frame, self.work, self.parser, found);
     }
 
     /// Compares the `count` bytes at the segment's front, which were read before, with what was read.
@@ -331,8 +327,9 @@ impl<F: Frame, P: Filter> Reading<'_, F, P> {
     }
 }
 
-const GO_ON: u64 = 0;
-const STOP: u64 = 1;
+/// What a round of `bpf_loop` returns.
+pub const GO_ON: u64 = 0;
+pub const STOP: u64 = 1;
 
 /// One round: passes over what nothing is known of, then compares a byte that was read before.
 extern "C" fn compare_byte<F: Frame, P: Filter>(_round: u64, context: *mut c_void) -> u64 {
@@ -419,85 +416,9 @@ pub fn within_chunk(len: &u32) -> u32 {
     (len.wrapping_sub(1) & (CHUNK as u32 - 1)) + 1
 }
 
-/// Reports what is only to be noted. Returns the code of the finding that kills, or [`NO_KILL`].
+/// Adds to a counter of the filter at this protocol.
 #[inline(always)]
-fn report_findings<F: Frame, P: Filter>(
-    frame: &F,
-    work: &mut Work,
-    parser: &P,
-    findings: Findings,
-) -> u32 {
-    let killing = if !enforces(work) {
-        Findings::EMPTY
-    } else if work.binding.profile == Profile::Strict as u8 {
-        const { P::FILTER.killing(Profile::Strict) }
-    } else {
-        const { P::FILTER.killing(Profile::Standard) }
-    };
-    work.noted = findings.without(killing);
-    let mut noting = Noting { frame, work, parser };
-    let context = (&raw mut noting).cast();
-    // SAFETY: the callback has the signature that the helper wants and gets the context it expects.
-    unsafe { bpf_loop(FINDINGS_PER_BYTE, note_first::<F, P> as *mut c_void, context, 0) };
-    (findings & killing).first().map_or(NO_KILL, u32::from)
-}
-
-/// What the loop over a byte's findings works with.
-struct Noting<'a, F, P> {
-    frame: &'a F,
-    work: &'a mut Work,
-    parser: &'a P,
-}
-
-/// One round: reports the first finding that is left.
-extern "C" fn note_first<F: Frame, P: Filter>(_round: u64, context: *mut c_void) -> u64 {
-    // SAFETY: `report_findings` passes its own noting.
-    let Noting { frame, work, parser } = unsafe { &mut *context.cast::<Noting<'_, F, P>>() };
-    let Some(code) = work.noted.first() else {
-        return STOP;
-    };
-    work.noted = work.noted.without(Findings::of(code));
-    count(work.protocol, |counters| counters.findings += 1);
-    let reason =
-        if code == P::FOREIGN_ADDRESS { Reason::AddressNotAllowed } else { Reason::IpsDetected };
-    if let Some(suppressed) = report::admit_finding(work, P::FILTER as u8, code, reason) {
-        quote(work, *parser, code);
-        frame.finding(work, suppressed);
-    }
-    GO_ON
-}
-
-/// Ends the flow: leaves the tombstone and reports the kill that later drops will point to.
-#[inline(always)]
-fn kill<F: Frame, P: Filter>(frame: &F, work: &mut Work, parser: &P, code: u16) {
-    work.state = State::Killed;
-    count(work.protocol, |counters| counters.findings += 1);
-    quote(work, parser, code);
-    let flow = tables::find_again(work);
-    match &flow {
-        Some(flow) => work.record.sum_up(flow),
-        None => work.record.started = 0,
-    }
-    let number = report::killed(frame, work);
-    count(work.protocol, |counters| counters.kills += 1);
-    if let Some(flow) = flow {
-        atomic::entomb(flow, number, work.now);
-    }
-    filter::forget(work.flow_id, work.now, number);
-}
-
-/// Lays out what was found, where, and what stood there.
-#[inline(always)]
-fn quote<P: Filter>(work: &mut Work, parser: &P, code: u16) {
-    let record = &mut work.record;
-    record.filter = P::FILTER as u8;
-    record.finding = code;
-    record.offset = parser.finding_offset(code);
-    parser.excerpt(code).copy_to(record);
-}
-
-#[inline(always)]
-fn count(protocol: u16, add: impl FnOnce(&mut FilterCounters)) {
+pub fn count(protocol: u16, add: impl FnOnce(&mut FilterCounters)) {
     if let Some(counters) = FILTER_COUNTERS.get_ptr_mut(u32::from(protocol)) {
         // SAFETY: the entry is this CPU's alone.
         add(unsafe { &mut *counters })
