@@ -362,6 +362,7 @@ impl Controller {
 
     /// Takes out what is in the rings, and lets readers have what was published, and the disk too.
     async fn finish(&mut self) {
+        let reports = self.housekeeping.end().await;
         let epoch = monotonic_epoch_ns();
         for caught in self.rings.close() {
             if let Ok(event) = Event::of(&caught, &self.names, epoch)
@@ -370,8 +371,7 @@ impl Controller {
                 tracing::warn!("{error:#}");
             }
         }
-        // Its flows are out of the tables: nobody finds their end again.
-        while let Some(report) = self.housekeeping.swept_before() {
+        for report in reports {
             let notices = self.housekeeping.take_in(report);
             if let Err(error) = self.take_notice(notices) {
                 tracing::warn!("{error:#}");

@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::Array;
 use firewall_common::{flow::Timeouts, layout::Attack, reason::Reason};
-use tokio::sync::{mpsc as channel, watch};
+use tokio::{
+    sync::{mpsc as channel, watch},
+    time::timeout,
+};
 
 use crate::{
     addresses,
@@ -27,6 +30,8 @@ use crate::{
 
 /// How often the tables are swept.
 const SWEEP_PERIOD: Duration = Duration::from_secs(5);
+/// The sweep that is under way at the end may take so long: with a million flows it takes a second or two.
+const LAST_SWEEP: Duration = Duration::from_secs(5);
 /// A full table is told at most so often.
 const FULL_PERIOD_NS: u64 = 60_000_000_000;
 /// How many of those that hold most flows are named then.
@@ -105,9 +110,22 @@ impl Housekeeping {
         }
     }
 
-    /// The next sweep's report, if it is there already.
-    pub fn swept_before(&mut self) -> Option<Result<Report, Unfinished>> {
-        self.sweeps.reports.try_recv().ok()
+    /// Ends the sweeping behind the sweep that is under way. Returns the reports that nobody has taken in: their flows are
+    /// out of the tables, and nobody else finds their ends. Waits for [`LAST_SWEEP`] at most.
+    pub async fn end(&mut self) -> Vec<Result<Report, Unfinished>> {
+        self.sweeps.orders = None;
+        let mut reports = Vec::new();
+        let rest = async {
+            while let Some(report) = self.sweeps.reports.recv().await {
+                reports.push(report);
+            }
+        };
+        if timeout(LAST_SWEEP, rest).await.is_err() {
+            tracing::warn!(
+                "a sweep goes on for too long: nobody is told of the flows that it removes"
+            );
+        }
+        reports
     }
 
     /// Takes in what a sweep said.
@@ -276,7 +294,8 @@ impl FullWatch {
 /// The thread that sweeps.
 #[derive(Debug)]
 struct Sweeps {
-    orders: mpsc::Sender<usize>,
+    /// `None`: there are to be no more sweeps.
+    orders: Option<mpsc::Sender<usize>>,
     reports: channel::Receiver<Result<Report, Unfinished>>,
 }
 
@@ -290,13 +309,13 @@ impl Sweeps {
             .name("sweep".to_owned())
             .spawn(move || sweep_on(&instance, &ordered, &sender))
             .context("cannot start the thread that sweeps")?;
-        Ok(Self { orders, reports })
+        Ok(Self { orders: Some(orders), reports })
     }
 
     /// Asks for a sweep at once that names so many of those that hold most flows.
     fn ask(&self, holders: usize) {
         // A thread that is gone has told why.
-        let _ = self.orders.send(holders);
+        let _ = self.orders.as_ref().map(|orders| orders.send(holders));
     }
 }
 
