@@ -13,6 +13,7 @@ use firewall_common::{
     reason::Reason,
     tally::Counted,
     wire::{Fragment, ip_protocol, tcp_flags},
+    words::clear,
 };
 
 use crate::{
@@ -171,9 +172,13 @@ enum Known {
 /// A packet of a flow in the table.
 #[inline(always)]
 fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
-    // A tombstone stays one.
-    if flow.is_child() && flow.state() != State::Killed && !pinholes::goes_on(work, flow) {
-        return Known::Reopen;
+    if flow.is_child() {
+        if flow.state() == State::Killed {
+            // A tombstone stays one, and names its kill, not its parent.
+            clear(&mut work.parent);
+        } else if !pinholes::goes_on(work, flow) {
+            return Known::Reopen;
+        }
     }
     let direction = work.direction;
     let before = flow.state();

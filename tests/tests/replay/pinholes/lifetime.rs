@@ -274,6 +274,30 @@ fn a_kill_ends_at_once_what_the_connection_announced() {
 }
 
 #[test]
+fn a_killed_flow_names_no_parent_but_its_own() {
+    for hook in HOOKS {
+        let mut rig = rig(hook);
+        for family in FAMILIES {
+            let mut control = Control::of_session(&mut rig, family, 40_000, MEDIA, "Session: one");
+            MEDIA.flow(&mut rig, family);
+            Control::of_session(&mut rig, family, 40_001, OTHER, "Session: two");
+            OTHER.flow(&mut rig, family);
+            let kill = control.is_killed(&mut rig);
+            for _ in 0..2 {
+                rig.expect("media of another connection", &OTHER.down(family), goes_on());
+                rig.events();
+                let dead = drops(Reason::KilledFlow).in_state(State::Killed);
+                rig.expect("media of the killed one", &MEDIA.down(family), dead);
+                let event = rig.events().pop().expect("the drop is told");
+                assert_eq!(event.caused_by, Some(kill.event_id), "{event:#?}");
+                assert!(event.parent.is_none() || event.parent == kill.flow_id, "{event:#?}");
+            }
+            rig.wait(6 * 24 * 3600 * SECOND);
+        }
+    }
+}
+
+#[test]
 fn a_second_connection_takes_a_session_up() {
     for hook in HOOKS {
         let mut rig = rig(hook);
