@@ -9,7 +9,11 @@ use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 use firewall_common::{
-    event::EventKind, flow::Timeouts, number::numbered, policy::Binding, reason::Reason,
+    event::EventKind,
+    flow::Timeouts,
+    number::{CONTROLLER_CPU, numbered},
+    policy::Binding,
+    reason::Reason,
 };
 use tokio::{
     net::UnixListener,
@@ -23,7 +27,7 @@ use crate::{
     binding::told_briefly,
     bring_up::{Wanted, bring_up},
     comings::{Comings, LinkChanges},
-    event::{CONTROLLER_CPU, Event, Names, rfc3339},
+    event::{Event, Names, rfc3339},
     export::{Board, Exports, Failures},
     housekeeping::{Housekeeping, Notice},
     hub::Hub,

@@ -8,12 +8,11 @@ use aya::maps::{HashMap, MapData, MapError};
 use firewall_common::{
     classifier,
     flow::{Alias, Flow, Half, KeyV4, KeyV6, Oriented, State},
-    number::numbered,
+    number::{CONTROLLER_CPU, numbered},
     wire::{ECHO_PORT, Packet, ip_protocol},
 };
 
 use crate::{
-    event::CONTROLLER_CPU,
     existing::{Existing, Progress, Tuple, existing},
     policy::Compiled,
     ring::monotonic_ns,
@@ -304,6 +303,6 @@ mod tests {
         let mut numbers = Numbers::new();
         let (first, second) = (numbers.next(), numbers.next());
         assert!(first < second && second < 1 << 53);
-        assert_eq!(first & CONTROLLER_CPU, CONTROLLER_CPU);
+        assert_eq!(firewall_common::number::giver_of(first), CONTROLLER_CPU);
     }
 }

@@ -7,7 +7,6 @@ mod text;
 
 use std::net::IpAddr;
 
-pub(crate) use firewall_common::number::CONTROLLER_CPU;
 use firewall_common::{
     event::EventKind,
     flow::{Direction, Flow},

@@ -3,11 +3,14 @@
 
 use std::collections::HashMap;
 
-use firewall_common::event::{Bucket, EventKind};
+use firewall_common::{
+    event::{Bucket, EventKind},
+    number::giver_of,
+};
 use serde::Serialize;
 
 use super::tell::count;
-use crate::event::{CONTROLLER_CPU, Event, epoch_ns};
+use crate::event::{Event, epoch_ns};
 
 /// How many packets met the same in a span of time, of whomever, that no event tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -69,7 +72,7 @@ impl<'a> Limits<'a> {
             return;
         }
         let of_cpu = self.by_cpu.entry(limit(event)).or_default();
-        of_cpu.entry(event.event_id & CONTROLLER_CPU).or_default().add(time, suppressed);
+        of_cpu.entry(giver_of(event.event_id)).or_default().add(time, suppressed);
     }
 
     /// What was held back while `events`, which have one rate limit and are in the order of time, came.
