@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use firewall_common::filter::{address::AddressReader, pinhole::Named};
+use firewall_common::filter::{address::AddressReader, named::Named};
 
 /// Checks that an address is read as the standard library reads it.
 ///
