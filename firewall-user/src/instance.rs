@@ -33,6 +33,9 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// The name of the one that commands mean which name none.
+    pub const DEFAULT: &str = "default";
+
     /// The instance called `name`.
     ///
     /// # Errors

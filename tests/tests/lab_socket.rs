@@ -8,7 +8,7 @@ use std::{
         fs::{MetadataExt as _, PermissionsExt as _},
         net::UnixStream,
     },
-    path::Path,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -32,7 +32,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, geteuid},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A user and a group that every system has, `nobody` and `daemon`, and who have no more rights than any other.
 const USER: u32 = 65_534;
@@ -351,41 +351,20 @@ fn what_really_happens_is_valid_by_the_schema() {
 
 #[test]
 fn events_on_disk_outlive_the_controller() {
-    const KEEP: u64 = 1 << 20;
     let lab = Lab::single().unwrap();
     let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
     fwx.run(&policy::cameras(&["lan0", "wan0"], "standard"), Mode::Auto).unwrap();
     let settings = EventSettings { keep_bytes: KEEP, ..EventSettings::default() };
-    set(&fwx, settings.clone());
-    let directory = fwx.state_directory().join(fwx.instance()).join("events");
-    let is_on_disk = |number: u64| {
-        wait::until("it is on disk", || {
-            let mut text = String::new();
-            for file in fs::read_dir(&directory)? {
-                text += &fs::read_to_string(file?.path())?;
-            }
-            ensure!(
-                text.contains(&format!("\"event_id\":{number},")),
-                "event {number} is not there"
-            );
-            Ok(())
-        })
-        .unwrap();
-    };
-    // Its own word comes first, or else the store may have begun behind some of what follows.
-    wait::until("events are kept", || {
-        fwx.publish([event("control", 9)].into_iter()).unwrap();
-        ensure!(directory.is_dir(), "there is no directory");
-        Ok(())
-    })
-    .unwrap();
+    let directory = keep(&fwx, settings.clone());
+    let is_on_disk = |number| wait_until_on_disk(&directory, number);
     fwx.publish((1_000..2_000).map(|number| event("packet_dropped", number))).unwrap();
     is_on_disk(1_999);
     fwx.kill_controller().unwrap();
     // As a crash may leave it.
-    let newest = fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path()).max().unwrap();
-    let mut file = fs::OpenOptions::new().append(true).open(newest).unwrap();
-    file.write_all(b"{\"timestamp\":\"20").unwrap();
+    for file in fs::read_dir(&directory).unwrap() {
+        let mut file = fs::OpenOptions::new().append(true).open(file.unwrap().path()).unwrap();
+        file.write_all(b"{\"timestamp\":\"20").unwrap();
+    }
 
     fwx.run_again().unwrap();
     set(&fwx, settings);
@@ -416,10 +395,69 @@ fn events_on_disk_outlive_the_controller() {
     for file in fs::read_dir(&directory).unwrap() {
         let metadata = file.unwrap().metadata().unwrap();
         assert_eq!(metadata.mode() & 0o777, 0o600);
-        total += metadata.len();
+        total += metadata.blocks() * 512;
     }
     assert!(total <= KEEP, "{total}");
     let future = rfc3339(time::OffsetDateTime::now_utc().unix_timestamp_nanos() + 60_000_000_000);
     let none = format!(r#"{{"where":{{"since":"{future}"}}}}"#);
     assert_eq!(drops(&none), [] as [u64; 0]);
+}
+
+#[test]
+fn a_flood_of_drops_takes_no_kill_from_the_disk() {
+    let lab = Lab::single().unwrap();
+    let mut fwx = Fwx::new(lab.gateway(), lab.instance("gw")).unwrap();
+    fwx.run(&policy::cameras(&["lan0", "wan0"], "standard"), Mode::Auto).unwrap();
+    let directory = keep(&fwx, EventSettings { keep_bytes: KEEP, ..EventSettings::default() });
+    let many = 4 * KEEP / 250;
+    let drops = (10_000..10_000 + many).map(|number| event("packet_dropped", number));
+    fwx.publish([event("connection_killed", 5_000)].into_iter().chain(drops)).unwrap();
+    wait_until_on_disk(&directory, 10_000 + many - 1);
+    fwx.kill_controller().unwrap();
+
+    // Nobody remembers anything any more.
+    let told = fwx.call(&["events", "-o", "json", "--since", "1h"]).unwrap().success().unwrap();
+    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let place = |number: u64| told.iter().position(|event| event["event_id"] == number);
+    let (kill, gap) = (place(5_000).unwrap(), place(0).unwrap());
+    assert_eq!(place(10_000), None);
+    assert!(kill < gap && told[..gap].iter().all(|event| event["event"] != "packet_dropped"));
+    let rest: Vec<_> = told[gap + 1..].iter().map(|event| &event["event_id"]).collect();
+    assert!(rest.len() > 1_000 && *rest[rest.len() - 1] == json!(10_000 + many - 1));
+    let said = told[gap]["message"].as_str().unwrap();
+    assert!(said.ends_with("they made room on disk for later ones"), "{said}");
+
+    let why = fwx.call(&["why", "-o", "json", "--event", "5000"]).unwrap().success().unwrap();
+    let why: Value = serde_json::from_str(&why).unwrap();
+    let missing = why["not_known"].as_array().unwrap();
+    assert!(missing.iter().any(|it| it.as_str().unwrap().contains(said)), "{why}");
+}
+
+/// What the lab's disk has room for, in bytes.
+const KEEP: u64 = 1 << 20;
+
+/// Has events kept. Returns the directory in which they are.
+fn keep(fwx: &Fwx, settings: EventSettings) -> PathBuf {
+    set(fwx, settings);
+    let directory = fwx.state_directory().join(fwx.instance()).join("events");
+    // The controller's own word comes first, or else the store may have begun behind some of what follows.
+    wait::until("events are kept", || {
+        fwx.publish([event("control", 9)].into_iter())?;
+        ensure!(directory.is_dir(), "there is no directory");
+        Ok(())
+    })
+    .unwrap();
+    directory
+}
+
+fn wait_until_on_disk(directory: &Path, number: u64) {
+    wait::until("it is on disk", || {
+        let mut text = String::new();
+        for file in fs::read_dir(directory)? {
+            text += &fs::read_to_string(file?.path())?;
+        }
+        ensure!(text.contains(&format!("\"event_id\":{number},")), "event {number} is not there");
+        Ok(())
+    })
+    .unwrap();
 }

@@ -43,7 +43,7 @@ pub(crate) struct Cli {
     #[arg(
         long,
         global = true,
-        default_value = "default",
+        default_value = Instance::DEFAULT,
         env = "FWX_INSTANCE",
         value_name = "NAME"
     )]

@@ -13,8 +13,8 @@ use firewall_user::{
 /// Events of an instance.
 pub(super) enum Told {
     ByController(Events),
-    /// No controller runs.
-    OnDisk(Box<OnDisk>),
+    /// No controller runs. With what is to be said of that.
+    OnDisk(Box<OnDisk>, String),
 }
 
 impl Told {
@@ -36,14 +36,22 @@ impl Told {
         let kept = OnDisk::new(segments, &request.criteria, request.last).await;
         match kept.with_context(|| format!("{refused:#}; root reads those on disk without one"))? {
             Some(events) => {
-                eprintln!(
-                    "fwx: no controller runs for the instance {:?}: these are the events that are kept in {}",
+                let notice = format!(
+                    "no controller runs for the instance {:?}: these are the events that are kept in {}",
                     instance.name(),
                     directory.display()
                 );
-                Ok(Self::OnDisk(Box::new(events)))
+                Ok(Self::OnDisk(Box::new(events), notice))
             }
             None => Err(anyhow!("{refused:#}; on disk, in {}, are none", directory.display())),
+        }
+    }
+
+    /// What is to be said if they are not the controller's.
+    pub(super) fn notice(&self) -> Option<&str> {
+        match self {
+            Self::ByController(_) => None,
+            Self::OnDisk(_, notice) => Some(notice),
         }
     }
 
@@ -53,7 +61,7 @@ impl Told {
     pub(super) async fn next(&mut self) -> Result<Option<Event>> {
         match self {
             Self::ByController(events) => events.next().await,
-            Self::OnDisk(events) => events.next().await,
+            Self::OnDisk(events, _) => events.next().await,
         }
     }
 }

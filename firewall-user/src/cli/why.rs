@@ -9,12 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use firewall_common::reason::Reason;
+use firewall_common::{event::EventKind, reason::Reason};
 use firewall_user::{
     apply,
     conn::{self, Row, Sort, Viewer},
     error::BadInput,
-    event::{Event, Names},
+    event::{CONTROL, Event, Names},
     events::Criteria,
     instance::{Instance, State},
     ring::monotonic_ns,
@@ -27,12 +27,12 @@ use nix::unistd::geteuid;
 
 use super::{OutputOption, names::warn_of_unknown, told::Told};
 
-/// The name of the instance that is meant without one.
-const DEFAULT_INSTANCE: &str = "default";
 /// Connections that live and are looked at, those with the newest activity first.
 const FLOWS: usize = 10_000;
-/// Events that are looked at, the last of those that are kept: some 300 MB.
-const EVENTS: usize = 200_000;
+/// Events that are looked at, the last of those that are kept: some 300 MB. Kills and what the controller said have a
+/// share of their own, which no flood of drops takes from them.
+const KILLS: usize = 50_000;
+const OTHERS: usize = 150_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Why {
@@ -69,7 +69,7 @@ pub(super) async fn run(instance: &Instance, command: Why) -> Result<ExitCode> {
         warn_of_unknown(instance, &command.criteria);
     }
     let question = Question::new(&command.words, command.criteria, now)?;
-    let name = (instance.name() != DEFAULT_INSTANCE).then(|| instance.name().to_owned());
+    let name = (instance.name() != Instance::DEFAULT).then(|| instance.name().to_owned());
     let mut context = Context { instance: name, all: command.all, ..Context::default() };
     let events = match &command.from {
         Some(path) => {
@@ -110,30 +110,55 @@ fn read(path: &Path) -> Result<Vec<Event>> {
     Ok(lines.events)
 }
 
-/// All that the controller knows: what belongs to a question is more than what it names.
+/// All that the controller knows, or without one the disk: what belongs to a question is more than what it names.
 async fn ask(instance: &Instance, context: &mut Context) -> Result<Vec<Event>> {
-    let mut known = Vec::new();
-    let request = Request { last: Some(EVENTS), ..Request::default() };
-    match Told::ask(instance, &request).await {
-        Ok(mut events) => {
-            if matches!(events, Told::OnDisk(_)) {
-                context.origin = Origin::Disk;
-            }
-            while let Some(event) = events.next().await? {
-                known.push(event);
-            }
-        }
-        // Without a controller there is still what the kernel has.
+    match ask_each(instance, context).await {
+        // Without events there is still what the kernel has.
         Err(error) if context.flows.is_some() => {
             context.missing.push(format!("All that events tell: {error:#}."));
+            Ok(Vec::new())
         }
-        Err(error) => return Err(error),
+        known => known,
     }
-    if known.len() == EVENTS {
-        context
-            .missing
-            .push(format!("What events before the last {EVENTS} tell, if more are kept."));
+}
+
+async fn ask_each(instance: &Instance, context: &mut Context) -> Result<Vec<Event>> {
+    let kinds = [EventKind::ConnectionKilled.name(), CONTROL];
+    let kills = kinds.map(str::to_owned).to_vec();
+    let others = kinds.map(|kind| format!("!{kind}")).to_vec();
+    let mut known = Vec::new();
+    for (kinds, most, what) in [
+        (kills, KILLS, "Kills and what the controller said"),
+        (others, OTHERS, "Drops, findings, and connections opened and closed"),
+    ] {
+        let before = known.len();
+        let criteria = Criteria { event: kinds, ..Criteria::default() };
+        let request = Request { criteria, last: Some(most), ..Request::default() };
+        let mut events = Told::ask(instance, &request).await?;
+        if let Some(notice) = events.notice()
+            && !matches!(context.origin, Origin::Disk)
+        {
+            eprintln!("fwx: {notice}");
+            context.origin = Origin::Disk;
+        }
+        while let Some(event) = events.next().await? {
+            match event.message {
+                // Not what happened, but what this reader misses of it.
+                Some(message) if event.event_id == 0 => {
+                    context.missing.push(format!("Some of the past: {message}."));
+                }
+                _ => known.push(event),
+            }
+        }
+        if let Some(first) = known.get(before).filter(|_| known.len() - before >= most) {
+            let time = &first.timestamp;
+            let missing =
+                format!("{what} before {time}, if more are kept: the last {most} were read.");
+            context.missing.push(missing);
+        }
     }
+    // It keeps the order of those of one time: kills first.
+    known.sort_by(|one, other| one.timestamp.cmp(&other.timestamp));
     Ok(known)
 }
 

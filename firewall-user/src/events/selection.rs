@@ -260,6 +260,11 @@ impl Selection {
             })
             && self.flows.holds(|flow| [event.flow_id, event.parent].contains(&Some(*flow)))
     }
+
+    /// Whether some events of `kind` may be meant.
+    pub(crate) fn means(&self, kind: EventKind) -> bool {
+        self.events.holds(|wanted| wanted == kind.name())
+    }
 }
 
 /// Whether the rule `name` decided about what the event is about. What has no addresses no rule was asked about.

@@ -22,7 +22,7 @@ use anyhow::Result;
 pub use backlog::ROOM;
 pub use feed::{Feed, Missing};
 pub use seats::{SEATS, Seat, Seats};
-pub use told::{Told, is_routine};
+pub use told::{Told, is_routine, is_routine_kind};
 
 use self::{backlog::Backlog, feed::Reader};
 use crate::{event::Event, events::Selection, store::Segments};

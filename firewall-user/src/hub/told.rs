@@ -38,7 +38,7 @@ impl Told {
     }
 
     /// See [`is_routine`].
-    pub(super) fn is_routine(&self) -> bool {
+    pub(crate) fn is_routine(&self) -> bool {
         is_routine(&self.event)
     }
 
@@ -49,12 +49,14 @@ impl Told {
     }
 }
 
-/// Whether `event` is of the kinds that come in masses, as many as a peer wants: drops, findings, and connections opened
-/// and closed.
+/// Whether `event` is of a kind that comes in masses; what the controller says itself is not.
 pub fn is_routine(event: &Event) -> bool {
-    let kill = EventKind::ConnectionKilled.name();
-    let mut routine = EventKind::ALL.iter().map(|kind| kind.name()).filter(|name| *name != kill);
-    routine.any(|name| name == event.event)
+    event.kind().is_some_and(is_routine_kind)
+}
+
+/// Whether events of `kind` come in masses, as many as a peer wants: drops, findings, and connections opened and closed.
+pub fn is_routine_kind(kind: EventKind) -> bool {
+    kind != EventKind::ConnectionKilled
 }
 
 #[cfg(test)]

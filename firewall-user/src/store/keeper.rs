@@ -13,11 +13,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Segments, writer::Writer};
+use super::{
+    Segments,
+    writer::{Lines, Writer},
+};
 use crate::{
     events::{EventSettings, Selection},
     export::Health,
-    hub::{Feed, Hub, STORE},
+    hub::{Feed, Hub, STORE, Told},
     instance::Instance,
 };
 
@@ -102,7 +105,8 @@ impl Task {
 
 async fn keep(mut feed: Feed, mut writer: Writer, limit: Arc<AtomicU64>, health: Arc<Health>) {
     while let Some(first) = feed.next().await {
-        let mut lines = first.line_for(true).into_owned() + "\n";
+        let mut lines = Lines::default();
+        add(&mut lines, &first);
         let mut count = 1 + gather(&mut feed, &mut lines);
         if lines.len() < BATCH_MAX {
             sleep(GATHERING).await;
@@ -116,7 +120,7 @@ async fn keep(mut feed: Feed, mut writer: Writer, limit: Arc<AtomicU64>, health:
             }
             let these = Arc::clone(&lines);
             let work = tokio::task::spawn_blocking(move || {
-                let result = writer.append(these.as_bytes(), limit);
+                let result = writer.append(&these, limit);
                 (writer, result)
             });
             let result;
@@ -134,17 +138,20 @@ async fn keep(mut feed: Feed, mut writer: Writer, limit: Arc<AtomicU64>, health:
     }
 }
 
-/// Appends what is there up to a batch. Returns how many these are.
-fn gather(feed: &mut Feed, lines: &mut String) -> u64 {
+/// Adds what is there up to a batch. Returns how many these are.
+fn gather(feed: &mut Feed, lines: &mut Lines) -> u64 {
     let mut count = 0;
     while lines.len() < BATCH_MAX
         && let Some(told) = feed.next_there()
     {
-        *lines += &told.line_for(true);
-        lines.push('\n');
+        add(lines, &told);
         count += 1;
     }
     count
+}
+
+fn add(lines: &mut Lines, told: &Told) {
+    lines.push(&told.line_for(true), told.is_routine());
 }
 
 #[cfg(test)]
@@ -166,8 +173,8 @@ mod tests {
     }
 
     fn lines(directory: &Path) -> usize {
-        let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
-        files.map(|file| fs::read_to_string(file).unwrap().lines().count()).sum()
+        let files = Segments::at(directory.to_owned()).list().unwrap().of_all();
+        files.iter().map(|it| fs::read_to_string(&it.path).unwrap().lines().count()).sum()
     }
 
     async fn notice(keeper: &mut Keeper) -> String {

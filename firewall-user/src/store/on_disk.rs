@@ -4,7 +4,7 @@ use anyhow::Result;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::{Lookback, Meant, Segments};
+use super::{Kept, Lookback, Meant, Segments};
 use crate::{
     event::Event,
     events::{Criteria, Moment},
@@ -33,11 +33,11 @@ impl OnDisk {
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
         let selection = criteria.selection(now)?;
         let moment = |text: &Option<String>| Moment::parse(text.as_deref()?, now);
-        let mut lookback = Lookback::new(segments).await?;
-        if lookback.is_empty() {
+        let kept = Kept::now(segments).await?;
+        if kept.is_empty() {
             return Ok(None);
         }
-        lookback.set(Meant {
+        let mut lookback = kept.lookback(Meant {
             since: moment(&criteria.since),
             until: moment(&criteria.until),
             selection,
@@ -73,6 +73,9 @@ async fn read(mut lookback: Lookback, mut skip: usize, to: mpsc::Sender<Result<E
             Err(error) => return to.send(Err(error)).await.unwrap_or_default(),
         };
         for stored in some {
+            if stored.is_gap && skip > 0 {
+                continue;
+            }
             match skip.checked_sub(1) {
                 Some(fewer) => skip = fewer,
                 None if to.send(Ok(stored.event)).await.is_err() => return,
@@ -85,7 +88,7 @@ async fn read(mut lookback: Lookback, mut skip: usize, to: mpsc::Sender<Result<E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::writer::Writer;
+    use crate::store::writer::{Lines, Writer};
     use firewall_common::reason::Reason;
 
     async fn numbers(segments: &Segments, criteria: &Criteria, last: Option<usize>) -> Vec<u64> {
@@ -110,9 +113,9 @@ mod tests {
             let event = Event::control(number, None, time, Reason::None, text.to_owned());
             let event = Event { rule: Some(text.to_owned()), ..event };
             let line = serde_json::to_string(&event).unwrap() + "\n";
-            writer.append(line.as_bytes(), 512 << 10).unwrap();
+            writer.append(&Lines::routine(line), 512 << 10).unwrap();
         }
-        assert!(segments.list().unwrap().len() > 1);
+        assert!(segments.list().unwrap().of_all().len() > 1);
         assert_eq!(numbers(&segments, &all, None).await, (0..1_000).collect::<Vec<_>>());
         let since = Some("1970-01-01T00:15:00Z".to_owned());
         let some = Criteria { since, rule: vec!["odd".to_owned()], ..Criteria::default() };

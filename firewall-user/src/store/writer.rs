@@ -1,18 +1,23 @@
 //! Writing events to disk.
 
-use std::{
-    collections::VecDeque,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
-};
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _};
 
-use super::{Segments, segments::Segment};
+use super::{Segments, segments::Sort, series::Series};
 
-/// A file has this share of all bytes, so that what is removed at a time is no more.
+/// Weighty events alone have this share of all bytes, in files that stay when those with all events make room.
+const WEIGHTY_SHARE: u64 = 4;
+/// A file with all events has this share of the bytes of all of its sort, so that what is removed at a time is no more.
 const SHARE: u64 = 8;
 /// Largest file, in bytes.
 const SEGMENT_MAX: u64 = 64 << 20;
+
+/// Lines to be appended.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    all: Vec<u8>,
+    /// Those of them that stay longest.
+    weighty: Vec<u8>,
+}
 
 /// Appends lines to the files of a store.
 #[derive(Debug)]
@@ -21,13 +26,28 @@ pub(super) struct Writer {
     open: Option<Open>,
 }
 
-/// The file that is written to.
+/// The files that are written to. Both have the same number, if there are weighty events in it at all.
 #[derive(Debug)]
 struct Open {
-    file: File,
-    segment: Segment,
-    /// The files before it, the oldest first.
-    older: VecDeque<Segment>,
+    all: Series,
+    weighty: Series,
+}
+
+impl Lines {
+    /// Adds a line, without its newline.
+    pub(super) fn push(&mut self, line: &str, is_routine: bool) {
+        let begin = self.all.len();
+        self.all.extend_from_slice(line.as_bytes());
+        self.all.push(b'\n');
+        if !is_routine {
+            self.weighty.extend_from_slice(&self.all[begin..]);
+        }
+    }
+
+    /// Bytes of all lines.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
 }
 
 impl Writer {
@@ -35,96 +55,73 @@ impl Writer {
         Self { segments, open: None }
     }
 
-    /// Appends whole lines. The files together have no more than `limit` bytes afterwards, unless the lines alone do.
+    /// Appends lines. All files together take no more than `limit` bytes of the disk afterwards, unless the lines alone
+    /// do.
     ///
     /// # Errors
     ///
     /// None of the lines is there then; but a crash may leave the first part of them.
-    pub(super) fn append(&mut self, lines: &[u8], limit: u64) -> io::Result<()> {
+    pub(super) fn append(&mut self, lines: &Lines, limit: u64) -> io::Result<()> {
         let mut open = match self.open.take() {
-            Some(open) if open.is_there() => open,
-            _ => self.open()?,
+            Some(open) if open.all.is_there() && open.weighty.is_there() => open,
+            _ => Open::new(&self.segments)?,
         };
-        let len = lines.len() as u64;
-        if open.segment.len > 0 && open.segment.len + len > (limit / SHARE).min(SEGMENT_MAX) {
-            open = self.next(open)?;
-        }
-        open.make_room(len, limit)?;
-        if let Err(error) = open.file.write_all(lines) {
-            // Half of them would be worse than none: they are tried again. If this fails too, the line that is cut
-            // off is found when the file is opened again.
-            let _ = open.file.set_len(open.segment.len);
-            return Err(error);
-        }
-        open.segment.len += len;
+        open.append(lines, limit)?;
         self.open = Some(open);
         Ok(())
-    }
-
-    /// The newest file, or the first one.
-    fn open(&self) -> io::Result<Open> {
-        DirBuilder::new().recursive(true).mode(0o700).create(self.segments.directory())?;
-        let mut older = VecDeque::from(self.segments.list()?);
-        let Some(mut segment) = older.pop_back() else { return self.create(1, older) };
-        let mut file = OpenOptions::new().read(true).append(true).open(&segment.path)?;
-        segment.len = file.metadata()?.len();
-        if segment.len > 0 && !ends_a_line(&mut file)? {
-            // What a crash cut off: it ends here, and readers pass over it.
-            file.write_all(b"\n")?;
-            segment.len += 1;
-        }
-        Ok(Open { file, segment, older })
-    }
-
-    fn next(&self, last: Open) -> io::Result<Open> {
-        let mut older = last.older;
-        let number = last.segment.number + 1;
-        older.push_back(last.segment);
-        self.create(number, older)
-    }
-
-    fn create(&self, number: u64, older: VecDeque<Segment>) -> io::Result<Open> {
-        let path = self.segments.path(number);
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
-        let segment = Segment::new(number, path, &file.metadata()?);
-        Ok(Open { file, segment, older })
     }
 }
 
 impl Open {
-    /// Whether its file is still under its name: somebody may have cleared the directory.
-    fn is_there(&self) -> bool {
-        let same = |there: fs::Metadata| Ok(there.ino() == self.file.metadata()?.ino());
-        fs::metadata(&self.segment.path).and_then(same).unwrap_or(false)
+    /// The newest files, or the first ones.
+    fn new(segments: &Segments) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(segments.directory())?;
+        let all = Series::new(segments, Sort::All)?;
+        let mut open = Self { all, weighty: Series::new(segments, Sort::Weighty)? };
+        // Somebody may have removed the newest with all events: its number is not used again.
+        let number = match (open.all.newest(), open.weighty.newest()) {
+            (all, weighty) if all < weighty => weighty + 1,
+            (all, _) => all.max(1),
+        };
+        open.all.go_to(number)?;
+        Ok(open)
     }
 
-    /// Removes the oldest files until `len` more bytes are within `limit`.
-    fn make_room(&mut self, len: u64, limit: u64) -> io::Result<()> {
-        let mut total = self.segment.len + self.older.iter().map(|older| older.len).sum::<u64>();
-        while total + len > limit
-            && let Some(oldest) = self.older.front()
-        {
-            match fs::remove_file(&oldest.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            total -= oldest.len;
-            self.older.pop_front();
+    fn append(&mut self, lines: &Lines, limit: u64) -> io::Result<()> {
+        let weighty_limit = limit / WEIGHTY_SHARE;
+        let all_limit = limit - weighty_limit;
+        let len = self.all.len();
+        if len > 0 && len + lines.len() as u64 > (all_limit / SHARE).min(SEGMENT_MAX) {
+            self.all.go_to(self.all.newest() + 1)?;
         }
-        Ok(())
+        if !lines.weighty.is_empty() {
+            self.weighty.go_to(self.all.newest())?;
+        }
+        // Both before anything is written: a disk that is full may have room then.
+        self.all.make_room(lines.all.len(), all_limit)?;
+        self.weighty.make_room(lines.weighty.len(), weighty_limit)?;
+        let before = self.weighty.len();
+        self.weighty.append(&lines.weighty)?;
+        self.all.append(&lines.all).inspect_err(|_| self.weighty.cut(before))
     }
 }
 
-fn ends_a_line(file: &mut File) -> io::Result<bool> {
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
+#[cfg(test)]
+impl Lines {
+    /// Lines, or parts of them, as they come in masses.
+    pub(super) fn routine(all: impl Into<Vec<u8>>) -> Self {
+        Self { all: all.into(), weighty: Vec::new() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        fs::{self, File},
+        os::unix::fs::MetadataExt as _,
+        path::Path,
+    };
 
     fn store() -> (tempfile::TempDir, Segments) {
         let directory = tempfile::tempdir().unwrap();
@@ -133,43 +130,109 @@ mod tests {
     }
 
     fn text(segments: &Segments) -> String {
-        let all = segments.list().unwrap();
+        let all = segments.list().unwrap().of_all();
         all.iter().map(|segment| fs::read_to_string(&segment.path).unwrap()).collect()
+    }
+
+    fn numbers(segments: &Segments) -> Vec<u32> {
+        text(segments).lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    /// What the files take on the disk, as the file system counts it.
+    fn taken(segments: &Segments) -> u64 {
+        let files = fs::read_dir(segments.directory()).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().blocks() * 512).sum()
+    }
+
+    fn line(number: u32, is_routine: bool) -> Lines {
+        let mut lines = Lines::default();
+        lines.push(&format!("{number:099}"), is_routine);
+        lines
     }
 
     #[test]
     fn the_oldest_go_and_the_limit_holds() {
+        const LIMIT: u64 = 256 << 10;
         let (_directory, segments) = store();
         let mut writer = Writer::new(segments.clone());
-        for number in 0..1_000 {
-            writer.append(format!("{number:09}\n").as_bytes(), 800).unwrap();
-            let total: u64 = segments.list().unwrap().iter().map(|segment| segment.len).sum();
-            assert!(total <= 800, "{total}");
+        for number in 0..5_000 {
+            writer.append(&line(number, true), LIMIT).unwrap();
+            assert!(number % 100 > 0 || taken(&segments) <= LIMIT, "{}", taken(&segments));
         }
-        let lines: Vec<_> =
-            text(&segments).lines().map(|line| line.parse::<u32>().unwrap()).collect();
-        assert!(lines.len() > 60, "{}", lines.len());
-        assert_eq!(lines, (1_000 - lines.len() as u32..1_000).collect::<Vec<_>>());
+        let kept = numbers(&segments);
+        assert!(kept.len() > 1_600, "{}", kept.len());
+        assert_eq!(kept, (5_000 - kept.len() as u32..5_000).collect::<Vec<_>>());
         // A smaller limit takes effect with the next line, and a new writer goes on where the last one was.
         let mut writer = Writer::new(segments.clone());
-        writer.append(b"last\n", 200).unwrap();
-        assert!(text(&segments).len() <= 200 && text(&segments).ends_with("000000999\nlast\n"));
+        writer.append(&line(5_000, true), LIMIT / 4).unwrap();
+        assert!(taken(&segments) <= LIMIT / 4);
+        assert!(numbers(&segments).ends_with(&[4_999, 5_000]));
+    }
+
+    #[test]
+    fn what_comes_in_masses_does_not_crowd_out_what_does_not() {
+        const LIMIT: u64 = 256 << 10;
+        let (_directory, segments) = store();
+        let is_weighty = |number: u32| number.is_multiple_of(1_000);
+        let wanted = |numbers: &[u32]| {
+            let first = *numbers.iter().find(|number| !is_weighty(**number)).unwrap();
+            let weighty = (0..first).filter(|number| is_weighty(*number));
+            let from = first - u32::from(first > 0 && numbers.contains(&(first - 1)));
+            let all = from..=*numbers.last().unwrap();
+            let weighty: Vec<_> = weighty.filter(|number| *number < from).collect();
+            weighty.into_iter().chain(all).collect::<Vec<_>>()
+        };
+        for number in 0..15_000 {
+            // Each with a new writer now and then: a controller that begins anew.
+            let mut writer = Writer::new(segments.clone());
+            writer.append(&line(number, !is_weighty(number)), LIMIT).unwrap();
+            if number % 500 == 499 {
+                let kept = numbers(&segments);
+                assert_eq!(kept, wanted(&kept));
+                assert!(taken(&segments) <= LIMIT, "{}", taken(&segments));
+            }
+        }
+        // Nor do those crowd out the others: they have their share.
+        let mut writer = Writer::new(segments.clone());
+        for number in 15_000..20_000 {
+            writer.append(&line(number, false), LIMIT).unwrap();
+        }
+        assert!(taken(&segments) <= LIMIT, "{}", taken(&segments));
+        let kept = numbers(&segments);
+        assert!(kept.len() > 1_600 && kept.is_sorted() && kept[0] > 15_000, "{}", kept.len());
+    }
+
+    #[test]
+    fn a_number_is_not_used_again() {
+        let (_directory, segments) = store();
+        let mut writer = Writer::new(segments.clone());
+        for number in 0..500 {
+            writer.append(&line(number, false), 64 << 10).unwrap();
+        }
+        for all in segments.list_of(Sort::All).unwrap() {
+            fs::remove_file(all.path).unwrap();
+        }
+        writer.append(&line(500, true), 64 << 10).unwrap();
+        let kept = numbers(&segments);
+        assert!(kept.len() > 50, "{}", kept.len());
+        assert_eq!(kept, (501 - kept.len() as u32..501).collect::<Vec<_>>());
     }
 
     #[test]
     fn only_root_reads_them() {
         let (directory, segments) = store();
-        Writer::new(segments.clone()).append(b"a\n", 100).unwrap();
-        let mode = |path: &std::path::Path| fs::metadata(path).unwrap().mode() & 0o777;
-        assert_eq!(mode(&segments.path(1)), 0o600);
+        Writer::new(segments.clone()).append(&line(1, false), 64 << 10).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&segments.path(Sort::All, 1)), 0o600);
+        assert_eq!(mode(&segments.path(Sort::Weighty, 1)), 0o600);
         assert_eq!(mode(&directory.path().join("a/events")), 0o700);
     }
 
     #[test]
     fn what_a_crash_cut_off_is_a_line_of_its_own() {
         let (_directory, segments) = store();
-        Writer::new(segments.clone()).append(b"a\nhal", 1_000).unwrap();
-        Writer::new(segments.clone()).append(b"b\n", 1_000).unwrap();
+        Writer::new(segments.clone()).append(&Lines::routine("a\nhal"), 1_000).unwrap();
+        Writer::new(segments.clone()).append(&Lines::routine("b\n"), 1_000).unwrap();
         assert_eq!(text(&segments), "a\nhal\nb\n");
     }
 
@@ -177,23 +240,37 @@ mod tests {
     fn a_directory_that_was_cleared_is_written_anew() {
         let (_directory, segments) = store();
         let mut writer = Writer::new(segments.clone());
-        writer.append(b"a\n", 1_000).unwrap();
+        writer.append(&line(1, false), 64 << 10).unwrap();
         fs::remove_dir_all(segments.directory()).unwrap();
-        writer.append(b"b\n", 1_000).unwrap();
-        assert_eq!(text(&segments), "b\n");
+        writer.append(&line(2, false), 64 << 10).unwrap();
+        fs::remove_file(segments.path(Sort::Weighty, 1)).unwrap();
+        writer.append(&line(3, false), 64 << 10).unwrap();
+        assert_eq!(numbers(&segments), [2, 3]);
+        let weighty = fs::read_to_string(segments.path(Sort::Weighty, 1)).unwrap();
+        assert_eq!(weighty.as_bytes(), line(3, false).all);
     }
 
     #[test]
     fn a_full_disk_is_an_error_and_leaves_no_half() {
-        // Every write to it fails, as on a full disk (full(4)).
-        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let segment = Segment::new(1, "/dev/full".into(), &file.metadata().unwrap());
-        let open = Open { file, segment, older: VecDeque::new() };
         let (_directory, segments) = store();
-        let mut writer = Writer { segments: segments.clone(), open: Some(open) };
-        let error = writer.append(b"a\n", 1_000).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        writer.append(b"a\n", 1_000).unwrap();
-        assert_eq!(text(&segments), "a\n");
+        Writer::new(segments.clone()).append(&line(1, false), 64 << 10).unwrap();
+        for sort in [Sort::All, Sort::Weighty] {
+            let mut open = Open::new(&segments).unwrap();
+            // Every write to it fails, as on a full disk (full(4)).
+            let full = File::options().append(true).open("/dev/full").unwrap();
+            match sort {
+                Sort::All => open.all.write_to(full),
+                Sort::Weighty => {
+                    open.weighty.go_to(1).unwrap();
+                    open.weighty.write_to(full);
+                }
+            }
+            let error = open.append(&line(2, false), 64 << 10).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            for sort in [Sort::All, Sort::Weighty] {
+                let there = fs::read(segments.path(sort, 1)).unwrap();
+                assert_eq!(there, line(1, false).all);
+            }
+        }
     }
 }

@@ -7,11 +7,11 @@ use super::{Request, writer::Writer};
 use crate::{
     events::{Moment, Selection},
     hub::{Subscription, Told},
-    store::{Lookback, Meant, Stored},
+    store::{Kept, Lookback, Meant, Stored},
 };
 
 /// Gives the past that `request` asks for to `writer`, all but what is remembered and comes behind the last event on
-/// disk. `lookback` was made before `subscription`: what was written to disk in between is remembered.
+/// disk. `kept` is of before `subscription`: what was written to disk in between is remembered.
 ///
 /// # Errors
 ///
@@ -19,12 +19,12 @@ use crate::{
 pub(super) async fn tell(
     request: &Request,
     selection: Selection,
-    lookback: Result<Lookback>,
+    kept: Result<Kept>,
     subscription: &mut Subscription,
     writer: &mut Writer,
 ) -> Result<()> {
-    let past = match lookback {
-        Ok(lookback) => Past::new(request, selection, lookback, subscription, writer).await,
+    let past = match kept {
+        Ok(kept) => Past::new(request, selection, kept, subscription, writer).await,
         Err(error) => Err(error),
     };
     match past {
@@ -63,7 +63,7 @@ impl Past {
     async fn new(
         request: &Request,
         selection: Selection,
-        mut lookback: Lookback,
+        kept: Kept,
         subscription: &mut Subscription,
         writer: &Writer,
     ) -> Result<Option<Self>> {
@@ -75,7 +75,7 @@ impl Past {
         let key = |told: &std::sync::Arc<Told>| (told.event.event_id, told.event.timestamp.clone());
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
         let moment = |text: &Option<String>| Moment::parse(text.as_deref()?, now);
-        lookback.set(Meant {
+        let mut lookback = kept.lookback(Meant {
             since: moment(&request.criteria.since),
             until: moment(&request.criteria.until),
             selection,
@@ -108,6 +108,9 @@ impl Past {
                 }
             };
             for stored in some {
+                if stored.is_gap && self.skip > 0 {
+                    continue;
+                }
                 while let Some(told) = subscription.feed.next_before(&stored.event.timestamp) {
                     self.add(writer, &told.line_for(packets));
                     if writer.is_full() {
@@ -132,7 +135,7 @@ impl Past {
     }
 }
 
-fn line_of(Stored { mut event, line }: Stored, packets: bool) -> Result<String> {
+fn line_of(Stored { mut event, line, .. }: Stored, packets: bool) -> Result<String> {
     if packets || event.packet.take().is_none() {
         return Ok(line);
     }

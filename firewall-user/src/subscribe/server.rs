@@ -22,7 +22,7 @@ use crate::{
     events::Selection,
     export::Board,
     hub::{Feed, Hub, SEATS, Seat},
-    store::Lookback,
+    store::Kept,
 };
 
 /// How often it is looked whether a subscriber that says no more is still there.
@@ -149,17 +149,16 @@ impl Subscriber {
     ) -> Result<()> {
         let store = locked(hub)?.store().filter(|_| request.looks_back());
         // In this order: what is written in between is remembered.
-        let lookback = match store {
-            Some(store) => Some(Lookback::new(store).await),
+        let kept = match store {
+            Some(store) => Some(Kept::now(store).await),
             None => None,
         };
         let begun = locked(hub)?.subscribe(request.follow, selection.clone());
         // Without the lock: what reads the rings needs it for each event.
         let mut subscription = begun.select();
-        match lookback {
-            Some(lookback) => {
-                past::tell(request, selection, lookback, &mut subscription, &mut self.writer)
-                    .await?
+        match kept {
+            Some(kept) => {
+                past::tell(request, selection, kept, &mut subscription, &mut self.writer).await?
             }
             None => subscription.keep_last(request.last),
         }

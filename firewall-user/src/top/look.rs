@@ -34,8 +34,6 @@ use crate::{
 pub const FLOWS_MAX: usize = 500;
 /// Of the time, a walk takes at most one part of so many.
 const WALK_SHARE: u32 = 4;
-/// The instance that commands mean which name none.
-const UNNAMED: &str = "default";
 /// Looks that may wait for the screen.
 const BACKLOG: usize = 4;
 
@@ -163,7 +161,7 @@ impl Figures {
     /// How commands begin that are about this instance.
     pub fn fwx(&self) -> String {
         match self.instance.as_str() {
-            UNNAMED => "fwx".to_owned(),
+            Instance::DEFAULT => "fwx".to_owned(),
             name => format!("fwx --instance {name}"),
         }
     }

@@ -33,8 +33,11 @@ impl<'a> Source<'a> {
     ///
     /// There is none, or it may not be asked.
     pub(super) async fn ask(instance: &'a Instance, request: Request) -> Result<Self> {
-        let events = Some(Told::ask(instance, &request).await?);
-        Ok(Self { instance, request, events, newest: None, said: String::new() })
+        let events = Told::ask(instance, &request).await?;
+        if let Some(notice) = events.notice() {
+            eprintln!("fwx: {notice}");
+        }
+        Ok(Self { instance, request, events: Some(events), newest: None, said: String::new() })
     }
 
     pub(super) fn follows(&self) -> bool {
