@@ -83,7 +83,7 @@ pub(super) async fn run(instance: &Instance, command: Why) -> Result<ExitCode> {
         }
     };
     if matches!(context.origin, Origin::File(_)) {
-        context.missing.push(
+        context.miss(
             "What lives now, how filters are bound now, and the policy in force: only events were read.".to_owned(),
         );
     }
@@ -112,60 +112,71 @@ fn read(path: &Path) -> Result<Vec<Event>> {
 
 /// All that the controller knows, or without one the disk: what belongs to a question is more than what it names.
 async fn ask(instance: &Instance, context: &mut Context) -> Result<Vec<Event>> {
-    match ask_each(instance, context).await {
-        // Without events there is still what the kernel has.
-        Err(error) if context.flows.is_some() => {
-            context.missing.push(format!("All that events tell: {error:#}."));
-            Ok(Vec::new())
-        }
-        known => known,
-    }
+    let kinds = [EventKind::ConnectionKilled.name(), CONTROL].map(str::to_owned);
+    let but = kinds.clone().map(|kind| format!("!{kind}"));
+    // In this order: a kill is told before what it caused, so none is missing of the drops that are known.
+    let others = ask_for(instance, but.to_vec(), OTHERS, context).await?;
+    let mut known = ask_for(instance, kinds.to_vec(), KILLS, context).await?;
+    known.extend(others);
+    Ok(known)
 }
 
-async fn ask_each(instance: &Instance, context: &mut Context) -> Result<Vec<Event>> {
-    let kinds = [EventKind::ConnectionKilled.name(), CONTROL];
-    let kills = kinds.map(str::to_owned).to_vec();
-    let others = kinds.map(|kind| format!("!{kind}")).to_vec();
+/// The last `most` events of some kinds.
+async fn ask_for(
+    instance: &Instance,
+    kinds: Vec<String>,
+    most: usize,
+    context: &mut Context,
+) -> Result<Vec<Event>> {
+    let of = kinds.join(", ");
+    let criteria = Criteria { event: kinds, ..Criteria::default() };
+    let request = Request { criteria, last: Some(most), ..Request::default() };
     let mut known = Vec::new();
-    for (kinds, most, what) in [
-        (kills, KILLS, "Kills and what the controller said"),
-        (others, OTHERS, "Drops, findings, and connections opened and closed"),
-    ] {
-        let before = known.len();
-        let criteria = Criteria { event: kinds, ..Criteria::default() };
-        let request = Request { criteria, last: Some(most), ..Request::default() };
-        let mut events = Told::ask(instance, &request).await?;
-        if let Some(notice) = events.notice()
-            && !matches!(context.origin, Origin::Disk)
-        {
-            eprintln!("fwx: {notice}");
-            context.origin = Origin::Disk;
+    match hear(instance, &request, &mut known, context).await {
+        // Without events there is still what the kernel has.
+        Err(error) if context.flows.is_some() => {
+            context.miss(format!("What events tell, or some of them: {error:#}."));
         }
-        while let Some(event) = events.next().await? {
-            match event.message {
-                // Not what happened, but what this reader misses of it.
-                Some(message) if event.event_id == 0 => {
-                    context.missing.push(format!("Some of the past: {message}."));
-                }
-                _ => known.push(event),
+        heard => heard?,
+    }
+    if let Some(first) = known.first().filter(|_| known.len() >= most) {
+        context.miss(format!(
+            "Events ({of}) before {}, if more are kept: the last {most} were read.",
+            first.timestamp
+        ));
+    }
+    Ok(known)
+}
+
+async fn hear(
+    instance: &Instance,
+    request: &Request,
+    known: &mut Vec<Event>,
+    context: &mut Context,
+) -> Result<()> {
+    let mut events = Told::ask(instance, request).await?;
+    if let Some(notice) = events.notice()
+        && !matches!(context.origin, Origin::Disk)
+    {
+        eprintln!("fwx: {notice}");
+        context.origin = Origin::Disk;
+    }
+    while let Some(event) = events.next().await? {
+        match event.message {
+            // Not what happened, but what this reader misses of it.
+            Some(message) if event.event_id == 0 => {
+                context.miss(format!("Some of the past: {message}."));
             }
-        }
-        if let Some(first) = known.get(before).filter(|_| known.len() - before >= most) {
-            let time = &first.timestamp;
-            let missing =
-                format!("{what} before {time}, if more are kept: the last {most} were read.");
-            context.missing.push(missing);
+            _ => known.push(event),
         }
     }
-    // It keeps the order of those of one time: kills first.
-    known.sort_by(|one, other| one.timestamp.cmp(&other.timestamp));
-    Ok(known)
+    Ok(())
 }
 
 /// Looks at what an instance that is up has beside events.
 fn look(instance: &Instance, question: &Question, context: &mut Context) {
     if !geteuid().is_root() {
-        context.missing.push(
+        context.miss(
             "What lives now, how filters are bound now, and the policy in force: that is root's to see, try it with \
              sudo."
                 .to_owned(),
@@ -178,7 +189,7 @@ fn look(instance: &Instance, question: &Question, context: &mut Context) {
         look_at(instance, &state, &tables, names, question, context)
     });
     if let Err(error) = looked {
-        context.missing.push(format!("What could not be read beside events: {error:#}."));
+        context.miss(format!("What could not be read beside events: {error:#}."));
     }
 }
 
@@ -193,15 +204,13 @@ fn look_at(
     context.bindings = Some(status::bindings(instance)?);
     context.counters = Some(counters(tables)?);
     context.rules = Some(rules::rules(state, tables)?);
-    context.flows = Some(flows(tables, names, question, &mut context.missing)?);
+    context.flows = Some(flows(tables, names, question, context)?);
     match apply::in_force(instance)? {
         Some(text) => {
             let policy = text.policy().context("the policy in force")?;
             context.policy = Some(policy);
         }
-        None => {
-            context.missing.push("What the policy in force says: its text was not kept.".to_owned())
-        }
+        None => context.miss("What the policy in force says: its text was not kept.".to_owned()),
     }
     Ok(())
 }
@@ -220,7 +229,7 @@ fn flows(
     tables: &Tables,
     names: Names,
     question: &Question,
-    missing: &mut Vec<String>,
+    context: &mut Context,
 ) -> Result<Vec<Row>> {
     let Some((networks, port)) = question.of_flows() else { return Ok(Vec::new()) };
     let criteria = conn::Criteria { networks, port, half_open: true, ..conn::Criteria::default() };
@@ -228,7 +237,7 @@ fn flows(
     let viewer = Viewer { names, timeouts: tables.timeouts()?, now: monotonic_ns() };
     let listing = conn::list(tables, &selection, Sort::Activity, FLOWS, viewer.now)?;
     if listing.matched > listing.entries.len() as u64 {
-        missing.push(format!(
+        context.miss(format!(
             "Which connections live, beyond the {FLOWS} with the newest activity of {} that may be meant.",
             listing.matched
         ));

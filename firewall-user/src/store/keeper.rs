@@ -173,8 +173,7 @@ mod tests {
     }
 
     fn lines(directory: &Path) -> usize {
-        let files = Segments::at(directory.to_owned()).list().unwrap().of_all();
-        files.iter().map(|it| fs::read_to_string(&it.path).unwrap().lines().count()).sum()
+        Segments::at(directory.to_owned()).text().lines().count()
     }
 
     async fn notice(keeper: &mut Keeper) -> String {

@@ -1,18 +1,15 @@
 //! Reading events back from disk, some at a time, so that no store fills memory and no reader keeps the disk busy.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    fs::File,
-    io::{self, BufReader},
-};
+use std::{collections::HashSet, io};
 
 use anyhow::{Context as _, Result};
-use firewall_common::{event::EventKind, reason::Reason};
+use firewall_common::event::EventKind;
 use tokio::sync::Semaphore;
 
 use super::{
     Segments,
-    segments::{Listing, Segment, Sort, next_line, timestamp},
+    reading::Reading,
+    segments::{Segment, timestamp},
 };
 use crate::{
     event::Event,
@@ -20,9 +17,6 @@ use crate::{
     hub,
 };
 
-/// What is read at a time ends with so many bytes, or so many events that are meant.
-const READ_MAX: usize = 4 << 20;
-const FOUND_MAX: usize = 256;
 /// Who reads at this moment; others wait for their turn.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
@@ -30,7 +24,7 @@ static TURNS: Semaphore = Semaphore::const_new(2);
 #[derive(Debug)]
 pub(crate) struct Kept {
     segments: Segments,
-    listing: Listing,
+    there: Vec<Segment>,
 }
 
 /// The events that are meant of those on disk, the oldest first.
@@ -63,38 +57,23 @@ pub(crate) struct Meant {
     pub(crate) known: HashSet<(u64, String)>,
 }
 
-#[derive(Debug, Default)]
-struct Reading {
-    meant: Meant,
-    ahead: VecDeque<Segment>,
-    open: Option<io::Take<BufReader<File>>>,
-    /// Whether what was read last is of a time of which only the weighty events are left.
-    is_thin: bool,
-}
-
 impl Kept {
     /// What is on disk now.
     pub(crate) async fn now(segments: Segments) -> Result<Self> {
         let at = segments.clone();
-        let listing = on_a_thread(move || at.list()).await?;
-        Ok(Self { listing: listing.with_context(|| cannot_read(&segments))?, segments })
+        let there = on_a_thread(move || at.list()).await?;
+        Ok(Self { there: there.with_context(|| cannot_read(&segments))?, segments })
     }
 
-    /// Whether there are no files.
+    /// Whether there is nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.listing.is_empty()
+        self.there.is_empty()
     }
 
-    /// The events that are meant. Files that were written last before their time are not opened, nor those with all
-    /// events for the weighty ones, where these have their own.
+    /// The events that are meant.
     pub(crate) fn lookback(self, meant: Meant) -> Lookback {
-        let Self { segments, listing } = self;
-        let mut ahead = if meant.means_routine() { listing.of_all() } else { listing.of_weighty() };
-        if let Some(since) = &meant.since {
-            ahead.retain(|file| file.may_reach(since));
-        }
-        let reading = Reading { meant, ahead: ahead.into(), ..Reading::default() };
-        Lookback { segments, reading: Some(reading) }
+        let reading = Reading::new(self.segments.clone(), self.there, meant);
+        Lookback { segments: self.segments, reading: Some(reading) }
     }
 }
 
@@ -115,28 +94,21 @@ impl Lookback {
         others: &[String],
         is_gone: impl Fn() -> bool,
     ) -> Result<(usize, usize)> {
-        let mut files =
-            self.reading.as_mut().map(|it| std::mem::take(&mut it.ahead)).unwrap_or_default();
-        let mut wanted = VecDeque::new();
         let (mut found, mut before) = (0, others.len());
         while found + others.len() - before < count
             && !is_gone()
-            && let Some(file) = files.pop_back()
+            && let Some(counted) = self.on_a_thread(Reading::count_back).await?
         {
-            let it = file.clone();
-            let look = move |reading: &mut Reading| Ok((reading.count(&it)?, it.begin()?));
-            let (meant, begin) = self.on_a_thread(look).await?;
-            found += meant;
-            if let Some(begin) = begin {
+            found += counted.events;
+            if let Some(begin) = counted.begin {
                 before = others.partition_point(|other| *other < begin).min(before);
             }
-            wanted.push_front(file);
         }
         if found + others.len() - before < count {
             before = 0;
         }
         if let Some(reading) = &mut self.reading {
-            reading.ahead = wanted;
+            reading.go_to_counted();
         }
         Ok((found + others.len() - before, before))
     }
@@ -167,69 +139,15 @@ fn cannot_read(segments: &Segments) -> String {
     format!("cannot read {}", segments.directory().display())
 }
 
-impl Reading {
-    fn next_some(&mut self) -> io::Result<Option<Vec<Stored>>> {
-        let mut found = Vec::new();
-        let mut line = Vec::new();
-        let mut read = 0;
-        while found.len() < FOUND_MAX && read < READ_MAX {
-            let Some(file) = &mut self.open else {
-                let Some(segment) = self.ahead.pop_front() else {
-                    return Ok((!found.is_empty()).then_some(found));
-                };
-                if let Some((sort, file)) = segment.open()? {
-                    let was_thin = std::mem::replace(&mut self.is_thin, sort == Sort::Weighty);
-                    if was_thin && !self.is_thin {
-                        found.extend(self.gap_before(&segment)?);
-                    }
-                    self.open = Some(file);
-                }
-                continue;
-            };
-            match next_line(file, &mut line)? {
-                0 => self.open = None,
-                len => read += len,
-            }
-            found.extend(self.meant.take(&line));
-        }
-        Ok(Some(found))
-    }
-
-    /// Tells that only the weighty events are left of what came before `segment`, to those who want the others.
-    fn gap_before(&self, segment: &Segment) -> io::Result<Option<Stored>> {
-        if !self.meant.means_routine() {
-            return Ok(None);
-        }
-        let Some(timestamp) = segment.begin()? else { return Ok(None) };
-        let message = format!(
-            "drops, findings, and connections opened and closed before {timestamp} are missing here, but for those that \
-             the controller remembers: they made room on disk for later ones"
-        );
-        let event = Event { timestamp, ..Event::control(0, None, 0, Reason::None, message) };
-        Ok(Some(Stored { line: serde_json::to_string(&event)?, event, is_gap: true }))
-    }
-
-    /// How many events of a file are meant.
-    fn count(&mut self, segment: &Segment) -> io::Result<usize> {
-        let Some((_, mut file)) = segment.open()? else { return Ok(0) };
-        let mut line = Vec::new();
-        let mut count = 0;
-        while next_line(&mut file, &mut line)? > 0 {
-            count += usize::from(self.meant.take(&line).is_some());
-        }
-        Ok(count)
-    }
-}
-
 impl Meant {
     /// Whether events that come in masses may be meant.
-    fn means_routine(&self) -> bool {
+    pub(super) fn means_routine(&self) -> bool {
         let mut routine = EventKind::ALL.iter().filter(|kind| hub::is_routine_kind(**kind));
         routine.any(|kind| self.selection.means(*kind))
     }
 
     /// The event of a line, if it is meant. A line that is none, such as one that a crash cut off, is passed over.
-    fn take(&self, line: &[u8]) -> Option<Stored> {
+    pub(super) fn take(&self, line: &[u8]) -> Option<Stored> {
         let time = timestamp(line)?;
         if self.since.as_ref().is_some_and(|since| !since.is_reached_by(time))
             || self.until.as_ref().is_some_and(|until| until.is_passed_by(time))
@@ -251,10 +169,15 @@ impl Meant {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
+
+    use firewall_common::reason::Reason;
 
     use super::*;
-    use crate::store::writer::{Lines, Writer};
+    use crate::store::{
+        segments::Sort,
+        writer::{Lines, Writer},
+    };
 
     fn line(number: u64) -> String {
         serde_json::to_string(&event(number)).unwrap() + "\n"
@@ -277,7 +200,7 @@ mod tests {
         for number in (0..100).filter(|number| !gaps.contains(number)) {
             writer.append(&Lines::routine(line(number)), 250_000).unwrap();
         }
-        assert!(gaps.len() == 100 || segments.list().unwrap().of_all().len() > 2);
+        assert!(gaps.len() == 100 || segments.list().unwrap().len() > 2);
         (directory, segments)
     }
 
@@ -338,9 +261,9 @@ mod tests {
     #[tokio::test]
     async fn what_stands_before_a_files_first_event_hides_none_of_the_newest() {
         let (_directory, segments) = store(&[]);
-        for segment in segments.list().unwrap().of_all() {
-            let whole = fs::read(&segment.path).unwrap();
-            fs::write(&segment.path, [&[0; 40][..], b"\n{\"timest\n", &whole].concat()).unwrap();
+        for path in segments.files(Sort::All) {
+            let whole = fs::read(&path).unwrap();
+            fs::write(&path, [&[0; 40][..], b"\n{\"timest\n", &whole].concat()).unwrap();
         }
         // Memory has the last three; the disk has these too.
         let others: Vec<_> = (97..100).collect();
@@ -358,7 +281,7 @@ mod tests {
     async fn a_file_that_made_room_meanwhile_is_gone() {
         let (_directory, segments) = store(&[]);
         let mut lookback = look_back(segments.clone(), Meant::default()).await;
-        fs::remove_file(&segments.list().unwrap().of_all()[0].path).unwrap();
+        fs::remove_file(&segments.files(Sort::All)[0]).unwrap();
         let left = numbers(&mut lookback).await;
         assert!(left.len() < 100 && left.ends_with(&[98, 99]) && left.is_sorted());
     }

@@ -10,6 +10,7 @@
 mod keeper;
 mod lookback;
 mod on_disk;
+mod reading;
 mod segments;
 mod series;
 #[cfg(test)]

@@ -115,7 +115,7 @@ mod tests {
             let line = serde_json::to_string(&event).unwrap() + "\n";
             writer.append(&Lines::routine(line), 512 << 10).unwrap();
         }
-        assert!(segments.list().unwrap().of_all().len() > 1);
+        assert!(segments.list().unwrap().len() > 1);
         assert_eq!(numbers(&segments, &all, None).await, (0..1_000).collect::<Vec<_>>());
         let since = Some("1970-01-01T00:15:00Z".to_owned());
         let some = Criteria { since, rule: vec!["odd".to_owned()], ..Criteria::default() };

@@ -1,8 +1,9 @@
 //! The files in which events lie.
 
 use std::{
+    collections::BTreeMap,
     fs,
-    io::{self, BufRead, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -15,34 +16,42 @@ pub struct Segments {
     directory: PathBuf,
 }
 
+/// The events of a time, as they lay there at one moment: in a file with all of them, in one with the weighty ones, or
+/// in both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// It rises from one to the next, and the first is 1.
+    pub(super) number: u64,
+    all: Option<Listed>,
+    weighty: Option<Listed>,
+}
+
 /// Which events a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
     /// All of its time.
     All,
-    /// Those of the file of the same number that do not come in masses ([`is_routine`](crate::hub::is_routine)): it
-    /// stays when that one has made room.
+    /// Those that do not come in masses ([`is_routine`](crate::hub::is_routine)): the file stays when the one with all
+    /// has made room. It is there before an event is in either; where it is missing it had to go, or a version wrote the
+    /// other that knew none.
     Weighty,
 }
 
-/// The files of a directory at one moment, those of each sort the oldest first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Listing {
-    all: Vec<Segment>,
-    weighty: Vec<Segment>,
-}
-
-/// A file with events, as it was at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    pub(super) sort: Sort,
-    /// It rises from file to file.
-    pub(super) number: u64,
-    pub(super) path: PathBuf,
+/// A file, as it was at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Listed {
     /// Its bytes.
-    pub(super) len: u64,
+    len: u64,
     /// When it was written to last, nanoseconds since 1970.
     written: i128,
+}
+
+/// A file that is read, up to where it ended when it was listed.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) sort: Sort,
+    len: u64,
+    file: io::Take<BufReader<fs::File>>,
 }
 
 /// The kernel's time for files is behind the clock by less than that.
@@ -64,65 +73,30 @@ impl Segments {
         &self.directory
     }
 
-    /// The file of a sort with this number.
+    /// The path of a segment's file of a sort.
     pub(super) fn path(&self, sort: Sort, number: u64) -> PathBuf {
         self.directory.join(format!("{number:010}.{}", sort.suffix()))
     }
 
-    /// The files that are there.
-    pub(super) fn list(&self) -> io::Result<Listing> {
-        // In this order: one that makes room meanwhile leaves the weighty events, and none is in both.
-        let all = self.list_of(Sort::All)?;
-        Ok(Listing { all, weighty: self.list_of(Sort::Weighty)? })
-    }
-
-    /// The files of a sort that are there, the oldest first. What else lies there is not looked at.
-    pub(super) fn list_of(&self, sort: Sort) -> io::Result<Vec<Segment>> {
+    /// Those that are there, the oldest first. What else lies there is not looked at.
+    pub(super) fn list(&self) -> io::Result<Vec<Segment>> {
         let there = match fs::read_dir(&self.directory) {
             Ok(there) => there,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let mut segments = Vec::new();
+        let mut segments = BTreeMap::new();
         for entry in there {
             let entry = entry?;
             let name = entry.file_name();
-            let number = name.to_str().and_then(|name| sort.number(name));
-            // One that vanishes meanwhile was the oldest.
-            if let (Some(number), Ok(metadata)) = (number, entry.metadata()) {
-                segments.push(Segment::new(sort, number, entry.path(), &metadata));
-            }
+            let Some((sort, number)) = name.to_str().and_then(Sort::and_number) else { continue };
+            // One that vanishes meanwhile made room.
+            let Ok(metadata) = entry.metadata() else { continue };
+            let segment =
+                segments.entry(number).or_insert(Segment { number, all: None, weighty: None });
+            *segment.listed_mut(sort) = Some(Listed::new(&metadata));
         }
-        segments.sort_unstable_by_key(|segment| segment.number);
-        Ok(segments)
-    }
-}
-
-impl Listing {
-    /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.weighty.is_empty()
-    }
-
-    /// Those that together have all that is kept, and nothing twice, the oldest first: those with all events, and before
-    /// them those with the weighty ones of earlier times.
-    pub(super) fn of_all(mut self) -> Vec<Segment> {
-        if let Some(first) = self.all.first() {
-            self.weighty.retain(|weighty| weighty.number < first.number);
-        }
-        self.weighty.extend(self.all);
-        self.weighty
-    }
-
-    /// Those that together have all weighty events that are kept, and nothing twice, the oldest first. A file with all
-    /// events is among them only if it is older than the first with the weighty ones alone; a newer one that lacks its
-    /// like has none.
-    pub(super) fn of_weighty(mut self) -> Vec<Segment> {
-        if let Some(first) = self.weighty.first() {
-            self.all.retain(|all| all.number < first.number);
-        }
-        self.all.extend(self.weighty);
-        self.all
+        Ok(segments.into_values().collect())
     }
 }
 
@@ -134,63 +108,105 @@ impl Sort {
         }
     }
 
-    /// The number in the name of a file of this sort.
-    fn number(self, name: &str) -> Option<u64> {
-        name.strip_suffix(self.suffix())?.strip_suffix('.')?.parse().ok()
+    fn other(self) -> Self {
+        match self {
+            Self::All => Self::Weighty,
+            Self::Weighty => Self::All,
+        }
+    }
+
+    /// What the name of a file says.
+    fn and_number(name: &str) -> Option<(Self, u64)> {
+        let (number, suffix) = name.split_once('.')?;
+        let sort = [Self::All, Self::Weighty].into_iter().find(|sort| sort.suffix() == suffix)?;
+        Some((sort, number.parse().ok()?))
     }
 }
 
 impl Segment {
-    pub(super) fn new(sort: Sort, number: u64, path: PathBuf, metadata: &fs::Metadata) -> Self {
-        let written =
-            i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-        Self { sort, number, path, len: metadata.len(), written }
+    fn listed(&self, sort: Sort) -> Option<Listed> {
+        match sort {
+            Sort::All => self.all,
+            Sort::Weighty => self.weighty,
+        }
+    }
+
+    fn listed_mut(&mut self, sort: Sort) -> &mut Option<Listed> {
+        match sort {
+            Sort::All => &mut self.all,
+            Sort::Weighty => &mut self.weighty,
+        }
+    }
+
+    /// Bytes of its file of a sort. `None`: there is none.
+    pub(super) fn len(&self, sort: Sort) -> Option<u64> {
+        self.listed(sort).map(|listed| listed.len)
     }
 
     /// Whether it may have events of `since` or later: none is written before its time.
     pub(super) fn may_reach(&self, since: &Moment) -> bool {
-        since.is_reached_by(&rfc3339(self.written + COARSENESS_NS))
+        let written = [self.all, self.weighty].into_iter().flatten().map(|listed| listed.written);
+        written.max().is_some_and(|written| since.is_reached_by(&rfc3339(written + COARSENESS_NS)))
     }
 
-    /// The time of its first event, by the first line that has one: a machine that lost power may have left anything
-    /// before it. `None`: it has none, or is gone.
-    pub(super) fn begin(&self) -> io::Result<Option<String>> {
-        let Some((_, mut file)) = self.open()? else { return Ok(None) };
-        let mut line = Vec::new();
-        while next_line(&mut file, &mut line)? > 0 {
-            if let Some(time) = timestamp(&line) {
-                return Ok(Some(time.to_owned()));
+    /// The file of the sort that is wanted, or if it is not there, or made room meanwhile, the other one. `None`: nor is
+    /// that.
+    pub(super) fn open(&self, segments: &Segments, wanted: Sort) -> io::Result<Option<Opened>> {
+        for sort in [wanted, wanted.other()] {
+            let Some(Listed { len, .. }) = self.listed(sort) else { continue };
+            match fs::File::open(segments.path(sort, self.number)) {
+                Ok(file) => {
+                    return Ok(Some(Opened { sort, len, file: BufReader::new(file).take(len) }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
     }
+}
 
-    /// What it had when it was listed. Of one that made room meanwhile the weighty events are left. `None`: not even
-    /// these.
-    pub(super) fn open(&self) -> io::Result<Option<(Sort, io::Take<BufReader<fs::File>>)>> {
-        let open = |path: &Path| match fs::File::open(path) {
-            Ok(file) => Ok(Some(BufReader::new(file).take(self.len))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        };
-        if let Some(file) = open(&self.path)? {
-            return Ok(Some((self.sort, file)));
-        }
-        let left = match self.sort {
-            Sort::All => open(&self.path.with_extension(Sort::Weighty.suffix()))?,
-            Sort::Weighty => None,
-        };
-        Ok(left.map(|file| (Sort::Weighty, file)))
+impl Listed {
+    fn new(metadata: &fs::Metadata) -> Self {
+        let written =
+            i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        Self { len: metadata.len(), written }
     }
 }
 
 /// Longest line that is read, in bytes: more than fwx writes.
 const LINE_MAX: u64 = 256 << 10;
 
-/// The next line, with its newline; one that is too long comes in pieces, none of which is an event.
-pub(super) fn next_line(file: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
-    line.clear();
-    file.take(LINE_MAX).read_until(b'\n', line)
+impl Opened {
+    /// The next line, with its newline, and how many bytes it has; one that is too long comes in pieces, none of which is
+    /// an event. 0: there is no more.
+    pub(super) fn next_line(&mut self, line: &mut Vec<u8>) -> io::Result<usize> {
+        line.clear();
+        (&mut self.file).take(LINE_MAX).read_until(b'\n', line)
+    }
+
+    fn rewind(&mut self) -> io::Result<()> {
+        self.file.get_mut().rewind()?;
+        self.file.set_limit(self.len);
+        Ok(())
+    }
+
+    /// The time of its first event, by the first line that has one: a machine that lost power may have left anything
+    /// before it. `None`: it has none. What is read next is the beginning.
+    pub(super) fn begin(&mut self) -> io::Result<Option<String>> {
+        self.rewind()?;
+        let mut line = Vec::new();
+        let begin = loop {
+            if self.next_line(&mut line)? == 0 {
+                break None;
+            }
+            if let Some(time) = timestamp(&line) {
+                break Some(time.to_owned());
+            }
+        };
+        self.rewind()?;
+        Ok(begin)
+    }
 }
 
 /// The time of the event that `line` tells, without reading the rest of it: it always comes first.
@@ -198,4 +214,27 @@ pub(super) fn timestamp(line: &[u8]) -> Option<&str> {
     let text = line.strip_prefix(br#"{"timestamp":""#)?;
     let end = text.iter().position(|byte| *byte == b'"')?;
     std::str::from_utf8(&text[..end]).ok()
+}
+
+#[cfg(test)]
+impl Segments {
+    /// The files of a sort, the oldest first.
+    pub(super) fn files(&self, sort: Sort) -> Vec<PathBuf> {
+        let there = self.list().unwrap().into_iter();
+        let there = there.filter(|segment| segment.len(sort).is_some());
+        there.map(|segment| self.path(sort, segment.number)).collect()
+    }
+
+    /// The lines that are there, of each segment those of the file with all of them, if there is one.
+    pub(super) fn text(&self) -> String {
+        let there = self.list().unwrap().into_iter();
+        let read =
+            |segment: Segment, sort| fs::read_to_string(self.path(sort, segment.number)).unwrap();
+        there
+            .map(|segment| match segment.all {
+                Some(_) => read(segment, Sort::All),
+                None => read(segment, Sort::Weighty),
+            })
+            .collect()
+    }
 }

@@ -1,6 +1,10 @@
 //! What is left where a flood of drops had to make room.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    ops::RangeInclusive,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use firewall_common::reason::Reason;
 
@@ -11,7 +15,7 @@ use super::{
 };
 use crate::{
     event::{Event, rfc3339},
-    events::Criteria,
+    events::{Criteria, Moment},
     hub,
 };
 
@@ -20,31 +24,54 @@ const DROPPED: &str = "packet_dropped";
 /// Events that were written. The numbers begin with 1; who reads finds 0 where a gap is told.
 const WRITTEN: u64 = 1_000;
 
-fn time(number: u64) -> String {
-    rfc3339(i128::from(number))
+/// When the events were written, seconds since 1970, and a nanosecond for each.
+const BEGIN: i128 = 100;
+
+fn at(number: u64) -> i128 {
+    BEGIN * 1_000_000_000 + i128::from(number)
 }
 
-/// A disk with room for some 600 events, of which each `every`th is a kill.
-fn flooded(every: u64) -> (tempfile::TempDir, Segments) {
+fn time(number: u64) -> String {
+    rfc3339(at(number))
+}
+
+/// Room for some 600 events.
+const ROOM: u64 = 1 << 20;
+
+fn line(number: u64, kind: &str) -> Lines {
+    let said = "a thousand bytes ".repeat(60);
+    let event = Event::control(number, None, at(number), Reason::None, said);
+    let event = Event { event: kind.to_owned(), ..event };
+    let mut lines = Lines::default();
+    lines.push(&serde_json::to_string(&event).unwrap(), hub::is_routine(&event));
+    lines
+}
+
+fn empty() -> (tempfile::TempDir, Segments) {
     let directory = tempfile::tempdir().unwrap();
     let segments = Segments::at(directory.path().to_owned());
+    (directory, segments)
+}
+
+/// Writes events, of which each `every`th is a kill.
+fn write(segments: &Segments, numbers: RangeInclusive<u64>, every: u64) {
     let mut writer = Writer::new(segments.clone());
-    for number in 1..=WRITTEN {
-        let said = "a thousand bytes ".repeat(60);
-        let event = Event::control(number, None, i128::from(number), Reason::None, said);
+    for number in numbers {
         let kind = if number.is_multiple_of(every) { KILLED } else { DROPPED };
-        let event = Event { event: kind.to_owned(), ..event };
-        let mut lines = Lines::default();
-        lines.push(&serde_json::to_string(&event).unwrap(), hub::is_routine(&event));
-        writer.append(&lines, 1 << 20).unwrap();
+        writer.append(&line(number, kind), ROOM).unwrap();
     }
+}
+
+/// A disk with room for some of the events that were written.
+fn flooded(every: u64) -> (tempfile::TempDir, Segments) {
+    let (directory, segments) = empty();
+    write(&segments, 1..=WRITTEN, every);
     (directory, segments)
 }
 
 /// The first event that is there with all its like.
 fn first(segments: &Segments) -> u64 {
-    let all = segments.list_of(Sort::All).unwrap();
-    let first = fs::read_to_string(&all[0].path).unwrap();
+    let first = fs::read_to_string(&segments.files(Sort::All)[0]).unwrap();
     let first: Event = serde_json::from_str(first.lines().next().unwrap()).unwrap();
     assert!((100..800).contains(&first.event_id), "{}", first.event_id);
     first.event_id
@@ -132,8 +159,8 @@ async fn kills_are_the_same_whether_they_are_read_alone_or_not() {
     for every in [1, 2, 3, 10, 200] {
         for without in [0, 2, usize::MAX] {
             let (_directory, segments) = flooded(every);
-            for weighty in segments.list_of(Sort::Weighty).unwrap().iter().take(without) {
-                fs::remove_file(&weighty.path).unwrap();
+            for weighty in segments.files(Sort::Weighty).iter().take(without) {
+                fs::remove_file(weighty).unwrap();
             }
             let kills = numbers(lookback(&segments, only(KILLED)).await).await;
             let mut all = numbers(lookback(&segments, Meant::default()).await).await;
@@ -145,11 +172,92 @@ async fn kills_are_the_same_whether_they_are_read_alone_or_not() {
 }
 
 #[tokio::test]
-async fn of_a_file_that_made_room_meanwhile_the_kills_are_left() {
+async fn what_a_version_wrote_that_knew_no_such_files_is_read() {
+    let (_directory, segments) = empty();
+    let old: String = (1..=5)
+        .map(|number| {
+            write(&segments, number..=number, 1);
+            let text = segments.text();
+            fs::remove_file(&segments.files(Sort::All)[0]).unwrap();
+            fs::remove_file(&segments.files(Sort::Weighty)[0]).unwrap();
+            text
+        })
+        .collect();
+    fs::write(segments.path(Sort::All, 1), old).unwrap();
+    write(&segments, 6..=8, 2);
+    assert_eq!(numbers(lookback(&segments, only(KILLED)).await).await, [1, 2, 3, 4, 5, 6, 8]);
+    assert!(numbers(lookback(&segments, Meant::default()).await).await.into_iter().eq(1..=8));
+}
+
+#[tokio::test]
+async fn of_a_file_that_made_room_meanwhile_the_kills_are_left_and_no_later_ones() {
+    let (_directory, segments) = empty();
+    write(&segments, 1..=50, 10);
+    let all = lookback(&segments, Meant::default()).await;
+    write(&segments, 51..=WRITTEN, 10);
+    let mut told = read(all).await;
+    // That the rest is missing is told, of whatever time it is.
+    assert_eq!(told.pop().unwrap().event_id, 0);
+    assert!(told.iter().map(|event| event.event_id).eq((10..=50).step_by(10)));
+
     let (_directory, segments) = flooded(10);
-    let lookback = lookback(&segments, Meant::default()).await;
-    for all in &segments.list_of(Sort::All).unwrap()[..2] {
-        fs::remove_file(&all.path).unwrap();
+    let all = lookback(&segments, Meant::default()).await;
+    for file in &segments.files(Sort::All)[..2] {
+        fs::remove_file(file).unwrap();
     }
-    assert_eq!(numbers(lookback).await, expected(first(&segments), 10));
+    assert_eq!(numbers(all).await, expected(first(&segments), 10));
+}
+
+#[tokio::test]
+async fn kills_that_made_room_meanwhile_are_read_where_all_are() {
+    let (_directory, segments) = flooded(2);
+    let wanted = numbers(lookback(&segments, only(KILLED)).await).await;
+    let kills = lookback(&segments, only(KILLED)).await;
+    for file in segments.files(Sort::Weighty).iter().rev().take(segments.files(Sort::All).len()) {
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(numbers(kills).await, wanted);
+}
+
+#[tokio::test]
+async fn a_gap_is_told_wherever_it_is() {
+    // In the middle, where a file made room that had no kills.
+    let (_directory, segments) = empty();
+    write(&segments, 1..=400, 1_000);
+    let all = lookback(&segments, Meant::default()).await;
+    let files = segments.files(Sort::All);
+    fs::remove_file(&files[1]).unwrap();
+    fs::remove_file(segments.path(Sort::Weighty, 2)).unwrap();
+    let told = numbers(all).await;
+    let gap = told.iter().position(|number| *number == 0).unwrap();
+    assert!(gap > 0 && told[gap + 1] > told[gap - 1] + 1, "{told:?}");
+
+    // At the beginning, where there was no kill either, or only one before the time that is asked for.
+    for every in [2_000, 500] {
+        let (_directory, segments) = flooded(every);
+        let first = first(&segments);
+        for file in segments.files(Sort::Weighty) {
+            let at = UNIX_EPOCH + Duration::from_secs(10);
+            File::options().write(true).open(&file).unwrap().set_modified(at).unwrap();
+        }
+        let since = |at| Meant { since: Moment::parse(&rfc3339(at), 0), ..Meant::default() };
+        let told = numbers(lookback(&segments, since(50_000_000_000)).await).await;
+        assert!(told.into_iter().eq([0].into_iter().chain(first..=WRITTEN)), "{every}");
+        let told = numbers(lookback(&segments, since(at(first + 1))).await).await;
+        assert!(told.into_iter().eq(first + 1..=WRITTEN), "nothing is missing of this");
+    }
+}
+
+#[tokio::test]
+async fn the_last_are_those_that_were_counted() {
+    let (_directory, segments) = flooded(10);
+    for last in [5, 100, 300] {
+        let mut lookback = lookback(&segments, Meant::default()).await;
+        let (there, _) = lookback.go_to_last(last, &[], || false).await.unwrap();
+        let oldest = &segments.files(Sort::All)[0];
+        fs::remove_file(oldest).unwrap();
+        let told = numbers(lookback).await;
+        assert_eq!(told.len(), there, "{last}");
+        assert!(told[there - last..].iter().copied().eq(WRITTEN + 1 - last as u64..=WRITTEN));
+    }
 }

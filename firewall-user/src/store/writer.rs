@@ -2,7 +2,11 @@
 
 use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _};
 
-use super::{Segments, segments::Sort, series::Series};
+use super::{
+    Segments,
+    segments::{Segment, Sort},
+    series::Series,
+};
 
 /// Weighty events alone have this share of all bytes, in files that stay when those with all events make room.
 const WEIGHTY_SHARE: u64 = 4;
@@ -26,7 +30,7 @@ pub(super) struct Writer {
     open: Option<Open>,
 }
 
-/// The files that are written to. Both have the same number, if there are weighty events in it at all.
+/// The files that are written to. Both have the same number.
 #[derive(Debug)]
 struct Open {
     all: Series,
@@ -76,15 +80,22 @@ impl Open {
     /// The newest files, or the first ones.
     fn new(segments: &Segments) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(segments.directory())?;
-        let all = Series::new(segments, Sort::All)?;
-        let mut open = Self { all, weighty: Series::new(segments, Sort::Weighty)? };
-        // Somebody may have removed the newest with all events: its number is not used again.
-        let number = match (open.all.newest(), open.weighty.newest()) {
-            (all, weighty) if all < weighty => weighty + 1,
-            (all, _) => all.max(1),
-        };
-        open.all.go_to(number)?;
+        let there = segments.list()?;
+        let [all, weighty] =
+            [Sort::All, Sort::Weighty].map(|sort| Series::new(segments, sort, &there));
+        let mut open = Self { all, weighty };
+        open.go_to(match there.last() {
+            Some(newest) if is_whole(newest) => newest.number,
+            Some(newest) => newest.number + 1,
+            None => 1,
+        })?;
         Ok(open)
+    }
+
+    /// Opens the files with this number. What is in the second is in the first, so it comes later.
+    fn go_to(&mut self, number: u64) -> io::Result<()> {
+        self.all.go_to(number)?;
+        self.weighty.go_to(number)
     }
 
     fn append(&mut self, lines: &Lines, limit: u64) -> io::Result<()> {
@@ -92,17 +103,24 @@ impl Open {
         let all_limit = limit - weighty_limit;
         let len = self.all.len();
         if len > 0 && len + lines.len() as u64 > (all_limit / SHARE).min(SEGMENT_MAX) {
-            self.all.go_to(self.all.newest() + 1)?;
-        }
-        if !lines.weighty.is_empty() {
-            self.weighty.go_to(self.all.newest())?;
+            self.go_to(self.all.number() + 1)?;
         }
         // Both before anything is written: a disk that is full may have room then.
         self.all.make_room(lines.all.len(), all_limit)?;
         self.weighty.make_room(lines.weighty.len(), weighty_limit)?;
+        self.weighty.remove_empty_before(self.all.oldest())?;
         let before = self.weighty.len();
         self.weighty.append(&lines.weighty)?;
         self.all.append(&lines.all).inspect_err(|_| self.weighty.cut(before))
+    }
+}
+
+/// Whether what is appended to both files of a segment is in both. Not if a version began it that knew no weighty ones,
+/// or somebody removed one of them.
+fn is_whole(segment: &Segment) -> bool {
+    match (segment.len(Sort::All), segment.len(Sort::Weighty)) {
+        (Some(_), Some(_)) | (Some(0), None) => true,
+        (Some(_), None) | (None, _) => false,
     }
 }
 
@@ -129,13 +147,8 @@ mod tests {
         (directory, segments)
     }
 
-    fn text(segments: &Segments) -> String {
-        let all = segments.list().unwrap().of_all();
-        all.iter().map(|segment| fs::read_to_string(&segment.path).unwrap()).collect()
-    }
-
     fn numbers(segments: &Segments) -> Vec<u32> {
-        text(segments).lines().map(|line| line.parse().unwrap()).collect()
+        segments.text().lines().map(|line| line.parse().unwrap()).collect()
     }
 
     /// What the files take on the disk, as the file system counts it.
@@ -169,37 +182,77 @@ mod tests {
         assert!(numbers(&segments).ends_with(&[4_999, 5_000]));
     }
 
+    /// The first event that is there with all its like: from it on there is none missing.
+    fn first_of_all(kept: &[u32]) -> u32 {
+        let last = *kept.last().unwrap();
+        let whole = kept.iter().rev().zip((0..=last).rev()).take_while(|(kept, all)| *kept == all);
+        *whole.last().unwrap().0
+    }
+
     #[test]
     fn what_comes_in_masses_does_not_crowd_out_what_does_not() {
         const LIMIT: u64 = 256 << 10;
-        let (_directory, segments) = store();
-        let is_weighty = |number: u32| number.is_multiple_of(1_000);
-        let wanted = |numbers: &[u32]| {
-            let first = *numbers.iter().find(|number| !is_weighty(**number)).unwrap();
-            let weighty = (0..first).filter(|number| is_weighty(*number));
-            let from = first - u32::from(first > 0 && numbers.contains(&(first - 1)));
-            let all = from..=*numbers.last().unwrap();
-            let weighty: Vec<_> = weighty.filter(|number| *number < from).collect();
-            weighty.into_iter().chain(all).collect::<Vec<_>>()
-        };
-        for number in 0..15_000 {
-            // Each with a new writer now and then: a controller that begins anew.
+        const EVERY: u32 = 1_000;
+        // By one writer, and by one for each event: a controller that begins anew.
+        for is_lasting in [true, false] {
+            let (_directory, segments) = store();
             let mut writer = Writer::new(segments.clone());
-            writer.append(&line(number, !is_weighty(number)), LIMIT).unwrap();
-            if number % 500 == 499 {
-                let kept = numbers(&segments);
-                assert_eq!(kept, wanted(&kept));
-                assert!(taken(&segments) <= LIMIT, "{}", taken(&segments));
+            for number in 0..15_000 {
+                if !is_lasting {
+                    writer = Writer::new(segments.clone());
+                }
+                writer.append(&line(number, !number.is_multiple_of(EVERY)), LIMIT).unwrap();
+                if number % 500 == 499 {
+                    let kept = numbers(&segments);
+                    assert_eq!(*kept.last().unwrap(), number);
+                    let first = first_of_all(&kept);
+                    assert!(number - first > 1_500.min(number - 1), "{number}, {first}");
+                    let weighty = (0..first).step_by(EVERY as usize);
+                    assert!(kept.iter().copied().eq(weighty.chain(first..=number)), "{number}");
+                    assert!(taken(&segments) <= LIMIT, "{}", taken(&segments));
+                }
             }
+            // No file is left in which nothing is, but beside one with all events.
+            let all = segments.files(Sort::All).len();
+            assert!(segments.files(Sort::Weighty).len() <= all + 15);
+            // Nor do those crowd out the others: they have their share.
+            for number in 15_000..20_000 {
+                writer.append(&line(number, false), LIMIT).unwrap();
+            }
+            assert!(taken(&segments) <= LIMIT, "{}", taken(&segments));
+            let kept = numbers(&segments);
+            let first = first_of_all(&kept);
+            assert!((15_001..18_400).contains(&first) && kept[0] == first, "{first}");
         }
-        // Nor do those crowd out the others: they have their share.
+    }
+
+    /// What a smaller limit asks for does not wait for a kill.
+    #[test]
+    fn a_limit_that_shrinks_holds_for_both() {
+        let (_directory, segments) = store();
         let mut writer = Writer::new(segments.clone());
-        for number in 15_000..20_000 {
-            writer.append(&line(number, false), LIMIT).unwrap();
+        for number in 0..20_000 {
+            writer.append(&line(number, false), 64 << 20).unwrap();
         }
-        assert!(taken(&segments) <= LIMIT, "{}", taken(&segments));
-        let kept = numbers(&segments);
-        assert!(kept.len() > 1_600 && kept.is_sorted() && kept[0] > 15_000, "{}", kept.len());
+        for number in 20_000..25_000 {
+            writer.append(&line(number, true), 1 << 20).unwrap();
+            assert!(number < 20_001 || taken(&segments) <= 1 << 20, "{number}");
+        }
+    }
+
+    #[test]
+    fn files_of_weighty_events_are_bounded_in_number() {
+        const LIMIT: u64 = 128 << 20;
+        let (_directory, segments) = store();
+        let mut weighty = Series::new(&segments, Sort::Weighty, &[]);
+        fs::create_dir_all(segments.directory()).unwrap();
+        for number in 1..6_000 {
+            weighty.go_to(number).unwrap();
+            weighty.append(b"x\n").unwrap();
+            weighty.make_room(0, LIMIT).unwrap();
+        }
+        let left = segments.files(Sort::Weighty).len();
+        assert!((4_000..=4_096).contains(&left), "{left}");
     }
 
     #[test]
@@ -209,8 +262,8 @@ mod tests {
         for number in 0..500 {
             writer.append(&line(number, false), 64 << 10).unwrap();
         }
-        for all in segments.list_of(Sort::All).unwrap() {
-            fs::remove_file(all.path).unwrap();
+        for all in segments.files(Sort::All) {
+            fs::remove_file(all).unwrap();
         }
         writer.append(&line(500, true), 64 << 10).unwrap();
         let kept = numbers(&segments);
@@ -233,7 +286,7 @@ mod tests {
         let (_directory, segments) = store();
         Writer::new(segments.clone()).append(&Lines::routine("a\nhal"), 1_000).unwrap();
         Writer::new(segments.clone()).append(&Lines::routine("b\n"), 1_000).unwrap();
-        assert_eq!(text(&segments), "a\nhal\nb\n");
+        assert_eq!(segments.text(), "a\nhal\nb\n");
     }
 
     #[test]
@@ -243,11 +296,12 @@ mod tests {
         writer.append(&line(1, false), 64 << 10).unwrap();
         fs::remove_dir_all(segments.directory()).unwrap();
         writer.append(&line(2, false), 64 << 10).unwrap();
+        // Of one that lacks its like nothing is known.
         fs::remove_file(segments.path(Sort::Weighty, 1)).unwrap();
         writer.append(&line(3, false), 64 << 10).unwrap();
         assert_eq!(numbers(&segments), [2, 3]);
-        let weighty = fs::read_to_string(segments.path(Sort::Weighty, 1)).unwrap();
-        assert_eq!(weighty.as_bytes(), line(3, false).all);
+        let weighty = fs::read(segments.path(Sort::Weighty, 2)).unwrap();
+        assert_eq!(weighty, line(3, false).all);
     }
 
     #[test]

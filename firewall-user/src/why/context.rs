@@ -29,6 +29,15 @@ pub struct Context {
     pub all: bool,
 }
 
+impl Context {
+    /// Says that something could not be looked at, once however often that is found.
+    pub fn miss(&mut self, sentence: String) {
+        if !self.missing.contains(&sentence) {
+            self.missing.push(sentence);
+        }
+    }
+}
+
 /// Where events come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
