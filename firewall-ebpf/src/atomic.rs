@@ -6,7 +6,7 @@
 use core::ffi::c_void;
 use core::intrinsics::{
     AtomicOrdering::{Relaxed, SeqCst},
-    atomic_cxchg, atomic_xadd,
+    atomic_cxchg, atomic_xadd, atomic_xchg,
 };
 
 use aya_ebpf::helpers::bpf_loop;
@@ -34,10 +34,30 @@ pub fn change_state(flow: &mut Flow, from: State, to: State) -> bool {
 #[inline(always)]
 pub fn entomb(flow: &mut Flow, number: u64, now: u64) {
     flow.last_seen = now;
-    // SAFETY: a reference is valid to write to. Volatile, so that the compiler keeps the order.
-    unsafe { (&raw mut flow.kin).write_volatile(number) }
-    // SAFETY: as above.
+    write_first(&mut flow.kin, number);
+    // SAFETY: a reference is valid to write to. Volatile, so that the compiler writes it here.
     unsafe { (&raw mut flow.state).write_volatile(State::Killed as u8) }
+}
+
+/// The number of the kill that made the flow a tombstone; 0 while it lives.
+#[inline(always)]
+pub fn killed_by(flow: &mut Flow) -> u64 {
+    if flow.state() == State::Killed { read_last(&mut flow.kin) } else { 0 }
+}
+
+/// Writes a word that every CPU sees before what is written after it: atomic instructions that return what was there
+/// are full barriers (Linux' Documentation/atomic_t.txt, "ORDERING"), also where the CPU orders weakly.
+#[inline(always)]
+pub fn write_first(word: &mut u64, value: u64) {
+    // SAFETY: a reference is valid, and a u64 is aligned.
+    let _ = unsafe { atomic_xchg::<u64, { SeqCst }>(word, value) };
+}
+
+/// Reads a word after what was read before, the other side of [`write_first`].
+#[inline(always)]
+pub fn read_last(word: &mut u64) -> u64 {
+    // SAFETY: as above.
+    unsafe { atomic_xadd::<u64, u64, { SeqCst }>(word, 0) }
 }
 
 /// Gives the flow, which is in `state`, another rule. `false`: it is not in that state any more, and stays as it is.

@@ -256,7 +256,9 @@ extern "C" fn end_family(flow_id: u64, now: u64, killed_by: u64) -> u32 {
             && let Some(session) = session(*key)
             && session.parent == flow_id
         {
-            session.parent_ended(now, killed_by);
+            // Who sees on another CPU that it is over sees the kill too.
+            atomic::write_first(&mut session.killed_by, killed_by);
+            session.parent_ended(now, killed_by != 0);
         }
     }
     let _ = FAMILIES.remove(flow_id);
@@ -364,9 +366,11 @@ pub fn goes_on(work: &mut Work, flow: &mut Flow) -> bool {
         }
         return true;
     }
-    if session.killed_by == 0 {
-        return false;
+    match atomic::read_last(&mut session.killed_by) {
+        0 => false,
+        kill => {
+            atomic::entomb(flow, kill, work.now);
+            true
+        }
     }
-    atomic::entomb(flow, session.killed_by, work.now);
-    true
 }

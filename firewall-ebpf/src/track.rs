@@ -205,7 +205,7 @@ fn of_known_flow(work: &mut Work, flow: &mut Flow) -> Known {
             return Known::Reopen;
         }
         work.note_flow(flow);
-        work.caused_by = flow.killed_by();
+        work.caused_by = atomic::killed_by(flow);
         return Known::Decided(work.refuse(Reason::KilledFlow));
     } else if direction == Direction::Reply {
         State::Assured
@@ -244,7 +244,7 @@ fn change(work: &mut Work, flow: &mut Flow, before: State, next: State) -> bool 
         let now = flow.state();
         work.state = now;
         if now == State::Killed {
-            work.caused_by = flow.killed_by();
+            work.caused_by = atomic::killed_by(flow);
             work.refuse(Reason::TcpNotSyn);
         }
         return now != State::Killed;
@@ -350,7 +350,7 @@ fn refuse(
         return pass_relaxed(work, flow);
     }
     // After a kill, drops point back to it, and the sender learns of it by a RST.
-    work.caused_by = flow.killed_by();
+    work.caused_by = atomic::killed_by(flow);
     work.told.fault = fault as u8;
     work.expected = flow::expected(flow, work.direction, segment, fault);
     flow::note_refused(flow, work.direction, segment);

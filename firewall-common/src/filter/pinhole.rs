@@ -277,21 +277,15 @@ impl Session {
         self.ends_at = 0;
     }
 
-    /// Its connection has ended: by itself, or by the kill with the number `killed_by`. It ends after a while, or at
-    /// once. Who sees on another CPU that it is over sees the kill too: that is written first.
+    /// Its connection has ended: by itself, and it ends after a while, or by the kill whose number it has by now, and it
+    /// ends at once.
     #[inline(always)]
-    pub fn parent_ended(&mut self, now: u64, killed_by: u64) {
-        // SAFETY: a reference is valid to write to. Volatile, so that the compiler keeps the order.
-        unsafe { (&raw mut self.killed_by).write_volatile(killed_by) }
-        let ends_at = if killed_by != 0 {
-            now
+    pub const fn parent_ended(&mut self, now: u64, is_killed: bool) {
+        if is_killed {
+            self.ends_at = now;
         } else if self.ends_at == 0 {
-            now.wrapping_add(GRACE_NS)
-        } else {
-            return;
-        };
-        // SAFETY: as above.
-        unsafe { (&raw mut self.ends_at).write_volatile(ends_at) }
+            self.ends_at = now.wrapping_add(GRACE_NS);
+        }
     }
 
     /// Takes so many pinholes more. `false`: it has enough, and takes none.
@@ -363,12 +357,12 @@ mod tests {
     fn a_session_outlives_its_connection_but_not_its_kill() {
         let session = Session { last_seen: 100, timeout: u64::MAX, ..Session::default() };
         let (mut ended, mut killed) = (session, session);
-        ended.parent_ended(100, 0);
-        assert_eq!((ended.killed_by, ended.ends_at), (0, 100 + GRACE_NS));
-        ended.parent_ended(200, 0);
+        ended.parent_ended(100, false);
+        assert_eq!(ended.ends_at, 100 + GRACE_NS);
+        ended.parent_ended(200, false);
         assert_eq!(ended.ends_at, 100 + GRACE_NS, "the first end counts");
-        killed.parent_ended(100, 7);
-        assert_eq!((killed.killed_by, killed.ends_at), (7, 100));
+        killed.parent_ended(100, true);
+        assert_eq!(killed.ends_at, 100);
     }
 
     #[test]
@@ -460,13 +454,13 @@ mod tests {
         assert!(!session.is_over(100 + 5 * SECOND) && session.is_over(101 + 5 * SECOND));
         session.renew(&Wish::default(), 200);
         assert!(!session.is_over(200 + 5 * SECOND), "what it does not say does not change");
-        session.parent_ended(300, 0);
-        session.parent_ended(400, 0);
+        session.parent_ended(300, false);
+        session.parent_ended(400, false);
         assert_eq!(session.ends_at, 300 + GRACE_NS, "it ends once");
         session.belongs_to(8);
         assert_eq!((session.parent, session.ends_at), (8, 0));
-        session.parent_ended(500, 9);
-        assert!(session.is_over(500) && session.killed_by == 9);
+        session.parent_ended(500, true);
+        assert!(session.is_over(500));
         let mut silent = Session::default();
         silent.begin(&Wish::default(), 7, 2, 0);
         assert_eq!(silent.timeout, u64::from(TIMEOUT_DEFAULT) * SECOND);
