@@ -68,8 +68,7 @@ fn refused(error: io::Error, instance: &Instance, path: &Path) -> anyhow::Error 
     let name = instance.name();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
-            "no controller runs for the instance {name:?}, and only it knows the events: start one with \
-             `fwx --instance {name} run`"
+            "no controller runs for the instance {name:?}: start one with `fwx --instance {name} run`"
         ),
         io::ErrorKind::PermissionDenied => match group_of(path) {
             Some(group) => anyhow!(
