@@ -181,6 +181,8 @@ pub enum Order {
     TellAndKill = 5,
     /// The same, and nobody is told if the ring has no room.
     KillAnyway = 6,
+    /// Forget what filters knew of it, and end what it announced: it was pushed out of its table.
+    Forget = 7,
 }
 
 /// What came of a [`Command`]: what the program returns.

@@ -31,6 +31,10 @@ fn answer(frame: &TcFrame) -> CommandResult {
         return CommandResult::NotDone;
     };
     let command: Command = bytemuck::cast(bytes);
+    if command.order == Order::Forget as u32 {
+        filter::forget(command.id, command.now, 0);
+        return CommandResult::Done;
+    }
     let key = Key { version: command.version as u8, v4: &command.key_v4, v6: &command.key_v6 };
     let Some(flow) = tables::entry(&key).filter(|flow| flow.id == command.id) else {
         return CommandResult::NotDone;

@@ -256,8 +256,10 @@ extern "C" fn end_family(flow_id: u64, now: u64, killed_by: u64) -> u32 {
             && let Some(session) = session(*key)
             && session.parent == flow_id
         {
-            // Who sees on another CPU that it is over sees the kill too.
-            atomic::write_first(&mut session.killed_by, killed_by);
+            // Who sees on another CPU that it is over sees the kill too; and a kill stays one.
+            if killed_by != 0 {
+                atomic::write_first(&mut session.killed_by, killed_by);
+            }
             session.parent_ended(now, killed_by != 0);
         }
     }

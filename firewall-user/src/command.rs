@@ -105,6 +105,13 @@ impl Commander {
         self.execute(Command { id, rule, protocol, ..command(key, Order::Reassign) })
     }
 
+    /// Forgets what filters knew of the flow with this number, which is not there any more, and ends what it announced,
+    /// after the usual time.
+    pub fn forget(&self, id: u64, now: u64) -> Result<()> {
+        let order = Order::Forget as u32;
+        self.execute(Command { id, now, order, ..Command::default() }).map(drop)
+    }
+
     fn execute(&self, command: Command) -> Result<bool> {
         Ok(self.answer(command)? == CommandResult::Done)
     }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use aya::maps::{HashMap as KernelHashMap, MapData, MapError};
-use firewall_common::filter::pinhole::{Family, GRACE_NS, Pinhole, PinholeKey, Session};
+use firewall_common::filter::pinhole::{Pinhole, PinholeKey, Session};
 use serde::Serialize;
 
 use crate::{
@@ -169,26 +169,6 @@ pub fn parents<'a>(
         }
     }
     Ok(found)
-}
-
-/// Ends, after the usual time, what a connection announced that is gone without the kernel having seen its end.
-pub fn parent_is_gone(tables: &Tables, id: u64, now: u64) -> Result<()> {
-    let mut families: KernelHashMap<MapData, u64, Family> = tables.open("FAMILIES")?;
-    let family = match families.get(&id, 0) {
-        Ok(family) => family,
-        Err(MapError::KeyNotFound) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut sessions = sessions(tables)?;
-    for key in family.sessions.into_iter().filter(|key| *key != 0) {
-        if let Some(session) = live(&sessions, key, now)?
-            && session.parent == id
-            && session.ends_at == 0
-        {
-            sessions.insert(key, Session { ends_at: now + GRACE_NS, ..session }, 0)?;
-        }
-    }
-    ignore_missing(families.remove(&id))
 }
 
 /// Removes sessions that have ended at `now`, and pinholes that belong to none. The kernel uses neither: this

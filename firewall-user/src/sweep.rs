@@ -29,7 +29,7 @@ use crate::{
     pinholes::{self, Announced, Sessions},
     ring::{monotonic_coarse_ns, monotonic_epoch_ns, monotonic_ns},
     rule_counters::AllCounters,
-    tables::{Tables, ignore_missing},
+    tables::Tables,
 };
 
 /// Aliases that are compared with their flows in one sweep, about: each takes two system calls or more. Where
@@ -220,12 +220,7 @@ impl Sweeper {
     /// Forgets what filters know of connections that are no more. Of most the kernel did, with their end; those that
     /// a flood pushed out of their table are left.
     fn forget_connections(&self, ids: &HashSet<u64>, now: u64) -> Result<()> {
-        let mut connections: KernelHashMap<MapData, u64, Connection> =
-            self.tables.open("CONNECTIONS")?;
-        ids.iter().try_for_each(|id| {
-            ignore_missing(connections.remove(id))?;
-            pinholes::parent_is_gone(&self.tables, *id, now)
-        })
+        ids.iter().try_for_each(|id| self.commander.forget(*id, now))
     }
 }
 

@@ -117,6 +117,17 @@ async fn ask(instance: &Instance, context: &mut Context) -> Result<Vec<Event>> {
     // In this order: a kill is told before what it caused, so none is missing of the drops that are known.
     let others = ask_for(instance, but.to_vec(), OTHERS, context).await?;
     let mut known = ask_for(instance, kinds.to_vec(), KILLS, context).await?;
+    for (events, most, what) in [
+        (&known, KILLS, "Kills and what the controller said"),
+        (&others, OTHERS, "Drops, findings, and connections opened and closed"),
+    ] {
+        if let Some(first) = events.first().filter(|_| events.len() >= most) {
+            let time = &first.timestamp;
+            context.miss(format!(
+                "{what} before {time}, if more are kept: the last {most} were read."
+            ));
+        }
+    }
     known.extend(others);
     Ok(known)
 }
@@ -128,7 +139,6 @@ async fn ask_for(
     most: usize,
     context: &mut Context,
 ) -> Result<Vec<Event>> {
-    let of = kinds.join(", ");
     let criteria = Criteria { event: kinds, ..Criteria::default() };
     let request = Request { criteria, last: Some(most), ..Request::default() };
     let mut known = Vec::new();
@@ -138,12 +148,6 @@ async fn ask_for(
             context.miss(format!("What events tell, or some of them: {error:#}."));
         }
         heard => heard?,
-    }
-    if let Some(first) = known.first().filter(|_| known.len() >= most) {
-        context.miss(format!(
-            "Events ({of}) before {}, if more are kept: the last {most} were read.",
-            first.timestamp
-        ));
     }
     Ok(known)
 }

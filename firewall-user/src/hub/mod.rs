@@ -65,9 +65,11 @@ impl Begun {
     /// Puts those events of the past that are meant before what has come since.
     pub fn select(self) -> Subscription {
         let Self { feed, remembered, whole_from } = self;
+        let first = remembered.iter().find(|(number, _)| *number >= whole_from);
+        let time = first.map(|(_, told)| told.event.timestamp.clone());
         let numbers = feed.put_before(remembered);
         let whole = numbers.iter().filter(|number| **number >= whole_from).count();
-        Subscription { feed, remembered: numbers.len(), whole }
+        Subscription { feed, remembered: numbers.len(), whole, whole_from: time }
     }
 }
 
@@ -80,6 +82,8 @@ pub struct Subscription {
     pub remembered: usize,
     /// How many of these are the last ones for certain: none that came between them is forgotten.
     pub whole: usize,
+    /// The time from which on none is forgotten, whether it is meant or not.
+    pub whole_from: Option<String>,
 }
 
 impl Subscription {

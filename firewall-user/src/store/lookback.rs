@@ -55,6 +55,8 @@ pub(crate) struct Meant {
     pub(crate) selection: Selection,
     /// Numbers and times of those that are told by others.
     pub(crate) known: HashSet<(u64, String)>,
+    /// Of the time after that all are.
+    pub(crate) known_from: Option<String>,
 }
 
 impl Kept {
@@ -104,11 +106,12 @@ impl Lookback {
                 before = others.partition_point(|other| *other < begin).min(before);
             }
         }
-        if found + others.len() - before < count {
+        let are_enough = found + others.len() - before >= count;
+        if !are_enough {
             before = 0;
         }
         if let Some(reading) = &mut self.reading {
-            reading.go_to_counted();
+            reading.go_to_counted(are_enough);
         }
         Ok((found + others.len() - before, before))
     }
@@ -224,7 +227,8 @@ mod tests {
         let moment = |number| Moment::parse(&time(number), 0);
         let known = [(50, time(50)), (51, time(7))].into();
         let selection = Selection::default();
-        let meant = Meant { since: moment(10), until: moment(98), selection, known };
+        let meant =
+            Meant { since: moment(10), until: moment(98), selection, known, ..Meant::default() };
         let mut lookback = kept.lookback(meant);
         let wanted: Vec<_> = (10..=98).filter(|number| *number != 50).collect();
         assert_eq!(numbers(&mut lookback).await, wanted);

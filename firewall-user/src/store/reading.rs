@@ -105,15 +105,20 @@ impl Reading {
         let is_thin = opened.sort == Sort::Weighty;
         let ends_gap = std::mem::replace(&mut self.is_thin, is_thin) && !is_thin;
         let begin = if ends_gap { opened.begin()? } else { None };
+        // Where no event is nothing can be told before it.
+        self.is_thin |= ends_gap && begin.is_none();
         self.open = Some(opened);
         begin.map_or(Ok(None), |begin| self.gap_before(begin))
     }
 
-    /// Tells that what came in masses before `timestamp` made room, to those who want it and what is so old.
+    /// Tells that what came in masses before `timestamp` made room, to those who want it and what is so old, unless
+    /// others tell all that they want.
     fn gap_before(&self, timestamp: String) -> io::Result<Option<Stored>> {
-        let is_wanted =
-            self.meant.since.as_ref().is_none_or(|since| since.is_reached_by(&timestamp));
-        if self.sort == Sort::Weighty || !is_wanted {
+        let Meant { since, known_from, .. } = &self.meant;
+        let is_wanted = since.as_ref().is_none_or(|since| since.is_reached_by(&timestamp));
+        let is_known = since.as_ref().zip(known_from.as_deref());
+        let is_known = is_known.is_some_and(|(since, from)| !since.is_reached_by(from));
+        if self.sort == Sort::Weighty || !is_wanted || is_known {
             return Ok(None);
         }
         let message = format!(
@@ -149,10 +154,9 @@ impl Reading {
         Ok(Some(counted))
     }
 
-    /// Has only those read that were counted.
-    pub(super) fn go_to_counted(&mut self) {
-        // What is not read because nobody wants it did not make room.
-        self.is_thin &= self.ahead.is_empty();
+    /// Has only those read that were counted. `are_enough`: nobody wants what is older, whether it made room or not.
+    pub(super) fn go_to_counted(&mut self, are_enough: bool) {
+        self.is_thin &= !are_enough;
         self.ahead = std::mem::take(&mut self.counted);
     }
 }

@@ -90,6 +90,9 @@ impl Segments {
             let entry = entry?;
             let name = entry.file_name();
             let Some((sort, number)) = name.to_str().and_then(Sort::and_number) else { continue };
+            if self.path(sort, number) != entry.path() {
+                continue;
+            }
             // One that vanishes meanwhile made room.
             let Ok(metadata) = entry.metadata() else { continue };
             let segment =

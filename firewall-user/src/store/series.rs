@@ -14,8 +14,8 @@ use super::{
 
 /// A file takes so many bytes of the disk, or a multiple of it: the block of Linux' usual file systems.
 const BLOCK: u64 = 4096;
-/// Most files with the weighty events alone: readers open each.
-const WEIGHTY_FILES_MAX: u64 = 4096;
+/// Most files that are alone in their segment, with its weighty events: readers open each.
+const ALONE_MAX: u64 = 4096;
 
 /// The files of one sort.
 #[derive(Debug)]
@@ -78,23 +78,26 @@ impl Series {
     }
 
     /// Removes the oldest files but the open one until all of them take at most `limit` bytes of the disk with `len`
-    /// more in that.
-    pub(super) fn make_room(&mut self, len: usize, limit: u64) -> io::Result<()> {
-        let least = match self.sort {
-            Sort::All => 0,
-            Sort::Weighty => limit / WEIGHTY_FILES_MAX,
-        };
-        let taken = |len: u64| match len {
+    /// more in that. Those with numbers before `alone_before` are alone in their segment: they are not only that small,
+    /// but also few.
+    pub(super) fn make_room(
+        &mut self,
+        len: usize,
+        limit: u64,
+        alone_before: u64,
+    ) -> io::Result<()> {
+        let taken = |(number, len): (u64, u64)| match len {
             0 => 0,
-            len => len.max(least).next_multiple_of(BLOCK),
+            len if number < alone_before => len.max(limit / ALONE_MAX).next_multiple_of(BLOCK),
+            len => len.next_multiple_of(BLOCK),
         };
-        let mut total = taken(self.len() + len as u64);
-        total += self.older.iter().map(|(_, len)| taken(*len)).sum::<u64>();
+        let mut total = taken((self.number(), self.len() + len as u64));
+        total += self.older.iter().map(|file| taken(*file)).sum::<u64>();
         while total > limit
-            && let Some((oldest, len)) = self.older.front().copied()
+            && let Some(oldest) = self.older.front().copied()
         {
-            self.remove(oldest)?;
-            total -= taken(len);
+            self.remove(oldest.0)?;
+            total -= taken(oldest);
         }
         Ok(())
     }

@@ -249,6 +249,53 @@ async fn a_gap_is_told_wherever_it_is() {
 }
 
 #[tokio::test]
+async fn no_gap_is_told_where_nothing_that_is_wanted_is_missing() {
+    // Every kill made room, too, but the newest: the disk has all from `first` on.
+    let (_directory, segments) = flooded(2_000);
+    let first = first(&segments);
+    let there = (first..=WRITTEN).count();
+    for (last, is_told) in [(there, false), (there + 1, true)] {
+        let mut lookback = lookback(&segments, Meant::default()).await;
+        lookback.go_to_last(last, &[], || false).await.unwrap();
+        assert_eq!(numbers(lookback).await.contains(&0), is_told, "{last}");
+    }
+    // Memory has all from there on.
+    for (known_from, is_told) in [(first - 10, false), (first - 5, true), (first - 3, true)] {
+        let since = Moment::parse(&time(first - 5), 0);
+        let known_from = Some(time(known_from));
+        let lookback = lookback(&segments, Meant { since, known_from, ..Meant::default() }).await;
+        assert_eq!(numbers(lookback).await.contains(&0), is_told);
+    }
+}
+
+/// As it is when a reader comes just as a file begins, and the one before it makes room.
+#[tokio::test]
+async fn a_gap_before_a_file_in_which_nothing_is_yet_is_told_behind_it() {
+    let (_directory, segments) = flooded(10);
+    let [.., newest] = &segments.files(Sort::All)[..] else { panic!() };
+    File::create(newest).unwrap();
+    let all = lookback(&segments, Meant::default()).await;
+    for file in segments.files(Sort::All).iter().rev().skip(1) {
+        fs::remove_file(file).unwrap();
+    }
+    let told = numbers(all).await;
+    assert!(told.len() > 50 && told.ends_with(&[0]), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_else_lies_there_is_left_alone() {
+    let (_directory, segments) = empty();
+    write(&segments, 1..=3, 2);
+    let others = ["99.jsonl", "0000000099.json", "+000000099.jsonl", "0000000001.other.jsonl"];
+    for name in others {
+        fs::write(segments.directory().join(name), "").unwrap();
+    }
+    write(&segments, 4..=5, 2);
+    assert_eq!(numbers(lookback(&segments, Meant::default()).await).await, [1, 2, 3, 4, 5]);
+    assert!(others.iter().all(|name| segments.directory().join(name).exists()));
+}
+
+#[tokio::test]
 async fn the_last_are_those_that_were_counted() {
     let (_directory, segments) = flooded(10);
     for last in [5, 100, 300] {

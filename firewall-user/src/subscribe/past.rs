@@ -80,6 +80,7 @@ impl Past {
             until: moment(&request.criteria.until),
             selection,
             known: there.iter().map(key).collect(),
+            known_from: subscription.whole_from.clone(),
         });
         let mut skip = 0;
         if let Some(last) = request.last {
@@ -108,14 +109,14 @@ impl Past {
                 }
             };
             for stored in some {
-                if stored.is_gap && self.skip > 0 {
-                    continue;
-                }
                 while let Some(told) = subscription.feed.next_before(&stored.event.timestamp) {
                     self.add(writer, &told.line_for(packets));
                     if writer.is_full() {
                         writer.flush().await?;
                     }
+                }
+                if stored.is_gap && self.skip > 0 {
+                    continue;
                 }
                 self.add(writer, &line_of(stored, packets)?);
                 if writer.is_full() {

@@ -197,7 +197,7 @@ fn a_session_that_has_ended_does_not_come_back() {
 /// How a connection ends. What it does last begins the grace.
 type Ending = fn(&mut Rig, &mut Control);
 
-const ENDINGS: [(&str, Ending); 3] = [
+const ENDINGS: [(&str, Ending); 4] = [
     ("closed", |rig, control| control.closes(rig)),
     ("reset", |rig, control| {
         let reset = control.talk.server_sends("RA", b"");
@@ -208,7 +208,15 @@ const ENDINGS: [(&str, Ending); 3] = [
         let late = control.talk.client_sends("A", b"");
         rig.expect("its flow expired", &late, drops(Reason::TcpNotSyn));
     }),
+    ("pushed out", |rig, control| is_pushed_out(rig, control)),
 ];
+
+/// The sweep finds that a connection is not in its table any more.
+fn is_pushed_out(rig: &mut Rig, control: &mut Control) {
+    let packet = control.talk.client_sends("A", b"");
+    let id = rig.expect("it lives", &packet, passes(State::Established)).flow_id;
+    rig.commander().forget(id, rig.now()).unwrap();
+}
 
 /// Seconds that a connection may be silent in the policy of these tests.
 const ESTABLISHED: u64 = 20;
@@ -313,12 +321,14 @@ fn a_second_connection_takes_a_session_up() {
                 rig.wait(60 * SECOND);
                 rig.expect("it goes on", &MEDIA.down(family), goes_on());
             }
-            // It is the second one's now, and ends with it.
+            // It is the second one's now, and ends with it, and not a second time.
             let kill = second.is_killed(&mut rig);
             let dead = drops(Reason::KilledFlow).in_state(State::Killed);
             rig.expect("its media", &MEDIA.down(family), dead);
             let event = rig.events().pop().expect("the drop is told");
             assert_eq!((event.caused_by, event.parent), (Some(kill.event_id), kill.flow_id));
+            rig.commander().forget(kill.flow_id.unwrap(), rig.now()).unwrap();
+            rig.expect("its media", &MEDIA.up(family), dead);
             rig.wait(6 * 24 * 3600 * SECOND);
         }
     }
